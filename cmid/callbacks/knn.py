@@ -1,0 +1,102 @@
+"""Online kNN: how well the features classify, while they are learned."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning as L
+import torch
+from torch import nn
+
+from cmid.data.source import ImageSource
+from cmid.evaluation import extract_features, knn_accuracy
+
+
+class OnlineKNN(L.Callback):
+    """Classify the labelled images of the datamodule by nearest neighbours, all of them.
+
+    Scores the backbone of the teacher and of the student: before the first step (random
+    initialisation), every ``every_n_epochs`` epochs and after the last. Does nothing without
+    ``data.knn_train``.
+
+    Args:
+        every_n_epochs: 0 scores only at the beginning and the end.
+        k: neighbours that vote.
+        temperature: of their votes.
+        batch_size: images at a time.
+    """
+
+    def __init__(
+        self,
+        every_n_epochs: int = 1,
+        *,
+        k: int = 20,
+        temperature: float = 0.07,
+        batch_size: int = 256,
+    ) -> None:
+        self.every_n_epochs = every_n_epochs
+        self.k = k
+        self.temperature = temperature
+        self.batch_size = batch_size
+        self.initial: float | None = None
+        self.scores: dict[str, float] = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"initial": self.initial}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.initial = state_dict["initial"]
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+        if self.initial is None and trainer.datamodule.knn_train is not None:  # type: ignore[attr-defined]
+            self.initial = self.score(trainer, pl_module, pl_module.student.encoder.backbone)
+            self._log(trainer, {"knn/random_init": self.initial})
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        if trainer.datamodule.knn_train is None:  # type: ignore[attr-defined]
+            return
+        epoch = trainer.current_epoch + 1
+        last = epoch == trainer.max_epochs or trainer.should_stop
+        if not last and (self.every_n_epochs < 1 or epoch % self.every_n_epochs):
+            return
+        self.scores = {
+            name: self.score(trainer, pl_module, branch.encoder.backbone)
+            for name, branch in (
+                ("teacher", pl_module.teacher.module),
+                ("student", pl_module.student),
+            )
+        }
+        self._log(trainer, {f"knn/{name}": score for name, score in self.scores.items()})
+        pl_module.print(
+            f"epoch {epoch}: kNN accuracy {self.scores['teacher']:.3f} (teacher),"
+            f" {self.scores['student']:.3f} (student), {self.initial:.3f} (random initialisation)"
+        )
+
+    def score(self, trainer: L.Trainer, pl_module: Any, backbone: nn.Module) -> float:
+        """Accuracy in [0, 1] of a backbone's pooled features."""
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+
+        def features(source: ImageSource) -> tuple[torch.Tensor, torch.Tensor]:
+            return extract_features(
+                backbone,
+                source,
+                standardize=pl_module.views.standardize,
+                size=data.image_size,
+                batch_size=self.batch_size,
+                rank=trainer.global_rank,
+                world_size=trainer.world_size,
+                precision=_autocast_dtype(trainer),
+            )
+
+        bank, queries = features(data.knn_train), features(data.knn_val)
+        return knn_accuracy(*bank, *queries, k=self.k, temperature=self.temperature)
+
+    def _log(self, trainer: L.Trainer, scores: dict[str, float]) -> None:
+        for logger in trainer.loggers:
+            logger.log_metrics(scores, step=trainer.global_step)
+
+
+def _autocast_dtype(trainer: L.Trainer) -> torch.dtype:
+    return {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(
+        str(trainer.precision), torch.float32
+    )

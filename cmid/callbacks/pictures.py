@@ -1,0 +1,71 @@
+"""Pictures of a run, written to its folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.utilities import rank_zero_only
+from torch.utils.data import default_collate
+
+from cmid.visualization.curves import curve_figure, read_metrics
+from cmid.visualization.reconstruction import reconstruction_figure
+from cmid.visualization.saving import save_figure
+
+
+class ReconstructionPicture(L.Callback):
+    """Write ``reconstructions.png``: inputs, masked inputs, reconstructions of the same images.
+
+    Args:
+        every_n_epochs: how often; it is also written at the end.
+        num_images: columns of the sheet.
+    """
+
+    def __init__(self, every_n_epochs: int = 1, *, num_images: int = 8) -> None:
+        self.every_n_epochs = every_n_epochs
+        self.num_images = num_images
+
+    @rank_zero_only
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        epoch = trainer.current_epoch + 1
+        last = epoch == trainer.max_epochs or trainer.should_stop
+        if not pl_module.weights.reconstruction or not (last or epoch % self.every_n_epochs == 0):
+            return
+        pictures = self.draw(trainer, pl_module)
+        save_figure(
+            reconstruction_figure(*pictures), Path(trainer.default_root_dir) / "reconstructions.png"
+        )
+
+    @torch.no_grad()
+    def draw(self, trainer: L.Trainer, pl_module: Any) -> tuple[torch.Tensor, ...]:
+        """Inputs, masked inputs and reconstructions in [0, 1]."""
+        dataset = trainer.train_dataloader.dataset  # type: ignore[union-attr]
+        count = min(self.num_images, len(dataset))
+        samples = [dataset[0, i * len(dataset) // count] for i in range(count)]
+        batch = pl_module.transfer_batch_to_device(default_collate(samples), pl_module.device, 0)
+        mode = pl_module.training
+        pl_module.eval()
+        views = pl_module.views(batch)
+        reconstructed = pl_module.reconstruct(
+            pl_module.student.encoder(views.masked[:count], views.masks[:count])
+        )
+        pl_module.train(mode)
+        undo = pl_module.views.standardize.undo
+        return tuple(
+            undo(x.float()) for x in (views.images[:count], views.masked[:count], reconstructed)
+        )
+
+
+class CurvePicture(L.Callback):
+    """Write ``curves.png`` from the CSV log: losses and kNN accuracy, after every epoch."""
+
+    @rank_zero_only
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        for logger in trainer.loggers:
+            logger.save()
+        run_dir = Path(trainer.default_root_dir)
+        series = read_metrics(run_dir)
+        if series:
+            save_figure(curve_figure(series), run_dir / "curves.png")

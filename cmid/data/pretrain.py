@@ -1,0 +1,198 @@
+"""Batches for pretraining: which image comes when, who reads it, and what if it is broken."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any, Literal
+
+import lightning as L
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
+
+from cmid.data.source import ImageSource, UnreadableImageError
+from cmid.data.statistics import MILLION_AID, ChannelStatistics
+from cmid.data.transform import SampleTransform
+
+MAX_SKIPS_IN_A_ROW = 100
+
+
+class SampleDataset(Dataset[dict[str, Any]]):
+    """Samples of a source, addressed by ``(epoch, index)``.
+
+    All randomness of a sample comes from ``(seed, epoch, index)``: it does not depend on the
+    worker that makes it, on the number of workers, or on where a run was interrupted.
+
+    Args:
+        source: where images come from.
+        transform: makes a sample of an image.
+        seed: of the run.
+        on_error: ``"error"`` raises on the first unreadable image; ``"skip"`` takes the next
+            readable one instead and lists the names it passed over under ``skipped``, one a line.
+    """
+
+    def __init__(
+        self,
+        source: ImageSource,
+        transform: SampleTransform,
+        *,
+        seed: int = 0,
+        on_error: Literal["error", "skip"] = "error",
+    ) -> None:
+        self.source = source
+        self.transform = transform
+        self.seed = seed
+        self.on_error = on_error
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, item: tuple[int, int]) -> dict[str, Any]:
+        epoch, index = item
+        generator = np.random.default_rng((self.seed, epoch, index))
+        skipped: list[str] = []
+        while len(skipped) < min(MAX_SKIPS_IN_A_ROW, len(self.source)):
+            try:
+                sample = self.transform.sample(self.source, index, generator)
+            except UnreadableImageError as error:
+                if self.on_error == "error":
+                    raise
+                skipped.append(str(error))
+                index = (index + 1) % len(self.source)
+            else:
+                return {**sample, "skipped": "\n".join(skipped)}
+        raise UnreadableImageError(
+            f"{len(skipped)} images in a row are unreadable, the last one: {skipped[-1]}"
+        )
+
+
+class ResumableSampler(DistributedSampler[tuple[int, int]]):
+    """Shuffled ``(epoch, index)`` pairs of this process's share, from any position of an epoch on.
+
+    Every index goes to exactly one process, but for the remainder that does not fill a row of
+    all processes. ``start`` counts the samples of this process that are already done.
+    """
+
+    start: int = 0
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:  # type: ignore[override]
+        start, self.start = self.start, 0
+        for index in islice(super().__iter__(), start, None):
+            yield self.epoch, index  # type: ignore[misc]
+
+
+class ResumableLoader(DataLoader[dict[str, Any]]):
+    """A loader whose state is the position in the data order: the next epoch and batch."""
+
+    sampler: ResumableSampler
+    batches_done: int = 0
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:  # type: ignore[override]
+        self.batches_done = self.sampler.start // int(self.batch_size or 1)
+        for batch in super().__iter__():
+            self.batches_done += 1
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        return {"epoch": self.sampler.epoch, "batches_done": self.batches_done}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        epochs, batches = divmod(state["batches_done"], len(self))
+        self.sampler.set_epoch(state["epoch"] + epochs)
+        self.sampler.start = batches * int(self.batch_size or 1)
+
+
+class PretrainData(L.LightningDataModule):
+    """Images for pretraining, and optionally labelled ones to watch features on.
+
+    Args:
+        source: unlabelled images (labels are ignored).
+        views: what a worker makes of an image.
+        batch_size: images per process and step.
+        num_workers: processes that read images; -1 takes one per core, shared between the
+            training processes of a machine, at most 16 each, and leaves one core to training.
+        statistics: of the bands: a JSON file of ``tools/compute_stats.py``, or ``None`` for the
+            published statistics of MillionAID (8-bit RGB only).
+        knn_train: labelled images that vote in the online kNN.
+        knn_val: labelled images that are classified by it.
+        on_error: what an unreadable image does: ``error`` or ``skip`` (counted, reported).
+        seed: of the order of images and of the views' geometry.
+    """
+
+    def __init__(
+        self,
+        source: ImageSource,
+        views: SampleTransform,
+        *,
+        batch_size: int = 64,
+        num_workers: int = -1,
+        statistics: str | os.PathLike[str] | None = None,
+        knn_train: ImageSource | None = None,
+        knn_val: ImageSource | None = None,
+        on_error: Literal["error", "skip"] = "error",
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if batch_size < 1:
+            raise ValueError(f"data.batch_size {batch_size} must be at least 1")
+        if (knn_train is None) != (knn_val is None):
+            raise ValueError("data.knn_train and data.knn_val are needed together")
+        self.source = source
+        self.views = views
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.knn_train = knn_train
+        self.knn_val = knn_val
+        self.on_error = on_error
+        self.seed = seed
+        self.statistics = (
+            MILLION_AID if statistics is None else ChannelStatistics.from_json(statistics)
+        )
+        if len(self.statistics.mean) != source.num_bands:
+            raise ValueError(
+                f"data.statistics describes {len(self.statistics.mean)} bands, the source has"
+                f" {source.num_bands}: compute them with tools/compute_stats.py"
+            )
+
+    @property
+    def image_size(self) -> int:
+        return self.views.size
+
+    @property
+    def num_bands(self) -> int:
+        return self.source.num_bands
+
+    def train_dataloader(self) -> ResumableLoader:
+        """Loader of this process's share; raises ValueError where no full batch is there."""
+        processes = self.trainer.world_size if self.trainer else 1
+        dataset = SampleDataset(self.source, self.views, seed=self.seed, on_error=self.on_error)
+        if len(dataset) < self.batch_size * processes:
+            raise ValueError(
+                f"the source has {len(dataset)} images, fewer than one batch of {self.batch_size} x"
+                f" {processes} process(es): lower data.batch_size"
+            )
+        sampler = ResumableSampler(
+            dataset,
+            num_replicas=processes,
+            rank=self.trainer.global_rank if self.trainer else 0,
+            seed=self.seed,
+            drop_last=True,
+        )
+        workers = self._num_workers()
+        return ResumableLoader(
+            dataset,
+            batch_size=self.batch_size,
+            sampler=sampler,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=torch.cuda.is_available(),
+            drop_last=True,
+        )
+
+    def _num_workers(self) -> int:
+        if self.num_workers >= 0:
+            return self.num_workers
+        local = getattr(self.trainer, "num_devices", 1) if self.trainer else 1
+        return max(1, min(16, len(os.sched_getaffinity(0)) // local - 1))

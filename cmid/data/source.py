@@ -1,0 +1,77 @@
+"""The one interface of the data room: an indexable source of images."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+
+class UnreadableImageError(RuntimeError):
+    """An image could not be decoded; the message is one line and names the file."""
+
+
+@dataclass(frozen=True)
+class Image:
+    """One decoded image.
+
+    Attributes:
+        pixels: ``(C, H, W)`` in the dtype of the source: uint8, or float32 for everything wider
+            (uint16 and int16 values are kept as they are, only stored as float32).
+        full_size: height and width in pixels of the image as it is stored. It differs from
+            ``pixels.shape[-2:]`` where a large JPEG was decoded at a reduced scale.
+        label: class index, -1 where the source has no labels.
+        name: path or key, for messages.
+    """
+
+    pixels: Tensor
+    full_size: tuple[int, int]
+    label: int = -1
+    name: str = ""
+
+
+class ImageSource(ABC):
+    """An indexable source of images: folders, lists, HDF5, tar shards, GeoTIFF windows, scenes.
+
+    A source is cheap to pickle (it is sent to worker processes) and opens files lazily, once per
+    process. The same ``(index, generator state)`` always gives the same image.
+
+    Attributes:
+        num_bands: number of channels ``C`` of every image.
+        classes: class names; empty where there are no labels.
+    """
+
+    num_bands: int = 3
+    classes: Sequence[str] = ()
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Number of images (for windows cut from rasters: windows per epoch)."""
+
+    @abstractmethod
+    def read(
+        self,
+        index: int,
+        *,
+        min_size: tuple[float, float] | None = None,
+        generator: np.random.Generator | None = None,
+    ) -> Image:
+        """Decode one image.
+
+        Args:
+            index: ``0 <= index < len(self)``.
+            min_size: smallest acceptable ``(height, width)`` of the decoded image. A decoder may
+                use it to decode a large JPEG at a reduced scale, never below this size and never
+                above the stored size. ``None`` asks for full resolution.
+            generator: source of randomness for sources that draw (random windows); ``None``
+                makes the result a function of ``index`` alone.
+
+        Raises:
+            UnreadableImageError: the file is missing, empty, truncated or not an image.
+        """
+
+    def __getitem__(self, index: int) -> Image:
+        return self.read(index)

@@ -1,0 +1,75 @@
+"""Features of all images of a source."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, Subset
+
+from cmid.data.source import ImageSource
+from cmid.processes import gather_rows
+from cmid.views.colour import Standardize
+from cmid.views.crops import resize
+
+
+class WholeImages(Dataset[tuple[Tensor, int]]):
+    """Whole images of a source, squeezed to a square of ``size`` pixels, with their labels."""
+
+    def __init__(self, source: ImageSource, size: int) -> None:
+        self.source = source
+        self.size = size
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        image = self.source.read(index, min_size=(self.size, self.size))
+        return resize(image.pixels, (self.size, self.size)).contiguous(), image.label
+
+
+@torch.no_grad()
+def extract_features(
+    model: nn.Module,
+    source: ImageSource,
+    *,
+    standardize: Standardize,
+    size: int,
+    batch_size: int = 256,
+    num_workers: int = 0,
+    rank: int = 0,
+    world_size: int = 1,
+    precision: torch.dtype = torch.float32,
+) -> tuple[Tensor, Tensor]:
+    """Run a model over all images of a source, in evaluation mode.
+
+    Args:
+        model: maps standardised ``(B, C, size, size)`` images to ``(B, D)`` features.
+        source: labelled or not (labels are -1 then).
+        standardize: lies on the device to work on.
+        size: pixels per side.
+        rank, world_size: this process's share; each process gets the features of all.
+        precision: dtype of autocast; float32 switches it off.
+
+    Returns:
+        ``(N, D)`` float32 features and ``(N,)`` int64 labels, in the order of the source for one
+        process (of the ranks, for several).
+    """
+    images = WholeImages(source, size)
+    share = Subset(images, range(rank, len(images), world_size))
+    loader: DataLoader[Any] = DataLoader(share, batch_size=batch_size, num_workers=num_workers)
+    device = standardize.mean.device
+    training = {module: module.training for module in model.modules()}
+    model.eval()
+    features, labels = [], []
+    try:
+        for pixels, label in loader:
+            inputs = standardize(pixels.to(device, non_blocking=True))
+            with torch.autocast(device.type, precision, enabled=precision != torch.float32):
+                features.append(model(inputs).float())
+            labels.append(label.to(device))
+    finally:
+        for module, mode in training.items():
+            module.training = mode
+    return gather_rows(torch.cat(features)), gather_rows(torch.cat(labels))

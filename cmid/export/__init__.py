@@ -1,0 +1,23 @@
+"""Export of pretrained encoders to formats that other libraries load."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cmid.export.timm_folder import load_encoder, to_timm
+
+# timm takes seconds to import, and formats need different extras.
+_MODULE_OF = {
+    "load_encoder": "cmid.export.timm_folder",
+    "to_timm": "cmid.export.timm_folder",
+}
+
+__all__ = ["load_encoder", "to_timm"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_MODULE_OF[name]), name)

@@ -1,0 +1,257 @@
+"""A folder with an encoder's weights that ``timm.create_model("local-dir:...")`` loads.
+
+``model.safetensors`` holds the timm state dict; ``config.json`` has the form that timm reads from
+the Hugging Face hub, so that the folder can also be uploaded there, plus an entry ``cmid``: where
+the weights come from, and the range of raw values that was mapped to 0..1 before ``mean`` and
+``std`` apply.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+import cmid
+from cmid.models.encoder import MaskedEncoder, MaskMode
+
+WEIGHTS_FILE = "model.safetensors"
+CONFIG_FILE = "config.json"
+Which = Literal["teacher", "student"]
+
+_PREFIX = {"teacher": "teacher.module.encoder.backbone.", "student": "student.encoder.backbone."}
+
+
+def to_timm(
+    source: MaskedEncoder | str | Path,
+    folder: str | Path,
+    *,
+    statistics: Any = None,
+    provenance: Mapping[str, Any] | None = None,
+    which: Which = "teacher",
+    overwrite: bool = False,
+) -> Path:
+    """Write an encoder as a timm folder: complete or not at all.
+
+    Args:
+        source: an encoder, or the path of a Lightning checkpoint of :class:`cmid.methods.CMID`.
+        folder: folder to write.
+        statistics: mapping or dataclass with ``mean`` and ``std`` (one number per channel, of
+            values in 0..1) and, if raw values have another range, ``low`` and ``high``. Default:
+            the checkpoint's; for an encoder, timm's of the architecture.
+        provenance: more entries of ``config.json``'s ``cmid``, plain values.
+        which: which encoder of a checkpoint; the teacher is the smoother one.
+        overwrite: replace an earlier export.
+
+    Returns:
+        The folder.
+
+    Raises:
+        FileExistsError: the folder exists.
+        FileNotFoundError: the checkpoint does not.
+        ValueError: not a checkpoint of ours, weights missing, statistics of other channels.
+
+    Example:
+        >>> to_timm("last.ckpt", "resnet50_cmid")  # doctest: +SKIP
+        >>> timm.create_model("local-dir:resnet50_cmid", pretrained=True)  # doctest: +SKIP
+    """
+    folder = Path(folder)
+    _check_target(folder, overwrite=overwrite)
+    origin: dict[str, Any] = {"version": cmid.__version__}
+    if isinstance(source, MaskedEncoder):
+        encoder = source
+    else:
+        encoder, origin = _read_checkpoint(Path(source), which)
+    config = _config(encoder, _as_mapping(statistics) or origin)
+    config["cmid"] |= _plain(origin) | dict(provenance or {})
+    # safetensors stores memory as it lies; channels_last weights must be brought in order.
+    weights = {
+        name: tensor.detach().to("cpu", memory_format=torch.contiguous_format).contiguous()
+        for name, tensor in encoder.backbone.state_dict().items()
+    }
+    _write(folder, weights, config)
+    return folder
+
+
+def load_encoder(folder: str | Path, *, mask_mode: MaskMode = "add") -> MaskedEncoder:
+    """Build an encoder from a folder that :func:`to_timm` wrote, for example to pretrain further.
+
+    The mask token is not exported and starts at zero.
+
+    Raises:
+        FileNotFoundError: the folder or a file of it is missing.
+        ValueError: not an export of ours, or other weights than the config was written with.
+    """
+    folder = Path(folder)
+    config = json.loads((folder / CONFIG_FILE).read_text())
+    if "cmid" not in config:
+        raise ValueError(f"{folder} is not an export of cmid; config.json has no entry 'cmid'")
+    if _sha256(folder / WEIGHTS_FILE) != config["cmid"]["sha256"]:
+        raise ValueError(f"{folder / WEIGHTS_FILE} is damaged: it is not the file of {CONFIG_FILE}")
+    encoder = _build(
+        config["architecture"],
+        config["model_args"],
+        img_size=config["pretrained_cfg"]["input_size"][-1],
+        mask_mode=mask_mode,
+        stem=config["cmid"]["stem"],
+    )
+    _load_weights(encoder, load_file(folder / WEIGHTS_FILE), where=str(folder))
+    return encoder
+
+
+def _check_target(folder: Path, *, overwrite: bool) -> None:
+    if not folder.exists():
+        return
+    if not overwrite:
+        raise FileExistsError(f"{folder} exists; replace it with --overwrite (overwrite=True)")
+    # Replacing removes the folder: never one that holds anything else.
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else {""}
+    if not names <= {WEIGHTS_FILE, CONFIG_FILE}:
+        raise FileExistsError(f"{folder} is not an export; --overwrite would delete other files")
+
+
+def _read_checkpoint(path: Path, which: Which) -> tuple[MaskedEncoder, dict[str, Any]]:
+    """Rebuild one encoder of a checkpoint; also its entry ``cmid``."""
+    if which not in _PREFIX:
+        raise ValueError(f"which must be 'teacher' or 'student', got {which!r}")
+    if not path.is_file():
+        raise FileNotFoundError(f"no checkpoint {path}")
+    try:
+        # Memory-mapped: the optimizer's state, twice the size of the weights, is never read.
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise ValueError(f"{path} is not a checkpoint, or is truncated: {reason}") from error
+    if not isinstance(checkpoint, dict) or not {"cmid", "state_dict"} <= checkpoint.keys():
+        raise ValueError(f"{path} is not a checkpoint of CMID: it has no entry 'cmid'")
+    origin = dict(checkpoint["cmid"])
+    encoder = _build(
+        origin["model_name"],
+        origin["model_kwargs"] | {"in_chans": origin["in_chans"]},
+        img_size=origin["img_size"],
+        stem=origin.get("stem"),
+    )
+    prefix = _PREFIX[which]
+    weights = {
+        name.removeprefix(prefix): tensor
+        for name, tensor in checkpoint["state_dict"].items()
+        if name.startswith(prefix)
+    }
+    _load_weights(encoder, weights, where=f"{path} ({which})")
+    return encoder, origin | {"which": which}
+
+
+def _build(
+    name: str,
+    model_args: Mapping[str, Any],
+    *,
+    img_size: int,
+    stem: str | None,
+    mask_mode: MaskMode = "add",
+) -> MaskedEncoder:
+    args = {"img_size": img_size} | dict(model_args)
+    if isinstance(args["img_size"], list | tuple):
+        args["img_size"] = args["img_size"][-1]
+    return MaskedEncoder(name, mask_mode=mask_mode, stem=stem, **args)
+
+
+def _load_weights(encoder: MaskedEncoder, weights: Mapping[str, Tensor], *, where: str) -> None:
+    expected = encoder.backbone.state_dict()
+    faults = {
+        "missing": [name for name in expected if name not in weights],
+        "unknown": [name for name in weights if name not in expected],
+        "of another shape": [
+            name
+            for name, tensor in weights.items()
+            if name in expected and tensor.shape != expected[name].shape
+        ],
+    }
+    for fault, names in faults.items():
+        if names:
+            raise ValueError(
+                f"{where} does not hold a {encoder.name}: {len(names)} weights {fault}, "
+                f"first {', '.join(names[:5])}"
+            )
+    encoder.backbone.load_state_dict(weights)
+
+
+def _config(encoder: MaskedEncoder, statistics: Mapping[str, Any]) -> dict[str, Any]:
+    """The content of ``config.json``, without the hash."""
+    args = {k: v for k, v in encoder.model_args.items() if not k.endswith("drop_rate")}
+    args = {k: v for k, v in args.items() if k not in ("drop_path_rate", "drop_block_rate")}
+    known = encoder.backbone.pretrained_cfg
+    moments = {k: [float(v) for v in statistics.get(k, known[k])] for k in ("mean", "std")}
+    for name, values in moments.items():
+        if len(values) != encoder.in_chans:
+            raise ValueError(
+                f"statistics: {len(values)} values of {name} for {encoder.in_chans} channels"
+            )
+    any_size = args.get("dynamic_img_size") or not args.get("strict_img_size", True)
+    return {
+        "architecture": encoder.name.partition(".")[0],
+        "num_classes": 0,
+        "num_features": encoder.pooled_dim,
+        "global_pool": args.get("global_pool", "avg"),
+        # timm passes these to the model when the folder is loaded; the caller's own win.
+        "model_args": args,
+        "pretrained_cfg": {
+            "input_size": [encoder.in_chans, encoder.img_size, encoder.img_size],
+            "fixed_input_size": bool(known.get("fixed_input_size")) and not any_size,
+            "interpolation": "bicubic",
+            "crop_pct": 1.0,
+            "crop_mode": "center",
+            **moments,
+            "num_classes": 0,
+            "pool_size": None,
+            # The names let timm replace a classifier and adapt the weights to other channels.
+            "first_conv": known.get("first_conv"),
+            "classifier": known.get("classifier"),
+        },
+        "cmid": {
+            "stem": encoder.stem_name,
+            **{k: [float(v) for v in statistics[k]] for k in ("low", "high") if k in statistics},
+        },
+    }
+
+
+def _as_mapping(statistics: Any) -> Mapping[str, Any]:
+    if is_dataclass(statistics) and not isinstance(statistics, type):
+        return asdict(statistics)
+    return statistics or {}
+
+
+def _plain(origin: Mapping[str, Any]) -> dict[str, Any]:
+    """Provenance from a checkpoint's entry, without what ``config.json`` says elsewhere."""
+    elsewhere = {"model_name", "in_chans", "img_size", "model_kwargs", "mean", "std", "low", "high"}
+    return {key: value for key, value in origin.items() if key not in elsewhere}
+
+
+def _write(folder: Path, weights: dict[str, Tensor], config: dict[str, Any]) -> None:
+    """Write a sibling folder and rename it: nobody ever sees half an export."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch:
+        new = Path(scratch) / "new"
+        new.mkdir()
+        save_file(weights, new / WEIGHTS_FILE, metadata={"format": "pt"})
+        config["cmid"]["sha256"] = _sha256(new / WEIGHTS_FILE)
+        (new / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n")
+        if folder.exists():
+            folder.rename(Path(scratch) / "old")
+        new.rename(folder)
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

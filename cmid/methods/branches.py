@@ -1,0 +1,76 @@
+"""Student and teacher of CMID, and the two kinds of agreement between whole images."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from cmid.losses import KeyQueue, cosine_loss, info_nce_with_queue
+from cmid.models import LocalHead, MaskedEncoder, Predictor, Projector
+
+
+class Branch(nn.Module):
+    """What student and teacher have in common: encoder, global projector, local head."""
+
+    def __init__(self, encoder: MaskedEncoder, projector: nn.Module, local_head: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.projector = projector
+        self.local_head = local_head
+
+    def embed(self, dense: Tensor) -> Tensor:
+        """Project the pooled dense features ``(B, D, N, N)`` to ``(B, 256)``, norm 1."""
+        return self.projector(self.encoder.pool(dense))
+
+
+class MoCoAgreement(nn.Module):
+    """InfoNCE of each view against the other, with a queue of past keys as negatives."""
+
+    def __init__(self, *, dim: int, queue_size: int, temperature: float) -> None:
+        super().__init__()
+        self.queue = KeyQueue(queue_size, dim)
+        self.temperature = temperature
+
+    def forward(self, queries: tuple[Tensor, Tensor], keys: tuple[Tensor, Tensor]) -> Tensor:
+        """Loss of ``(B, 256)`` student queries and teacher keys, one pair of each per view."""
+        # Cloned: the push below writes into the tensor that backward still needs.
+        negatives = self.queue.keys.clone()
+        loss = 0.5 * sum(
+            info_nce_with_queue(query, key, negatives, self.temperature)
+            for query, key in zip(queries, reversed(keys), strict=True)
+        )
+        if self.training:
+            self.queue.push(torch.cat(keys))
+        return loss
+
+
+class BYOLAgreement(nn.Module):
+    """Prediction of the teacher's embedding of the other view, without negatives."""
+
+    def __init__(self, *, dim: int, hidden: int = 512) -> None:
+        super().__init__()
+        self.predictor = Predictor(dim, hidden=hidden)
+
+    def forward(self, queries: tuple[Tensor, Tensor], keys: tuple[Tensor, Tensor]) -> Tensor:
+        """Loss of ``(B, 256)`` student and teacher embeddings, one pair of each per view."""
+        predictions = self.predictor(torch.cat(queries)).chunk(2)
+        return 0.5 * sum(
+            cosine_loss(prediction, key)
+            for prediction, key in zip(predictions, reversed(keys), strict=True)
+        )
+
+
+def build_branch(encoder: MaskedEncoder, *, agreement: str, prototypes: int, norm: bool) -> Branch:
+    """Heads around an encoder, with the published widths.
+
+    Args:
+        agreement: ``moco`` (projector without norm) or ``byol`` (with BatchNorm).
+        prototypes: outputs of the local head.
+        norm: BatchNorm in the local head; published for ResNet, not for transformers.
+    """
+    byol = agreement == "byol"
+    return Branch(
+        encoder,
+        Projector(encoder.pooled_dim, hidden=512 if byol else 2048, out=256, norm=byol),
+        LocalHead(encoder.embed_dim, num_prototypes=prototypes, norm=norm),
+    )

@@ -1,0 +1,301 @@
+"""CMID: contrastive mask image distillation (arXiv:2304.09670)."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import lightning as L
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+import cmid
+from cmid.data.statistics import MILLION_AID, ChannelStatistics
+from cmid.losses import LocalDistillationLoss, MaskedReconstructionLoss, teacher_temperature
+from cmid.methods.branches import BYOLAgreement, MoCoAgreement, build_branch
+from cmid.methods.compilation import compile_encoder
+from cmid.methods.optimization import (
+    OptimizerParameters,
+    build_optimizer,
+    build_schedule,
+    scaled_lr,
+)
+from cmid.models import EMATeacher, MaskedEncoder, ReconstructionHead, ema_momentum
+from cmid.views import DeviceViews, ViewColours, Views, cell_centres, gather_cells, match_positions
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """Weights of the three losses; 0 leaves a loss (and what only it needs) out."""
+
+    reconstruction: float = 1.0
+    contrastive: float = 1.0
+    local: float = 1.0
+
+
+@dataclass(frozen=True)
+class TeacherParameters:
+    """The teacher's pace and sharpness.
+
+    Attributes:
+        momentum: of the moving average at the first step; it rises to 1 on a cosine.
+        first_temperature, last_temperature, warmup_epochs: of the softmax over prototypes.
+    """
+
+    momentum: float = 0.996
+    first_temperature: float = 0.04
+    last_temperature: float = 0.07
+    warmup_epochs: int = 50
+
+
+class CMID(L.LightningModule):
+    """One student sees masked views, one EMA teacher sees clean ones; three losses.
+
+    Both masked views pass the student in one batch, both clean views the teacher in another.
+    Without BatchNorm this equals separate passes; BatchNorm sees the statistics of both views
+    together, in the student as in the teacher.
+
+    Args:
+        backbone: any timm model with spatial output.
+        img_size: of the views in pixels (the command takes it from the data).
+        in_chans: bands of the images (likewise).
+        statistics: of the bands, for standardisation (likewise).
+        mask_mode: how the mask token meets the stem's output.
+        stem: name of the backbone's stem, where it is not found.
+        backbone_args: further arguments of ``timm.create_model``.
+        agreement: global branch: ``moco`` (queue of negatives) or ``byol`` (predictor).
+        queue_size: keys of the MoCo queue; keep it far below the number of images.
+        temperature: of InfoNCE.
+        num_prototypes: of the local branch.
+        num_matches: cells per view that the local branch compares, at most all of them.
+        local_norm: BatchNorm in the local head; ``None`` follows the backbone.
+        weights: of the losses.
+        colours: of the two views.
+        teacher: its momentum and temperatures.
+        optimizer: optimizer and learning-rate schedule.
+        compile: ``torch.compile`` for nothing, each block of the backbone, or the whole of it.
+        channels_last: memory format that convolutions prefer.
+        grad_checkpointing: recompute activations in the backward pass to save memory.
+        seed: of the randomness on the device (colour).
+    """
+
+    def __init__(
+        self,
+        backbone: str = "resnet50",
+        *,
+        img_size: int = 224,
+        in_chans: int = 3,
+        statistics: ChannelStatistics = MILLION_AID,
+        mask_mode: Literal["add", "replace"] = "add",
+        stem: str | None = None,
+        backbone_args: dict[str, Any] | None = None,
+        agreement: Literal["moco", "byol"] = "moco",
+        queue_size: int = 65536,
+        temperature: float = 0.2,
+        num_prototypes: int = 2048,
+        num_matches: int = 20,
+        local_norm: bool | None = None,
+        weights: LossWeights = LossWeights(),
+        colours: ViewColours = ViewColours(),
+        teacher: TeacherParameters = TeacherParameters(),
+        optimizer: OptimizerParameters = OptimizerParameters(),
+        compile: Literal["none", "blocks", "whole"] = "none",
+        channels_last: bool = False,
+        grad_checkpointing: bool = False,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if max(asdict(weights).values()) <= 0:
+            raise ValueError("model.weights: at least one loss needs a weight above 0")
+        self.num_matches = num_matches
+        self.weights = weights
+        self.teacher_parameters = teacher
+        self.optimizer_parameters = optimizer
+        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        self.seed = seed
+        self.statistics = statistics
+
+        self.views = DeviceViews(colours, statistics)
+        encoder = MaskedEncoder(
+            backbone,
+            in_chans=in_chans,
+            img_size=img_size,
+            mask_mode=mask_mode,
+            stem=stem,
+            **(backbone_args or {}),
+        )
+        if local_norm is None:
+            local_norm = any(isinstance(m, nn.BatchNorm2d) for m in encoder.modules())
+        self.student = build_branch(
+            encoder, agreement=agreement, prototypes=num_prototypes, norm=local_norm
+        )
+        self.teacher = EMATeacher(self.student)
+        self.reconstruct = ReconstructionHead(encoder.embed_dim, encoder.stride, in_chans)
+        self.reconstruction_loss = MaskedReconstructionLoss()
+        self.agreement: nn.Module = (
+            BYOLAgreement(dim=256)
+            if agreement == "byol"
+            else MoCoAgreement(dim=256, queue_size=queue_size, temperature=temperature)
+        )
+        self.local_loss = LocalDistillationLoss(num_prototypes)
+        if grad_checkpointing:
+            encoder.set_grad_checkpointing()
+        if compile != "none":
+            compile_encoder(encoder, whole=compile == "whole")
+            compile_encoder(self.teacher.module.encoder, whole=compile == "whole")
+        self.to(memory_format=self.memory_format)
+
+    def losses(self, views: Views, temperature: float) -> tuple[dict[str, Tensor], Tensor]:
+        """The terms of one step, unweighted, and the student's pooled features ``(2B, D)``.
+
+        Args:
+            views: two views of ``B`` images.
+            temperature: of the teacher's softmax over prototypes.
+
+        Returns:
+            A term of weight 0 is absent. The features carry no gradient; they are there to watch.
+        """
+        terms: dict[str, Tensor] = {}
+        dense = self.student.encoder(self._arrange(views.masked), views.masks)  # (2B, D, N, N)
+        if self.weights.reconstruction:
+            terms |= self.reconstruction_loss(self.reconstruct(dense), views.images, views.masks)
+        if self.weights.contrastive or self.weights.local:
+            with torch.no_grad():
+                clean = self.teacher.module.encoder(self._arrange(views.images))  # (2B, D, N, N)
+        if self.weights.contrastive:
+            queries = self.student.embed(dense).chunk(2)
+            with torch.no_grad():
+                keys = self.teacher.module.embed(clean).chunk(2)
+            terms["contrastive"] = self.agreement(queries, keys)
+        if self.weights.local:
+            terms["local"] = self.compare_cells(views, dense, clean, temperature=temperature)
+        return terms, self.student.encoder.pool(dense.detach()).detach()
+
+    def compare_cells(
+        self, views: Views, dense: Tensor, clean: Tensor, *, temperature: float
+    ) -> Tensor:
+        """Local loss: cells of one view against the nearest ones of the other, both ways.
+
+        Args:
+            dense: ``(2B, D, N, N)`` of the student.
+            clean: ``(2B, D, N, N)`` of the teacher.
+        """
+        size, grid = views.images.shape[-2:], dense.shape[-2:]
+        first, second = cell_centres(views.matrices, tuple(size), tuple(grid)).chunk(2)
+        forth, forth_partner = match_positions(first, second, self.num_matches)
+        back, back_partner = match_positions(second, first, self.num_matches)
+        clean_first, clean_second = clean.flatten(2).chunk(2)
+        student = self.student.local_head(
+            gather_cells(dense.flatten(2), torch.cat([forth, back]))
+        )  # (2B, prototypes, matches)
+        with torch.no_grad():
+            teacher = self.teacher.module.local_head(
+                torch.cat(
+                    [
+                        gather_cells(clean_second, forth_partner),
+                        gather_cells(clean_first, back_partner),
+                    ]
+                )
+            )
+        # One after the other: the second direction is computed with the centre the first one moved.
+        directions = zip(student.chunk(2), teacher.chunk(2), strict=True)
+        return 0.5 * sum(self.local_loss(s, t, temperature) for s, t in directions)
+
+    def total(self, terms: dict[str, Tensor]) -> Tensor:
+        """Weighted sum of the terms; the two of the reconstruction share a weight."""
+        weights = {
+            "spatial": self.weights.reconstruction,
+            "frequency": self.weights.reconstruction,
+            "contrastive": self.weights.contrastive,
+            "local": self.weights.local,
+        }
+        return torch.stack([weights[name] * term for name, term in terms.items()]).sum()
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Tensor]:
+        self._seed_step()
+        with torch.autocast(self.device.type, enabled=False):
+            views = self.views(batch)
+        p = self.teacher_parameters
+        temperature = teacher_temperature(
+            self.current_epoch,
+            first=p.first_temperature,
+            last=p.last_temperature,
+            warmup_epochs=p.warmup_epochs,
+        )
+        terms, features = self.losses(views, temperature)
+        total = self.total(terms)
+        if not torch.isfinite(total):
+            raise FloatingPointError(
+                f"loss is {float(total)} at step {self.global_step}"
+                f" ({', '.join(f'{k} {float(v):.3g}' for k, v in terms.items())}):"
+                " lower model.optimizer.base_lr or use trainer.precision=32-true"
+            )
+        self.log_dict({f"loss/{name}": term.detach() for name, term in terms.items()})
+        self.log("loss", total.detach(), prog_bar=True)
+        return {"loss": total, "features": features}
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        step = self.global_step
+        super().optimizer_step(*args, **kwargs)
+        momentum = ema_momentum(step, self._total_steps(), self.teacher_parameters.momentum)
+        self.teacher.update(self.student, momentum)
+        self.log("teacher/momentum", momentum)
+
+    def configure_optimizers(self) -> Any:
+        batch = self.trainer.datamodule.batch_size  # type: ignore[attr-defined]
+        accumulated = self.trainer.accumulate_grad_batches
+        global_batch = batch * self.trainer.world_size * accumulated
+        lr = scaled_lr(self.optimizer_parameters, global_batch)
+        self.print(
+            f"learning rate {lr:.3g} = base_lr {self.optimizer_parameters.base_lr:g}"
+            f" * global batch {global_batch} / 256"
+        )
+        optimizer = build_optimizer(self, self.optimizer_parameters, lr)
+        epochs = max(self.trainer.max_epochs or 1, 1)
+        total = self._total_steps()
+        schedule = build_schedule(
+            optimizer,
+            self.optimizer_parameters,
+            steps_per_epoch=max(total // epochs, 1),
+            total_steps=total,
+        )
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what an export needs to rebuild and to describe the backbone, as plain values."""
+        encoder = self.student.encoder
+        statistics = asdict(self.statistics)
+        checkpoint["cmid"] = {
+            "version": cmid.__version__,
+            "method": "CMID",
+            "model_name": encoder.name,
+            "in_chans": encoder.in_chans,
+            "img_size": encoder.img_size,
+            "stem": encoder.stem_name,
+            "model_kwargs": dict(encoder.model_args),
+            **{name: list(statistics[name]) for name in ("mean", "std", "low", "high")},
+            "global_step": int(self.global_step),
+            "epoch": int(self.current_epoch),
+            "weights": asdict(self.weights),
+        }
+
+    def _total_steps(self) -> int:
+        total = self.trainer.estimated_stepping_batches
+        if total == float("inf"):
+            raise ValueError(
+                "set trainer.max_epochs or trainer.max_steps: the schedule needs an end"
+            )
+        return max(int(total), 1)
+
+    def _seed_step(self) -> None:
+        """Make the step's randomness a function of its number, for exact resumption."""
+        step = self.trainer.fit_loop.epoch_loop.total_batch_idx
+        seed = np.random.SeedSequence((self.seed, self.global_rank, step)).generate_state(1)[0]
+        torch.manual_seed(int(seed))
+
+    def _arrange(self, images: Tensor) -> Tensor:
+        return images.contiguous(memory_format=self.memory_format)

@@ -1,0 +1,141 @@
+"""Heads of CMID (arXiv:2304.09670): reconstruction, global projection, local prototypes."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cmid.precision import full_precision
+
+
+def _init_linear(module: nn.Module) -> None:
+    """Truncated normal weights of std 0.02 and zero biases, as in DINO (arXiv:2104.14294)."""
+    if isinstance(module, nn.Linear | nn.Conv1d):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+def _unit_length(features: Tensor) -> Tensor:
+    """L2-normalise axis 1 in float32: squares of 16-bit features overflow or vanish."""
+    with full_precision(features):
+        return F.normalize(features.float(), dim=1)
+
+
+class ReconstructionHead(nn.Module):
+    """Dense features to a full-size image: 1x1 convolution, then pixel shuffle.
+
+    Args:
+        dim: width ``D`` of the dense features.
+        stride: pixels per output cell ``s``; any positive number.
+        out_chans: channels ``C`` of the image.
+
+    Example:
+        >>> ReconstructionHead(512, 32, 3)(torch.rand(2, 512, 7, 7)).shape
+        torch.Size([2, 3, 224, 224])
+    """
+
+    def __init__(self, dim: int, stride: int, out_chans: int) -> None:
+        super().__init__()
+        self.project = nn.Conv2d(dim, stride * stride * out_chans, kernel_size=1)
+        self.shuffle = nn.PixelShuffle(stride)
+
+    def forward(self, dense: Tensor) -> Tensor:
+        """Map ``(B, D, N, M)`` to ``(B, C, s*N, s*M)``, in the dtype of the computation."""
+        return self.shuffle(self.project(dense))
+
+
+class Projector(nn.Module):
+    """Two-layer projector of the global branch.
+
+    Without norm it is MoCo-v2's (arXiv:2003.04297): Linear, ReLU, Linear. With norm it is BYOL's
+    (arXiv:2006.07733): BatchNorm before the ReLU, usually with ``hidden=512``.
+
+    Args:
+        dim: width of the pooled features.
+        hidden: width of the hidden layer.
+        out: width of the embedding.
+        norm: BatchNorm after the first layer.
+    """
+
+    def __init__(self, dim: int, hidden: int = 2048, out: int = 256, *, norm: bool = False) -> None:
+        super().__init__()
+        self.mlp = _mlp(dim, hidden=hidden, out=out, norm=norm)
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """Map ``(B, D)`` to ``(B, out)``, float32, each row of length 1."""
+        return _unit_length(self.mlp(pooled))
+
+
+class Predictor(nn.Module):
+    """BYOL's predictor (arXiv:2006.07733): the student's guess of the teacher's embedding.
+
+    Args:
+        dim: width of the embedding, in and out.
+        hidden: width of the hidden layer.
+    """
+
+    def __init__(self, dim: int, hidden: int = 512) -> None:
+        super().__init__()
+        self.mlp = _mlp(dim, hidden=hidden, out=dim, norm=True)
+
+    def forward(self, embedding: Tensor) -> Tensor:
+        """Map ``(B, dim)`` to ``(B, dim)``, float32, each row of length 1."""
+        return _unit_length(self.mlp(embedding))
+
+
+def _mlp(dim: int, *, hidden: int, out: int, norm: bool) -> nn.Sequential:
+    layers: list[nn.Module] = [nn.Linear(dim, hidden)]
+    if norm:
+        layers.append(nn.BatchNorm1d(hidden))
+    layers += [nn.ReLU(), nn.Linear(hidden, out)]
+    mlp = nn.Sequential(*layers)
+    mlp.apply(_init_linear)
+    return mlp
+
+
+class LocalHead(nn.Module):
+    r"""DINO's head, cell by cell: an MLP, then cosines with learned prototypes.
+
+    Three 1x1 convolutions with GELU (and BatchNorm for CNNs), L2 norm over channels, then a linear
+    layer without bias whose rows are prototypes of length 1: ``output[k] = <w_k / |w_k|, z>``.
+    Normalising the rows in ``forward`` *is* weight normalisation with its gain :math:`g` fixed at
+    1, without a parameter that must be kept from the optimizer.
+
+    Args:
+        dim: width ``D`` of the cells.
+        hidden: width of the two hidden layers.
+        bottleneck: width before the prototypes.
+        num_prototypes: length ``P`` of the output.
+        norm: BatchNorm after the hidden layers (the paper: for ResNet, not for Swin).
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        hidden: int = 2048,
+        bottleneck: int = 256,
+        num_prototypes: int = 2048,
+        *,
+        norm: bool,
+    ) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for width in (dim, hidden):
+            layers.append(nn.Conv1d(width, hidden, kernel_size=1))
+            if norm:
+                layers.append(nn.BatchNorm1d(hidden))
+            layers.append(nn.GELU())
+        layers.append(nn.Conv1d(hidden, bottleneck, kernel_size=1))
+        self.mlp = nn.Sequential(*layers)
+        self.prototypes = nn.Conv1d(bottleneck, num_prototypes, kernel_size=1, bias=False)
+        self.apply(_init_linear)
+
+    def forward(self, cells: Tensor) -> Tensor:
+        """Map ``(B, D, cells)`` to cosines ``(B, P, cells)`` in [-1, 1].
+
+        The two normalisations run in float32; the product with the prototypes runs in the
+        autocast dtype, if there is one.
+        """
+        bottleneck = _unit_length(self.mlp(cells))  # (B, bottleneck, cells)
+        return F.conv1d(bottleneck, _unit_length(self.prototypes.weight))
