@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import warnings
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -57,20 +58,23 @@ class PretrainCLI(LightningCLI):
     """LightningCLI with CMID's parts, linked so that nothing has to be said twice."""
 
     def __init__(self, args: list[str]) -> None:
-        super().__init__(
-            CMID,
-            PretrainData,
-            run=False,
-            args=args,
-            parser_class=SuggestingParser,
-            seed_everything_default=0,
-            trainer_defaults={"max_epochs": 200},
-            save_config_kwargs={"overwrite": True},
-            parser_kwargs={
-                "description": "Pretrain a backbone with CMID.",
-                "allow_abbrev": False,
-            },
-        )
+        with warnings.catch_warnings():
+            # Lightning warns of arguments that come from Python while sys.argv has some, too.
+            warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
+            super().__init__(
+                CMID,
+                PretrainData,
+                run=False,
+                args=args,
+                parser_class=SuggestingParser,
+                seed_everything_default=0,
+                trainer_defaults={"max_epochs": 200},
+                save_config_kwargs={"overwrite": True},
+                parser_kwargs={
+                    "description": "Pretrain a backbone with CMID.",
+                    "allow_abbrev": False,
+                },
+            )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument(

@@ -61,8 +61,15 @@ class ReconstructionPicture(L.Callback):
 class CurvePicture(L.Callback):
     """Write ``curves.png`` from the CSV log: losses and kNN accuracy, after every epoch."""
 
-    @rank_zero_only
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        self.draw(trainer)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        # Again: the last scores are logged after this callback's turn at the end of the epoch.
+        self.draw(trainer)
+
+    @rank_zero_only
+    def draw(self, trainer: L.Trainer) -> None:
         for logger in trainer.loggers:
             logger.save()
         run_dir = Path(trainer.default_root_dir)

@@ -109,7 +109,7 @@ def _decode_with_pillow(data: bytes, num_bands: int) -> tuple[Tensor, tuple[int,
     with warnings.catch_warnings():
         # A decompression bomb warning would go unseen in a worker; large scenes are normal here.
         warnings.simplefilter("ignore", PillowImage.DecompressionBombWarning)
-        picture = PillowImage.open(io.BytesIO(data))
+        picture: PillowImage.Image = PillowImage.open(io.BytesIO(data))
         picture.load()
     if picture.getexif().get(_ORIENTATION_TAG, 1) != 1:
         picture = ImageOps.exif_transpose(picture)

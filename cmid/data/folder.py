@@ -105,8 +105,8 @@ class ImageList(_ImageFiles):
     """Images named in a text or CSV file.
 
     A ``.csv`` has a header with a column ``path`` (or ``filepath``, ``file``, ``image``,
-    ``filename``) and, if there are labels, ``label`` (or ``class``, ``category``). In any other file
-    each line is a path; a tab may separate it from a label, so that paths may hold spaces.
+    ``filename``) and, if there are labels, ``label`` (or ``class``, ``category``). In any other
+    file each line is a path; a tab may separate it from a label, so that paths may hold spaces.
     Labels are integers, or names that are numbered in sorted order.
 
     Args:
@@ -132,7 +132,7 @@ class ImageList(_ImageFiles):
             raise ValueError(
                 f"image list {path}: entry {labelled.index(False) + 1} has no label, others have"
             )
-        labels, classes = [-1] * len(rows), []
+        labels, classes = [-1] * len(rows), list[str]()
         if all(labelled):
             labels, classes = _number([str(label) for _, label in rows])
         folder = Path(root) if root is not None else path.parent

@@ -6,7 +6,7 @@ import json
 import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from tqdm.auto import tqdm
@@ -21,9 +21,9 @@ _PIXELS_KEPT_PER_IMAGE = 1024
 class ChannelStatistics:
     """Statistics of each band.
 
-    ``low`` and ``high``, in stored units, fix the unit scale ``(value - low) / (high - low)``: 0 and
-    255 for uint8, the 1st and 99th percentile of the band otherwise. ``mean`` and ``std`` belong to
-    unit-scaled values; for 8-bit images they are the usual means and deviations in [0, 1].
+    ``low`` and ``high``, in stored units, fix the unit scale ``(value - low) / (high - low)``: 0
+    and 255 for uint8, the 1st and 99th percentile of the band otherwise. ``mean`` and ``std``
+    belong to unit-scaled values; for 8-bit images they are the usual numbers in [0, 1].
 
     Attributes:
         mean, std: of unit-scaled values.
@@ -75,7 +75,9 @@ class ChannelStatistics:
         try:
             content = json.loads(Path(path).read_text())
             percentiles = {k: tuple(v) for k, v in content.pop("percentiles", {}).items()}
-            values = {k: tuple(v) if isinstance(v, list) else v for k, v in content.items()}
+            values: dict[str, Any] = {
+                k: tuple(v) if isinstance(v, list) else v for k, v in content.items()
+            }
             return cls(**values, percentiles=percentiles)
         except (json.JSONDecodeError, TypeError, AttributeError, ValueError) as error:
             raise ValueError(f"{path} holds no channel statistics: {error}") from error
@@ -112,7 +114,7 @@ def compute_statistics(
         UnreadableImageError: with ``on_error="error"``, or if no image can be read.
     """
     generator = np.random.default_rng(seed)
-    indices = np.arange(len(source))
+    indices: np.ndarray = np.arange(len(source))
     if max_images is not None and max_images < len(source):
         indices = np.sort(generator.choice(len(source), max_images, replace=False))
     moments = _Moments(source.num_bands)

@@ -35,13 +35,13 @@ class MoCoAgreement(nn.Module):
         """Loss of ``(B, 256)`` student queries and teacher keys, one pair of each per view."""
         # Cloned: the push below writes into the tensor that backward still needs.
         negatives = self.queue.keys.clone()
-        loss = 0.5 * sum(
+        first, second = (
             info_nce_with_queue(query, key, negatives, self.temperature)
             for query, key in zip(queries, reversed(keys), strict=True)
         )
         if self.training:
             self.queue.push(torch.cat(keys))
-        return loss
+        return (first + second) / 2
 
 
 class BYOLAgreement(nn.Module):
@@ -54,10 +54,11 @@ class BYOLAgreement(nn.Module):
     def forward(self, queries: tuple[Tensor, Tensor], keys: tuple[Tensor, Tensor]) -> Tensor:
         """Loss of ``(B, 256)`` student and teacher embeddings, one pair of each per view."""
         predictions = self.predictor(torch.cat(queries)).chunk(2)
-        return 0.5 * sum(
+        first, second = (
             cosine_loss(prediction, key)
             for prediction, key in zip(predictions, reversed(keys), strict=True)
         )
+        return (first + second) / 2
 
 
 def build_branch(encoder: MaskedEncoder, *, agreement: str, prototypes: int, norm: bool) -> Branch:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import lightning as L
 import numpy as np
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import cmid
 from cmid.data.statistics import MILLION_AID, ChannelStatistics
 from cmid.losses import LocalDistillationLoss, MaskedReconstructionLoss, teacher_temperature
-from cmid.methods.branches import BYOLAgreement, MoCoAgreement, build_branch
+from cmid.methods.branches import Branch, BYOLAgreement, MoCoAgreement, build_branch
 from cmid.methods.compilation import compile_encoder
 from cmid.methods.optimization import (
     OptimizerParameters,
@@ -143,8 +143,13 @@ class CMID(L.LightningModule):
             encoder.set_grad_checkpointing()
         if compile != "none":
             compile_encoder(encoder, whole=compile == "whole")
-            compile_encoder(self.teacher.module.encoder, whole=compile == "whole")
+            compile_encoder(self.teacher_branch.encoder, whole=compile == "whole")
         self.to(memory_format=self.memory_format)
+
+    @property
+    def teacher_branch(self) -> Branch:
+        """The teacher's encoder and heads."""
+        return cast(Branch, self.teacher.module)
 
     def losses(self, views: Views, temperature: float) -> tuple[dict[str, Tensor], Tensor]:
         """The terms of one step, unweighted, and the student's pooled features ``(2B, D)``.
@@ -162,11 +167,11 @@ class CMID(L.LightningModule):
             terms |= self.reconstruction_loss(self.reconstruct(dense), views.images, views.masks)
         if self.weights.contrastive or self.weights.local:
             with torch.no_grad():
-                clean = self.teacher.module.encoder(self._arrange(views.images))  # (2B, D, N, N)
+                clean = self.teacher_branch.encoder(self._arrange(views.images))  # (2B, D, N, N)
         if self.weights.contrastive:
             queries = self.student.embed(dense).chunk(2)
             with torch.no_grad():
-                keys = self.teacher.module.embed(clean).chunk(2)
+                keys = self.teacher_branch.embed(clean).chunk(2)
             terms["contrastive"] = self.agreement(queries, keys)
         if self.weights.local:
             terms["local"] = self.compare_cells(views, dense, clean, temperature=temperature)
@@ -190,7 +195,7 @@ class CMID(L.LightningModule):
             gather_cells(dense.flatten(2), torch.cat([forth, back]))
         )  # (2B, prototypes, matches)
         with torch.no_grad():
-            teacher = self.teacher.module.local_head(
+            teacher = self.teacher_branch.local_head(
                 torch.cat(
                     [
                         gather_cells(clean_second, forth_partner),
@@ -200,7 +205,8 @@ class CMID(L.LightningModule):
             )
         # One after the other: the second direction is computed with the centre the first one moved.
         directions = zip(student.chunk(2), teacher.chunk(2), strict=True)
-        return 0.5 * sum(self.local_loss(s, t, temperature) for s, t in directions)
+        first, second = (self.local_loss(s, t, temperature) for s, t in directions)
+        return (first + second) / 2
 
     def total(self, terms: dict[str, Tensor]) -> Tensor:
         """Weighted sum of the terms; the two of the reconstruction share a weight."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from torch import nn
 
 from cmid.models import MaskedEncoder
@@ -31,7 +33,7 @@ def compile_encoder(encoder: MaskedEncoder, *, whole: bool) -> None:
 def _blocks(stage: nn.Module) -> list[nn.Module]:
     """The innermost repeated modules of a stage: residual or attention blocks."""
     children = list(stage.children())
-    nested = [child for child in children if isinstance(getattr(child, "blocks", None), nn.Module)]
-    if nested:
-        return [block for child in nested for block in child.blocks.children()]
+    nested = [getattr(child, "blocks", None) for child in children]
+    if any(isinstance(blocks, nn.Module) for blocks in nested):
+        return [b for blocks in nested for b in cast(nn.Module, blocks).children()]
     return children

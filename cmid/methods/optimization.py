@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from timm.optim import create_optimizer_v2
@@ -48,7 +49,7 @@ def build_optimizer(
     Raises:
         ValueError: the name is not one of timm's.
     """
-    betas = {} if parameters.betas is None else {"betas": tuple(parameters.betas)}
+    betas: dict[str, Any] = {} if parameters.betas is None else {"betas": tuple(parameters.betas)}
     try:
         return create_optimizer_v2(
             module,

@@ -40,11 +40,11 @@ class ColourAugmentation(nn.Module):
 
     def __init__(self, parameters: ColourParameters) -> None:
         super().__init__()
-        self.parameters = parameters
+        self.settings = parameters
 
     def forward(self, images: Tensor) -> Tensor:
         """Augment ``(B, C, H, W)`` float images with values in [0, 1]; the range is kept."""
-        p = self.parameters
+        p = self.settings
         if p.p_jitter:
             images = self._jitter(images)
         if p.p_blur:
@@ -60,7 +60,7 @@ class ColourAugmentation(nn.Module):
         return images
 
     def _jitter(self, images: Tensor) -> Tensor:
-        p = self.parameters
+        p = self.settings
         chosen = _chosen(images, p.p_jitter)
         operations = [
             (p.brightness, _brightness),
@@ -76,7 +76,7 @@ class ColourAugmentation(nn.Module):
         return images
 
     def _blur(self, images: Tensor) -> Tensor:
-        p = self.parameters
+        p = self.settings
         smallest, largest = p.blur_kernel
         sigma = _uniform(images, p.blur_sigma).reshape(-1, 1)
         kernel = get_gaussian_kernel1d(largest, sigma)  # (B, largest)
