@@ -5,11 +5,14 @@ from __future__ import annotations
 import csv
 import logging
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cmid.data.decoding import decode_image
 from cmid.data.source import Image, ImageSource
@@ -19,6 +22,10 @@ logger = logging.getLogger(__name__)
 IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp")
 _PATH_COLUMNS = ("path", "filepath", "file", "image", "filename")
 _LABEL_COLUMNS = ("label", "class", "category")
+_PATH_THEN_LABEL = re.compile(
+    rf"(?P<path>.*(?:{'|'.join(map(re.escape, IMAGE_EXTENSIONS))}))\s*[\s,]\s*(?P<label>\S.*)",
+    re.IGNORECASE,
+)
 
 
 class _ImageFiles(ImageSource):
@@ -28,7 +35,7 @@ class _ImageFiles(ImageSource):
         self, root: Path, paths: Sequence[str], labels: Sequence[int], classes: Sequence[str]
     ) -> None:
         self.root = root
-        self.paths = np.array([os.fsencode(path) for path in paths])
+        self.paths: NDArray[np.bytes_] = np.array([os.fsencode(path) for path in paths])
         self.labels = np.array(labels, dtype=np.int64)
         self.classes = tuple(classes)
 
@@ -50,71 +57,106 @@ class _ImageFiles(ImageSource):
 class ImageFolder(_ImageFiles):
     """All images below a folder, at any depth, in the order of their paths.
 
-    Where every image lies in a sub-folder, the first level of sub-folders names the classes;
-    otherwise there are no labels. Hidden files and folders are left out; files with other endings
-    are counted and reported once.
+    Hidden files and folders are left out, links are followed; files with other endings are counted
+    and reported once.
 
     Args:
         root: the folder.
-        extensions: endings of image files, in lower case with the dot.
+        extensions: endings of image files with the dot; upper and lower case are the same.
+        labels: ``"folders"``: the first level of sub-folders names the classes, in sorted order;
+            ``"none"``: no labels; ``"auto"``: folders where every image lies in a sub-folder,
+            otherwise none.
 
     Raises:
         FileNotFoundError: the folder is missing or holds no image.
+        ValueError: ``labels="folders"``, and an image lies in no sub-folder.
     """
 
     def __init__(
-        self, root: str | os.PathLike[str], *, extensions: Sequence[str] = IMAGE_EXTENSIONS
+        self,
+        root: str | os.PathLike[str],
+        *,
+        extensions: Sequence[str] = IMAGE_EXTENSIONS,
+        labels: Literal["auto", "folders", "none"] = "auto",
     ) -> None:
         folder = Path(root)
         if not folder.is_dir():
             raise FileNotFoundError(f"image folder {folder} does not exist")
-        endings = tuple(ending.lower() for ending in extensions)
-        paths, others = [], Counter[str]()
-        for path in _files(str(folder), ""):
-            if path.lower().endswith(endings):
-                paths.append(path)
-            else:
-                others[os.path.splitext(path)[1] or "none"] += 1
+        paths = find_files(folder, extensions)
         if not paths:
             raise FileNotFoundError(
-                f"image folder {folder} holds no image ending in {', '.join(endings)}"
+                f"image folder {folder} holds no image ending in {', '.join(extensions)}"
             )
-        if others:
-            found = ", ".join(f"{count} x {ending}" for ending, count in others.most_common(5))
-            logger.warning("%s: %d other files left out (%s)", folder, others.total(), found)
-        paths.sort()
-        top = [path.split(os.sep, 1)[0] if os.sep in path else "" for path in paths]
-        classes = sorted(set(top)) if all(top) else []
-        number = {name: i for i, name in enumerate(classes)}
-        super().__init__(folder, paths, [number.get(name, -1) for name in top], classes)
+        top = [path.partition(os.sep)[0] if os.sep in path else "" for path in paths]
+        if labels == "folders" and not all(top):
+            raise ValueError(
+                f"image folder {folder}: {paths[top.index('')]} lies in no class folder; move it,"
+                " or set labels to none"
+            )
+        numbers, classes = [-1] * len(paths), list[str]()
+        if labels != "none" and all(top):
+            classes = sorted(set(top))
+            number = {name: i for i, name in enumerate(classes)}
+            numbers = [number[name] for name in top]
+        super().__init__(folder, paths, numbers, classes)
 
 
-def _files(root: str, below: str) -> Iterator[str]:
+def find_files(folder: Path, extensions: Sequence[str]) -> list[str]:
+    """Sorted paths, relative to ``folder``, of the files with these endings at any depth.
+
+    Other files are counted and logged once; hidden files and folders are passed over.
+    """
+    endings = tuple(ending.lower() for ending in extensions)
+    paths, others = list[str](), Counter[str]()
+    for path in _walk(str(folder), ""):
+        if path.lower().endswith(endings):
+            paths.append(path)
+        else:
+            others[os.path.splitext(path)[1] or "no ending"] += 1
+    if paths and others:
+        found = ", ".join(f"{count} x {ending}" for ending, count in others.most_common(5))
+        logger.warning("%s: %d other files left out (%s)", folder, sum(others.values()), found)
+    paths.sort()
+    return paths
+
+
+def _walk(root: str, below: str) -> Iterator[str]:
     with os.scandir(os.path.join(root, below)) as entries:
         for entry in entries:
             if entry.name.startswith("."):
                 continue
             path = os.path.join(below, entry.name)
-            if entry.is_dir():
-                yield from _files(root, path)
-            else:
+            if not entry.is_dir():
                 yield path
+            elif not (entry.is_symlink() and _contains(entry.path, os.path.join(root, below))):
+                yield from _walk(root, path)
+
+
+def _contains(link: str, folder: str) -> bool:
+    """Whether a link leads to a folder above itself: following it would never end."""
+    target = os.path.realpath(link)
+    return os.path.commonpath([target, os.path.realpath(folder)]) == target
 
 
 class ImageList(_ImageFiles):
     """Images named in a text or CSV file.
 
     A ``.csv`` has a header with a column ``path`` (or ``filepath``, ``file``, ``image``,
-    ``filename``) and, if there are labels, ``label`` (or ``class``, ``category``). In any other
-    file each line is a path; a tab may separate it from a label, so that paths may hold spaces.
-    Labels are integers, or names that are numbered in sorted order.
+    ``filename``) and, if there are labels, ``label`` (or ``class``, ``category``).
+
+    Any other file has one image a line. A tab separates path and label. In a line without a tab,
+    what follows the last image ending (``.jpg``, ``.png``, ...) and a comma or white space is the
+    label; everything before is the path, so paths may hold spaces. A line that ends in an image
+    ending, or holds none, is a path as a whole.
+
+    Labels are all whole numbers (taken as they are), or names that are numbered in sorted order.
 
     Args:
         path: the list.
         root: folder that relative paths start from; by default the folder of the list.
 
     Raises:
-        FileNotFoundError: the list does not exist.
+        FileNotFoundError: the list does not exist, or its first image does not.
         ValueError: it is empty, a row is incomplete, or the header lacks a path column.
     """
 
@@ -127,20 +169,26 @@ class ImageList(_ImageFiles):
         rows = _csv_rows(path) if path.suffix.lower() == ".csv" else _text_rows(path)
         if not rows:
             raise ValueError(f"image list {path} names no image")
-        labelled = [label is not None and label != "" for _, label in rows]
+        folder = Path(root) if root is not None else path.parent
+        # The usual mistake is the wrong root; it should not take a worker to find it.
+        if not (folder / rows[0][0]).is_file():
+            raise FileNotFoundError(
+                f"image list {path}: its first image {folder / rows[0][0]} does not exist; set root"
+            )
+        labelled = [bool(label) for _, label in rows]
         if any(labelled) and not all(labelled):
             raise ValueError(
                 f"image list {path}: entry {labelled.index(False) + 1} has no label, others have"
             )
         labels, classes = [-1] * len(rows), list[str]()
         if all(labelled):
-            labels, classes = _number([str(label) for _, label in rows])
-        folder = Path(root) if root is not None else path.parent
+            labels, classes = number_labels([label for _, label in rows])
         super().__init__(folder, [name for name, _ in rows], labels, classes)
 
 
-def _number(labels: list[str]) -> tuple[list[int], list[str]]:
-    if all(label.isdigit() for label in labels):
+def number_labels(labels: Sequence[str]) -> tuple[list[int], list[str]]:
+    """Class indices and class names: numbers keep their value, names are numbered as sorted."""
+    if all(label.isdecimal() for label in labels):
         numbers = [int(label) for label in labels]
         return numbers, [str(number) for number in range(max(numbers) + 1)]
     classes = sorted(set(labels))
@@ -148,17 +196,20 @@ def _number(labels: list[str]) -> tuple[list[int], list[str]]:
     return [index[label] for label in labels], classes
 
 
-def _text_rows(path: Path) -> list[tuple[str, str | None]]:
-    rows: list[tuple[str, str | None]] = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        if line.strip():
-            name, _, label = line.strip().partition("\t")
-            rows.append((name.strip(), label.strip() or None))
+def _text_rows(path: Path) -> list[tuple[str, str]]:
+    rows = []
+    with path.open(encoding="utf-8-sig") as lines:
+        for line in filter(None, map(str.strip, lines)):
+            name, _, label = line.rpartition("\t") if "\t" in line else (line, "", "")
+            if not label and not line.lower().endswith(IMAGE_EXTENSIONS):
+                match = _PATH_THEN_LABEL.fullmatch(line)
+                name, label = match.group("path", "label") if match else (line, "")
+            rows.append((name.strip(), label.strip()))
     return rows
 
 
-def _csv_rows(path: Path) -> list[tuple[str, str | None]]:
-    with path.open(newline="", encoding="utf-8") as lines:
+def _csv_rows(path: Path) -> list[tuple[str, str]]:
+    with path.open(newline="", encoding="utf-8-sig") as lines:
         reader = csv.DictReader(lines)
         header = {(name or "").strip().lower(): name for name in reader.fieldnames or ()}
         path_column = next((header[name] for name in _PATH_COLUMNS if name in header), None)
@@ -172,5 +223,6 @@ def _csv_rows(path: Path) -> list[tuple[str, str | None]]:
         for row in reader:
             if not row[path_column]:
                 raise ValueError(f"image list {path}: line {reader.line_num} has no path")
-            rows.append((row[path_column], row[label_column] if label_column else None))
+            label = row[label_column] if label_column is not None else ""
+            rows.append((row[path_column].strip(), (label or "").strip()))
         return rows

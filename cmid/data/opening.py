@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from glob import has_magic
 from pathlib import Path
 from typing import Any
 
@@ -10,30 +11,40 @@ from cmid.data.source import ImageSource
 
 ACCEPTED = (
     "a folder of images, a .txt/.csv list, an .h5/.hdf5 file, .tar shards (also"
-    " 'name-{000..009}.tar'), rasters with window=..., or 'scenes'"
+    " 'name-{000..009}.tar'), a .tif/.tiff/.vrt/.img/.jp2 raster, any raster, folder or pattern of"
+    " rasters with window, or 'scenes'"
 )
 
 
 def open_source(path: str | os.PathLike[str], **options: Any) -> ImageSource:
-    """Open images by their path.
+    """Open images by their path: `ACCEPTED` says what there is.
 
     Args:
-        path: see `ACCEPTED`; ``scenes`` are generated ones.
-        **options: of the source that is chosen; ``window`` chooses `RasterWindows`.
+        path: what to open; ``scenes`` are generated ones.
+        **options: of the class that is chosen. ``window`` or ``bands`` choose `RasterWindows`, so
+            that a folder of GeoTIFFs is cut into windows instead of being read as whole images.
 
     Raises:
+        FileNotFoundError: nothing is there.
         ValueError: nothing reads this path.
     """
+    # Imported where needed: a folder of JPEGs should open without h5py and webdataset.
     text = os.fspath(path)
     ending = Path(text).suffix.lower()
-    if "window" in options:
-        from cmid.data.raster import RasterWindows
-
-        return RasterWindows(text, **options)
     if text == "scenes":
         from cmid.data.scenes import SceneSource
 
         return SceneSource(**options)
+    if ending == ".tar":
+        from cmid.data.tar_shards import TarShards
+
+        return TarShards(text, **options)
+    if not has_magic(text) and not Path(text).exists():
+        raise FileNotFoundError(f"{text} does not exist")
+    if "window" in options or "bands" in options or _is_raster(text):
+        from cmid.data.raster import RasterWindows
+
+        return RasterWindows(text, **options)
     if Path(text).is_dir():
         from cmid.data.folder import ImageFolder
 
@@ -46,8 +57,10 @@ def open_source(path: str | os.PathLike[str], **options: Any) -> ImageSource:
         from cmid.data.hdf5 import HDF5Images
 
         return HDF5Images(text, **options)
-    if ending == ".tar":
-        from cmid.data.tar_shards import TarShards
-
-        return TarShards(text, **options)
     raise ValueError(f"cannot open {text}: give {ACCEPTED}")
+
+
+def _is_raster(text: str) -> bool:
+    from cmid.data.raster import RASTER_EXTENSIONS
+
+    return not Path(text).is_dir() and text.lower().endswith(RASTER_EXTENSIONS)

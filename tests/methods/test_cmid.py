@@ -1,0 +1,267 @@
+from __future__ import annotations
+
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+
+from cmid.data import PretrainData, SceneSource
+from cmid.methods import CMID
+from cmid.methods.cmid import LossWeights
+from cmid.methods.optimization import (
+    OptimizerParameters,
+    build_optimizer,
+    build_schedule,
+    scaled_lr,
+)
+from cmid.models import ema_momentum
+from cmid.views import TwoViews, Views
+
+SMALL: dict[str, Any] = {"img_size": 64, "queue_size": 32, "num_prototypes": 32, "num_matches": 4}
+FAMILIES = {
+    "resnet18": {},
+    "convnext_atto": {},
+    "vit_tiny_patch16_224": {"depth": 2},
+    "swin_tiny_patch4_window7_224": {"depths": (1, 1, 1, 1)},
+}
+
+
+def method(backbone: str = "vit_tiny_patch16_224", **options: Any) -> CMID:
+    arguments = {**SMALL, "backbone_args": FAMILIES[backbone], **options}
+    return CMID(backbone, **arguments)
+
+
+def views_of(batch: int = 2, *, bands: int = 3, size: int = 64) -> Views:
+    images = torch.randn(2 * batch, bands, size, size)
+    matrix = torch.eye(3).repeat(2 * batch, 1, 1)
+    matrix[:, :2, 2] = torch.rand(2 * batch, 2) * 20
+    masks = torch.rand(2 * batch, 4, 4) < 0.6
+    return Views(images, images * 0.9, masks, matrix)
+
+
+@pytest.mark.parametrize("backbone", FAMILIES)
+@pytest.mark.parametrize("agreement", ["moco", "byol"])
+def test_gradient_reaches_every_trainable_parameter_and_never_the_teacher(
+    backbone: str, agreement: str
+) -> None:
+    model = method(backbone, agreement=agreement, in_chans=5, **_statistics(5))
+    terms, features = model.losses(views_of(bands=5), 0.04)
+    model.total(terms).backward()
+    assert set(terms) == {"spatial", "frequency", "contrastive", "local"}
+    assert not features.requires_grad
+    trainable = {name for name, p in model.named_parameters() if p.requires_grad}
+    without = {name for name in trainable if model.get_parameter(name).grad is None}
+    assert without == set()
+    assert all(p.grad is None and not p.requires_grad for p in model.teacher.parameters())
+    token = model.student.encoder.mask_token
+    assert token.grad is not None
+    assert token.grad.abs().sum() > 0
+
+
+def _statistics(bands: int) -> dict[str, Any]:
+    from cmid.data import ChannelStatistics
+
+    return {
+        "statistics": ChannelStatistics(
+            (0.5,) * bands, (0.2,) * bands, (0.0,) * bands, (255.0,) * bands
+        )
+    }
+
+
+@pytest.mark.parametrize(
+    ("weights", "terms"),
+    [
+        (LossWeights(1, 0, 0), {"spatial", "frequency"}),
+        (LossWeights(0, 1, 0), {"contrastive"}),
+        (LossWeights(0, 0, 1), {"local"}),
+        (LossWeights(1, 1, 0), {"spatial", "frequency", "contrastive"}),
+        (LossWeights(1, 0, 1), {"spatial", "frequency", "local"}),
+        (LossWeights(0, 1, 1), {"contrastive", "local"}),
+    ],
+)
+def test_every_part_and_pair_is_a_matter_of_weights(weights: LossWeights, terms: set[str]) -> None:
+    model = method(weights=weights)
+    found, _ = model.losses(views_of(), 0.04)
+    assert set(found) == terms
+    torch.testing.assert_close(model.total(found), torch.stack(list(found.values())).sum())
+
+
+def test_weights_scale_the_total() -> None:
+    model = method(weights=LossWeights(2.0, 0.5, 3.0))
+    terms, _ = model.losses(views_of(), 0.04)
+    expected = (
+        2 * (terms["spatial"] + terms["frequency"])
+        + 0.5 * terms["contrastive"]
+        + 3 * terms["local"]
+    )
+    torch.testing.assert_close(model.total(terms), expected)
+
+
+def test_no_weight_at_all_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least one loss"):
+        method(weights=LossWeights(0, 0, 0))
+
+
+def test_joint_forward_of_both_views_equals_separate_ones_without_batchnorm() -> None:
+    model = method()
+    views = views_of(3)
+    joint = model.student.encoder(views.masked, views.masks)
+    separate = [
+        model.student.encoder(images, masks)
+        for images, masks in zip(views.masked.chunk(2), views.masks.chunk(2), strict=True)
+    ]
+    torch.testing.assert_close(joint, torch.cat(separate))
+
+
+@pytest.mark.parametrize("agreement", ["moco", "byol"])
+@pytest.mark.parametrize("backbone", ["resnet18", "vit_tiny_patch16_224"])
+def test_one_image_per_process_is_enough(backbone: str, agreement: str) -> None:
+    model = method(backbone, agreement=agreement)
+    terms, _ = model.losses(views_of(1), 0.04)
+    model.total(terms).backward()
+    assert all(torch.isfinite(term) for term in terms.values())
+
+
+@pytest.mark.parametrize("size", [96, 160])
+def test_other_sizes_divisible_by_the_stride(size: int) -> None:
+    model = method("resnet18", img_size=size)
+    views = views_of(2, size=size)
+    terms, _ = model.losses(views, 0.04)
+    assert torch.isfinite(model.total(terms))
+
+
+def test_queue_and_centre_take_in_what_the_teacher_said() -> None:
+    model = method()
+    before = model.agreement.queue.keys.clone()
+    views = views_of(3)
+    model.losses(views, 0.04)
+    with torch.no_grad():
+        keys = model.teacher_branch.embed(model.teacher_branch.encoder(views.images))
+    torch.testing.assert_close(model.agreement.queue.keys[:, :6], keys.T)
+    assert torch.equal(model.agreement.queue.keys[:, 6:], before[:, 6:])
+    assert model.local_loss.center.abs().sum() > 0
+
+
+@pytest.mark.parametrize("name", ["adan", "adamw", "lars", "sgd"])
+def test_optimizers_decay_matrices_only(name: str) -> None:
+    model = method()
+    optimizer = build_optimizer(model, OptimizerParameters(name=name, weight_decay=0.1), 0.5)
+    held = [p for group in optimizer.param_groups for p in group["params"]]
+    assert len(held) == sum(p.requires_grad for p in model.parameters())
+    for group in optimizer.param_groups:
+        assert group["lr"] == 0.5
+        for parameter in group["params"]:
+            assert (group["weight_decay"] == 0.1) == (parameter.ndim > 1)
+
+
+def test_unknown_optimizer_is_named() -> None:
+    with pytest.raises(ValueError, match="addam"):
+        build_optimizer(method(), OptimizerParameters(name="addam"), 0.1)
+
+
+def test_schedule_warms_up_then_falls_on_a_cosine() -> None:
+    parameters = OptimizerParameters(name="sgd", warmup_epochs=2, warmup_factor=0.01, min_lr=1e-4)
+    optimizer = build_optimizer(method(), parameters, 0.1)
+    schedule = build_schedule(optimizer, parameters, steps_per_epoch=10, total_steps=100)
+    rates = []
+    for _ in range(100):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    assert rates[0] == pytest.approx(0.001)
+    assert rates[10] == pytest.approx((0.001 + 0.1) / 2)
+    assert max(rates) == pytest.approx(0.1) == rates[20]
+    assert rates[60] == pytest.approx((0.1 + 1e-4) / 2)
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(1e-4)
+    assert all(a >= b for a, b in zip(rates[20:], rates[21:], strict=False))
+
+
+def test_published_rate_is_one_thousandth_per_64_images() -> None:
+    assert scaled_lr(OptimizerParameters(), 64) == pytest.approx(1e-3)
+    assert scaled_lr(OptimizerParameters(), 4 * 64) == pytest.approx(4e-3)
+
+
+def train(model: CMID, *, steps: int, images: int = 16, batch: int = 4, **options: Any) -> Any:
+    data = PretrainData(
+        SceneSource(images, size=64),
+        TwoViews(size=64, block_size=16),
+        batch_size=batch,
+        num_workers=0,
+    )
+    trainer = L.Trainer(
+        max_steps=steps,
+        max_epochs=100,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        **options,
+    )
+    trainer.fit(model, data)
+    return trainer
+
+
+def test_teacher_moves_once_per_optimizer_step_with_the_scheduled_momentum(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = method()
+    seen = []
+    update = model.teacher.update
+    monkeypatch.setattr(
+        model.teacher, "update", lambda student, m: (seen.append(m), update(student, m))
+    )
+    trainer = train(model, steps=3, accumulate_grad_batches=2)
+    assert trainer.global_step == 3
+    assert seen == [pytest.approx(ema_momentum(step, 3, 0.996)) for step in range(3)]
+
+
+def test_losses_fall_on_a_few_images() -> None:
+    model = method(
+        "convnext_atto",
+        optimizer=OptimizerParameters(name="adamw", base_lr=0.1, warmup_epochs=0),
+        weights=LossWeights(1, 0, 0),
+    )
+    views = views_of(4)
+    with torch.no_grad():
+        before = model.total(model.losses(views, 0.04)[0])
+    optimizer = build_optimizer(model, OptimizerParameters(name="adamw"), 2e-3)
+    for _ in range(25):
+        optimizer.zero_grad()
+        loss = model.total(model.losses(views, 0.04)[0])
+        loss.backward()
+        optimizer.step()
+    assert float(loss.detach()) < 0.7 * float(before)
+
+
+def test_a_loss_that_is_not_a_number_stops_the_run_and_says_so() -> None:
+    model = method()
+    with torch.no_grad():
+        model.student.encoder.mask_token.fill_(float("nan"))
+    with pytest.raises(FloatingPointError, match=r"step 0 .*spatial nan.*base_lr"):
+        train(model, steps=1)
+
+
+def test_checkpoint_describes_the_backbone() -> None:
+    model = method("swin_tiny_patch4_window7_224")
+    trainer = train(model, steps=1)
+    checkpoint: dict[str, Any] = {}
+    model._trainer = trainer
+    model.on_save_checkpoint(checkpoint)
+    entry = checkpoint["cmid"]
+    assert entry["model_name"] == "swin_tiny_patch4_window7_224"
+    assert (entry["in_chans"], entry["img_size"], entry["global_step"]) == (3, 64, 1)
+    assert entry["mean"] == pytest.approx([0.33797, 0.3605, 0.3348])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["blocks", "whole"])
+def test_compiled_backbone_equals_the_eager_one(how: str) -> None:
+    eager, compiled = method(), method(compile=how)
+    compiled.load_state_dict(eager.state_dict())
+    views = views_of(2)
+    a, _ = eager.losses(views, 0.04)
+    b, _ = compiled.losses(views, 0.04)
+    for name in a:
+        torch.testing.assert_close(a[name], b[name], rtol=1e-4, atol=1e-5)
