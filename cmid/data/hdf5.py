@@ -60,7 +60,9 @@ class HDF5Images(ImageSource):
             dataset = self._find(file, images)
             self._length, *shape = dataset.shape
             self.encoded = dataset.ndim == 1 and _holds_bytes(dataset)
-            if dataset.dtype.kind not in "uifO" or (dataset.ndim not in (3, 4) and not self.encoded):
+            if dataset.dtype.kind not in "uifO" or (
+                dataset.ndim not in (3, 4) and not self.encoded
+            ):
                 raise ValueError(
                     f"{self.path}: dataset '{images}' of {dataset.dtype} {dataset.shape} holds no"
                     " images: give (N, H, W, C), (N, C, H, W), (N, H, W) or encoded (N,)"

@@ -33,7 +33,7 @@ def encoded(tmp_path):
     return path
 
 
-@pytest.mark.parametrize("shape", [(4, 10, 12, 3), (4, 10, 12, 13), (4, 30, 40, 24)])
+@pytest.mark.parametrize("shape", [(4, 10, 12, 3), (4, 20, 16, 13), (4, 30, 40, 24)])
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32", "float64"])
 def test_arrays_of_either_layout(tmp_path, shape, dtype):
     values = RNG.integers(0, 250, shape).astype(dtype)
