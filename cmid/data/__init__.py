@@ -11,6 +11,7 @@ _HOMES = {
     "ImageFolder": "folder",
     "ImageList": "folder",
     "ImageSource": "source",
+    "MILLION_AID": "statistics",
     "PretrainData": "pretrain",
     "RasterWindows": "raster",
     "SceneSource": "scenes",

@@ -36,9 +36,7 @@ def loader(
     source: ImageSource, *, rank: int = 0, world: int = 1, workers: int = 0, batch: int = 4
 ) -> ResumableLoader:
     dataset = SampleDataset(source, VIEWS, seed=3)
-    sampler = ResumableSampler(
-        dataset, num_replicas=world, rank=rank, seed=3, drop_last=True
-    )
+    sampler = ResumableSampler(dataset, num_replicas=world, rank=rank, seed=3, drop_last=True)
     return ResumableLoader(
         dataset, batch_size=batch, sampler=sampler, num_workers=workers, drop_last=True
     )

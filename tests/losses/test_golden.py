@@ -52,9 +52,7 @@ def test_local_distillation_over_three_calls(golden: Golden) -> None:
     loss = LocalDistillationLoss(48)
     for call, epoch in enumerate((0, 10, 120)):
         temperature = teacher_temperature(epoch)
-        assert temperature == pytest.approx(
-            float(golden[f"local.{call}.teacher_temp"]), rel=1e-5
-        )
+        assert temperature == pytest.approx(float(golden[f"local.{call}.teacher_temp"]), rel=1e-5)
         value = loss(golden[f"local.{call}.student"], golden[f"local.{call}.teacher"], temperature)
         close(value, golden[f"local.{call}.loss"])
         close(loss.center, golden[f"local.{call}.center_after"])

@@ -85,9 +85,7 @@ def test_matched_cells_show_the_same_place_within_half_a_cell(seed: int, turns: 
     torch.testing.assert_close(seen_first, first[0].T, atol=1.0, rtol=0)
 
 
-def brute_force(
-    a: np.ndarray, b: np.ndarray, num_matches: int
-) -> tuple[list[int], list[int]]:
+def brute_force(a: np.ndarray, b: np.ndarray, num_matches: int) -> tuple[list[int], list[int]]:
     distance = np.sqrt(((a[:, None] - b[None]) ** 2).sum(-1))
     order = sorted(range(len(a)), key=lambda i: (distance[i].min(), i))
     kept = sorted(order[:num_matches])

@@ -1,0 +1,183 @@
+"""The whole CMID step against its floor.
+
+The floor is the bare timm backbone at the same batch: two forwards and backwards, and two forwards
+without gradient. Both are timed in turn, in pairs, and the median of the pairs' ratios counts.
+On a GPU also images per second, memory, and the share of the matrix peak that the step's
+floating-point operations reach (both measured in the same run).
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
+
+import timm
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.speed.table import show
+from cmid.methods import CMID
+from cmid.methods.optimization import OptimizerParameters, build_optimizer
+from cmid.views import Views
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    p.add_argument("--backbone", nargs="+", default=["resnet50"])
+    p.add_argument("--batch", type=int, default=16, help="images per step")
+    p.add_argument("--size", type=int, default=224)
+    p.add_argument("--pairs", type=int, default=5, help="timed pairs, after one warm-up pair")
+    p.add_argument("--precision", choices=PRECISIONS, default="fp32")
+    p.add_argument("--channels-last", action="store_true")
+    p.add_argument("--compile", choices=["none", "blocks", "whole"], default="none")
+    p.add_argument("--optimizer", default="adan")
+    p.add_argument("--threads", type=int)
+    p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    p.add_argument("--out", help="JSON file")
+    return p
+
+
+class Clock:
+    """Seconds spent in named parts; waits for the device at each mark."""
+
+    def __init__(self, device: str) -> None:
+        self.device = device
+        self.parts: dict[str, list[float]] = defaultdict(list)
+
+    def now(self) -> float:
+        if self.device.startswith("cuda"):
+            torch.cuda.synchronize()
+        return time.perf_counter()
+
+    def time(self, name: str, call: Callable[[], Any]) -> Any:
+        start = self.now()
+        result = call()
+        self.parts[name].append(self.now() - start)
+        return result
+
+    def median(self, name: str) -> float:
+        # The first call of each part warms up.
+        return statistics.median(self.parts[name][1:])
+
+
+def example_views(batch: int, *, size: int, device: str) -> Views:
+    """Random views of the published shape: 32-pixel blocks, 60 % of them masked."""
+    images = torch.randn(2 * batch, 3, size, size, device=device)
+    masks = torch.rand(2 * batch, size // 32, size // 32, device=device) < 0.6
+    matrix = torch.eye(3, device=device).repeat(2 * batch, 1, 1)
+    matrix[:, :2, 2] = torch.rand(2 * batch, 2, device=device) * size
+    return Views(images, images * 0.5, masks, matrix)
+
+
+def measure(name: str, args: argparse.Namespace) -> dict[str, Any]:
+    """One row of the table."""
+    torch.manual_seed(0)
+    precision = PRECISIONS[args.precision]
+    form = torch.channels_last if args.channels_last else torch.contiguous_format
+    model = CMID(
+        name, img_size=args.size, channels_last=args.channels_last, compile=args.compile
+    ).to(args.device)
+    optimizer = build_optimizer(model, OptimizerParameters(name=args.optimizer), 1e-4)
+    options = {"img_size": args.size} if model.student.encoder.model_args.get("img_size") else {}
+    bare = timm.create_model(name, num_classes=0, **options)
+    bare = bare.to(args.device, memory_format=form).train()
+    views = example_views(args.batch, size=args.size, device=args.device)
+    halves = [x.contiguous(memory_format=form) for x in views.images.chunk(2)]
+    clock = Clock(args.device)
+
+    def autocast() -> torch.autocast:
+        return torch.autocast(
+            args.device.split(":")[0], precision, enabled=precision != torch.float32
+        )
+
+    def floor() -> None:
+        for images in halves:
+            with autocast():
+                features = bare.forward_features(images)
+            features.float().mean().backward()
+        bare.zero_grad()
+        for images in halves:
+            with torch.no_grad(), autocast():
+                bare.forward_features(images)
+
+    def forward() -> Tensor:
+        with autocast():
+            return model.total(model.losses(views, 0.04)[0])
+
+    def step() -> None:
+        clock.time("forward", forward_and_keep)
+        clock.time("backward", lambda: kept[0].backward())
+        clock.time("optimizer", lambda: (optimizer.step(), optimizer.zero_grad()))
+        clock.time("ema", lambda: model.teacher.update(model.student, 0.996))
+
+    kept: list[Tensor] = []
+
+    def forward_and_keep() -> None:
+        kept[:] = [forward()]
+
+    for _ in range(args.pairs + 1):
+        clock.time("floor", floor)
+        clock.time("step", step)
+    ratios = [a / b for a, b in zip(clock.parts["step"], clock.parts["floor"], strict=True)][1:]
+    whole = clock.median("step")
+    row: dict[str, Any] = {
+        "backbone": name,
+        "step s": whole,
+        "floor s": clock.median("floor"),
+        "step / floor": statistics.median(ratios),
+        "min": min(ratios),
+        "max": max(ratios),
+        "EMA + optimizer share": (clock.median("optimizer") + clock.median("ema")) / whole,
+        "images/s": args.batch / whole,
+    }
+    if args.device.startswith("cuda"):
+        row |= utilisation(forward, whole)
+    return row
+
+
+def utilisation(forward: Callable[[], Tensor], seconds: float) -> dict[str, float]:
+    """Achieved TFLOP/s of a step, as a share of a large bf16 product's, and peak memory."""
+    peak_memory = torch.cuda.max_memory_allocated() / 2**30
+    with FlopCounterMode(display=False) as counter:
+        forward().backward()
+    a, b = torch.randn(2, 8192, 8192, device="cuda", dtype=torch.bfloat16)
+    for _ in range(3):
+        a @ b
+    torch.cuda.synchronize()
+    start = time.perf_counter()
+    for _ in range(10):
+        a @ b
+    torch.cuda.synchronize()
+    peak = 10 * 2 * 8192**3 / (time.perf_counter() - start)
+    achieved = counter.get_total_flops() / seconds
+    return {"TFLOP/s": achieved / 1e12, "FLOP utilisation": achieved / peak, "GiB": peak_memory}
+
+
+def main() -> None:
+    args = parser().parse_args()
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    rows = [measure(name, args) for name in args.backbone]
+    show(
+        rows,
+        out=args.out,
+        batch=args.batch,
+        size=args.size,
+        precision=args.precision,
+        channels_last=args.channels_last,
+        compile=args.compile,
+        pairs=args.pairs,
+    )
+
+
+if __name__ == "__main__":
+    main()
