@@ -156,7 +156,7 @@ class PretrainCLI(LightningCLI):
             scores = self.knn_callback
             if scores.scores:
                 print(
-                    f"kNN accuracy {scores.scores['teacher']:.3f}"
+                    f"kNN accuracy {scores.scores['student']:.3f}"
                     f" (random initialisation: {scores.initial:.3f})"
                 )
             for picture in sorted(self.run_dir.glob("*.png")):

@@ -17,7 +17,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("out", help="folder to write")
     parser.add_argument("--format", choices=["timm"], default="timm", help="default: %(default)s")
     parser.add_argument(
-        "--which", choices=["teacher", "student"], default="teacher", help="default: %(default)s"
+        "--which", choices=["teacher", "student"], default="student", help="default: %(default)s"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier export")
     args = parser.parse_args(arguments)

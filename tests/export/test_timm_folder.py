@@ -203,7 +203,7 @@ def test_channels_last_weights(tmp_path):
 def test_a_checkpoint(family, tmp_path):
     encoder = _encoder(*FAMILIES[family])
     path = _checkpoint(encoder, tmp_path / "last.ckpt")
-    to_timm(path, tmp_path / "out", which="student", provenance={"dataset": "scenes"})
+    to_timm(path, tmp_path / "out", provenance={"dataset": "scenes"})
     model = timm.create_model(f"local-dir:{tmp_path / 'out'}", pretrained=True).eval()
     assert torch.equal(model(_images()), encoder.pooled(_images()))
     config = json.loads((tmp_path / "out" / "config.json").read_text())
@@ -212,7 +212,7 @@ def test_a_checkpoint(family, tmp_path):
     assert (origin["version"], origin["global_step"], origin["epoch"]) == ("0.0.1", 7, 2)
     assert (origin["which"], origin["dataset"]) == ("student", "scenes")
 
-    to_timm(path, tmp_path / "out", overwrite=True)
+    to_timm(path, tmp_path / "out", which="teacher", overwrite=True)
     teacher = timm.create_model(f"local-dir:{tmp_path / 'out'}", pretrained=True)
     assert all(p.count_nonzero() == 0 for p in teacher.parameters())
 
@@ -267,7 +267,7 @@ def test_what_is_no_checkpoint_is_named(tmp_path):
 
 def test_missing_weights_are_listed(tmp_path):
     encoder = _encoder("resnet18", {})
-    prefix = "teacher.module.encoder.backbone."
+    prefix = "student.encoder.backbone."
     weights = {prefix + k: v for k, v in encoder.backbone.state_dict().items()}
     few = {k: v for k, v in weights.items() if "layer1" not in k}
     path = _checkpoint(encoder, tmp_path / "last.ckpt", state_dict=few)
