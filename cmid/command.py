@@ -12,6 +12,7 @@ import lightning as L
 import torch
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from lightning.pytorch.strategies import ModelParallelStrategy
 
 from cmid.callbacks import (
     CollapseMonitor,
@@ -115,8 +116,13 @@ class PretrainCLI(LightningCLI):
             run_dir = free_run_dir(run_dir)
         self.run_dir = run_dir
         callbacks = [TrainingProgress(), SkippedImages(), CurvePicture()]
+        strategy = settings["strategy"]
+        if strategy == "fsdp":
+            # Sharded per parameter; checkpoints are whole files like those of other runs.
+            strategy = ModelParallelStrategy(save_distributed_checkpoint=False)
         return super().instantiate_trainer(
             **kwargs,
+            strategy=strategy,
             default_root_dir=str(run_dir),
             precision=settings["precision"] or default_precision(),
             logger=self._loggers(run_dir) if settings["logger"] is None else settings["logger"],

@@ -10,6 +10,7 @@ from torch import nn
 
 from cmid.data.source import ImageSource
 from cmid.evaluation import extract_features, knn_accuracy
+from cmid.models import MaskedEncoder
 
 
 class OnlineKNN(L.Callback):
@@ -49,7 +50,7 @@ class OnlineKNN(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         if self.initial is None and trainer.datamodule.knn_train is not None:  # type: ignore[attr-defined]
-            self.initial = self.score(trainer, pl_module, pl_module.student.encoder.backbone)
+            self.initial = self.score(trainer, pl_module, pl_module.student.encoder)
             self._log(trainer, {"knn/random_init": self.initial})
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
@@ -60,7 +61,7 @@ class OnlineKNN(L.Callback):
         if not last and (self.every_n_epochs < 1 or epoch % self.every_n_epochs):
             return
         self.scores = {
-            name: self.score(trainer, pl_module, branch.encoder.backbone)
+            name: self.score(trainer, pl_module, branch.encoder)
             for name, branch in (
                 ("teacher", pl_module.teacher.module),
                 ("student", pl_module.student),
@@ -72,13 +73,13 @@ class OnlineKNN(L.Callback):
             f" {self.scores['student']:.3f} (student), {self.initial:.3f} (random initialisation)"
         )
 
-    def score(self, trainer: L.Trainer, pl_module: Any, backbone: nn.Module) -> float:
-        """Accuracy in [0, 1] of a backbone's pooled features."""
+    def score(self, trainer: L.Trainer, pl_module: Any, encoder: MaskedEncoder) -> float:
+        """Accuracy in [0, 1] of an encoder's pooled features."""
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
 
         def features(source: ImageSource) -> tuple[torch.Tensor, torch.Tensor]:
             return extract_features(
-                backbone,
+                PooledFeatures(encoder),
                 source,
                 standardize=pl_module.views.standardize,
                 size=data.image_size,
@@ -94,6 +95,17 @@ class OnlineKNN(L.Callback):
     def _log(self, trainer: L.Trainer, scores: dict[str, float]) -> None:
         for logger in trainer.loggers:
             logger.log_metrics(scores, step=trainer.global_step)
+
+
+class PooledFeatures(nn.Module):
+    """The pooled features of an encoder, ``(B, C, H, W)`` to ``(B, D)``."""
+
+    def __init__(self, encoder: MaskedEncoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.encoder.pooled(images)
 
 
 def _autocast_dtype(trainer: L.Trainer) -> torch.dtype:

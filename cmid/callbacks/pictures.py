@@ -27,16 +27,15 @@ class ReconstructionPicture(L.Callback):
         self.every_n_epochs = every_n_epochs
         self.num_images = num_images
 
-    @rank_zero_only
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         epoch = trainer.current_epoch + 1
         last = epoch == trainer.max_epochs or trainer.should_stop
         if not pl_module.weights.reconstruction or not (last or epoch % self.every_n_epochs == 0):
             return
-        pictures = self.draw(trainer, pl_module)
-        save_figure(
-            reconstruction_figure(*pictures), Path(trainer.default_root_dir) / "reconstructions.png"
-        )
+        # All processes draw: the forward pass of a sharded model needs all of them.
+        figure = reconstruction_figure(*self.draw(trainer, pl_module))
+        if trainer.is_global_zero:
+            save_figure(figure, Path(trainer.default_root_dir) / "reconstructions.png")
 
     @torch.no_grad()
     def draw(self, trainer: L.Trainer, pl_module: Any) -> tuple[torch.Tensor, ...]:

@@ -8,7 +8,9 @@ from typing import Any, Literal, cast
 import lightning as L
 import numpy as np
 import torch
+from lightning.pytorch.strategies import FSDPStrategy
 from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
 
 import cmid
 from cmid.data.statistics import MILLION_AID, ChannelStatistics
@@ -21,6 +23,7 @@ from cmid.methods.optimization import (
     build_schedule,
     scaled_lr,
 )
+from cmid.methods.sharding import shard, shard_branch
 from cmid.models import EMATeacher, MaskedEncoder, ReconstructionHead, ema_momentum
 from cmid.views import DeviceViews, ViewColours, Views, cell_centres, gather_cells, match_positions
 
@@ -114,6 +117,7 @@ class CMID(L.LightningModule):
         self.optimizer_parameters = optimizer
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.seed = seed
+        self.sharded = False
         self.statistics = statistics
 
         self.views = DeviceViews(colours, statistics)
@@ -247,6 +251,25 @@ class CMID(L.LightningModule):
         momentum = ema_momentum(step, self._total_steps(), self.teacher_parameters.momentum)
         self.teacher.update(self.student, momentum)
         self.log("teacher/momentum", momentum)
+
+    def configure_model(self) -> None:
+        """Shard over processes, where the strategy is Lightning's `ModelParallelStrategy`."""
+        if isinstance(self.trainer.strategy, FSDPStrategy):
+            raise ValueError(
+                "FSDPStrategy splits student and teacher differently, which the moving average does"
+                " not survive: use trainer.strategy=fsdp of tools/pretrain.py, or"
+                " ModelParallelStrategy(save_distributed_checkpoint=False)"
+            )
+        if self.device_mesh is None or self.sharded:
+            return
+        # Lightning's own mesh keeps the processes of a node for tensor parallelism.
+        mesh = init_device_mesh(self.device_mesh.device_type, (self.trainer.world_size,))
+        for branch in (self.student, self.teacher_branch):
+            shard_branch(branch, mesh)
+        shard(self.reconstruct, mesh)
+        if isinstance(self.agreement, BYOLAgreement):
+            shard(self.agreement.predictor, mesh)
+        self.sharded = True
 
     def configure_optimizers(self) -> Any:
         batch = self.trainer.datamodule.batch_size  # type: ignore[attr-defined]

@@ -17,21 +17,27 @@ def compile_encoder(encoder: MaskedEncoder, *, whole: bool) -> None:
         whole: compile each stage between stem and head as one graph, or (``False``) every block on
             its own: repeated blocks then share one compilation, which starts several times faster.
     """
-    stages = [
+    for stage in _stages(encoder.backbone):
+        parts = [stage] if whole and isinstance(stage, nn.Sequential) else _blocks(stage)
+        for part in parts:
+            part.compile()
+
+
+def repeated_blocks(backbone: nn.Module) -> list[nn.Module]:
+    """The residual or attention blocks of a timm backbone."""
+    return [block for stage in _stages(backbone) for block in _blocks(stage)]
+
+
+def _stages(backbone: nn.Module) -> list[nn.Module]:
+    return [
         child
-        for name, child in encoder.backbone.named_children()
+        for child in backbone.children()
         if isinstance(child, nn.Sequential | nn.ModuleList) and len(child)
     ]
-    for stage in stages:
-        if whole and isinstance(stage, nn.Sequential):
-            stage.compile()
-            continue
-        for block in _blocks(stage):
-            block.compile()
 
 
 def _blocks(stage: nn.Module) -> list[nn.Module]:
-    """The innermost repeated modules of a stage: residual or attention blocks."""
+    """The innermost repeated modules of a stage."""
     children = list(stage.children())
     nested = [getattr(child, "blocks", None) for child in children]
     if any(isinstance(blocks, nn.Module) for blocks in nested):
