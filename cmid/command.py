@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import re
 import warnings
 from pathlib import Path
+from pydoc import locate
 from typing import Any, NoReturn
 
 import lightning as L
@@ -35,19 +37,23 @@ class SuggestingParser(LightningArgumentParser):
     """Argument parser whose errors name the nearest key that exists."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:  # type: ignore[override]
-        super().error(f"{message}{self.suggestion(message)}", ex)
+        if "Did you mean" not in message:  # errors of nested parsers pass here twice
+            message += self.suggestion(message)
+        super().error(message, ex)
 
     def suggestion(self, message: str) -> str:
         """The nearest known keys for the keys that a message calls unknown."""
         known = {action.dest for action in self._actions if action.dest != "help"}
         known |= {key for action in self._actions for key in _keys_of_dataclass(action)}
+        for class_path in re.findall(r"class_path '([\w.]+)'", message):
+            known |= set(inspect.signature(locate(class_path)).parameters)  # type: ignore[arg-type]
         found = []
-        for key in re.findall(r"[Kk]ey '([\w.]+)'|--([\w.]+)|option '([\w.]+)'", message):
+        for key in re.findall(r"[Kk]ey '([\w.]+)'|--([\w.]+)|[Oo]ption '([\w.]+)'", message):
             name = next(filter(None, key)).removesuffix("=")
             candidates = known | {k.rsplit(".", 1)[-1] for k in known}
             if name not in candidates:
                 found += difflib.get_close_matches(name, sorted(candidates), n=1, cutoff=0.6)
-        return f" Did you mean: {', '.join(dict.fromkeys(found))}?" if found else ""
+        return f". Did you mean: {', '.join(dict.fromkeys(found))}?" if found else ""
 
 
 def _keys_of_dataclass(action: Any) -> list[str]:

@@ -168,6 +168,7 @@ def test_second_start_leaves_the_first_run_alone(finished: tuple[Path, str]) -> 
     [
         (["--model.bakbone=resnet18"], "model.backbone"),
         (["--trainer.max_epoch=3"], "trainer.max_epochs"),
+        (["--data.source.init_args.num_imges=3"], "Did you mean: num_images"),
         (["--model.backbone=resnet19"], "resnet"),
         (["--data.batch_size=5000"], "fewer than one batch"),
         (["--data.statistics=missing.json"], "missing.json"),
