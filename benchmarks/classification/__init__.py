@@ -1,0 +1,1 @@
+"""Scene classification with frozen features."""
