@@ -147,6 +147,8 @@ class PretrainData(L.LightningDataModule):
         self.knn_val = knn_val
         self.on_error = on_error
         self.seed = seed
+        self._loader: ResumableLoader | None = None
+        self._position: dict[str, int] | None = None
         self.statistics = (
             MILLION_AID if statistics is None else ChannelStatistics.from_json(statistics)
         )
@@ -181,7 +183,7 @@ class PretrainData(L.LightningDataModule):
             drop_last=True,
         )
         workers = self._num_workers()
-        return ResumableLoader(
+        self._loader = ResumableLoader(
             dataset,
             batch_size=self.batch_size,
             sampler=sampler,
@@ -190,6 +192,21 @@ class PretrainData(L.LightningDataModule):
             pin_memory=torch.cuda.is_available(),
             drop_last=True,
         )
+        if self._position is not None:
+            self._loader.load_state_dict(self._position)
+            self._position = None
+        return self._loader
+
+    def state_dict(self) -> dict[str, int]:
+        """Where the data order stands.
+
+        Lightning restores a datamodule before it asks for loaders. The state of the loader itself
+        comes too late where a schedule asks for the number of steps, which builds the loader.
+        """
+        return {} if self._loader is None else self._loader.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        self._position = state_dict or None
 
     def _num_workers(self) -> int:
         if self.num_workers >= 0:
