@@ -15,6 +15,7 @@ from torch.distributed.device_mesh import init_device_mesh
 import cmid
 from cmid.data.statistics import MILLION_AID, ChannelStatistics
 from cmid.losses import LocalDistillationLoss, MaskedReconstructionLoss, teacher_temperature
+from cmid.memory import keep_freed_memory
 from cmid.methods.branches import Branch, BYOLAgreement, MoCoAgreement, build_branch
 from cmid.methods.compilation import compile_encoder
 from cmid.methods.optimization import (
@@ -221,6 +222,10 @@ class CMID(L.LightningModule):
             "local": self.weights.local,
         }
         return torch.stack([weights[name] * term for name, term in terms.items()]).sum()
+
+    def on_fit_start(self) -> None:
+        if self.device.type == "cpu":
+            keep_freed_memory()
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Tensor]:
         self._seed_step()
