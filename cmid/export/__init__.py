@@ -6,15 +6,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from cmid.export.loading import Backbone, load_backbone
     from cmid.export.timm_folder import load_encoder, to_timm
 
 # timm takes seconds to import, and formats need different extras.
 _MODULE_OF = {
+    "Backbone": "cmid.export.loading",
+    "load_backbone": "cmid.export.loading",
     "load_encoder": "cmid.export.timm_folder",
     "to_timm": "cmid.export.timm_folder",
 }
 
-__all__ = ["load_encoder", "to_timm"]
+__all__ = ["Backbone", "load_backbone", "load_encoder", "to_timm"]
 
 
 def __getattr__(name: str) -> Any:

@@ -71,7 +71,7 @@ def to_timm(
     if isinstance(source, MaskedEncoder):
         encoder = source
     else:
-        encoder, origin = _read_checkpoint(Path(source), which)
+        encoder, origin = read_checkpoint(Path(source), which)
     config = _config(encoder, _as_mapping(statistics) or origin)
     config["cmid"] |= _plain(origin) | dict(provenance or {})
     # safetensors stores memory as it lies; channels_last weights must be brought in order.
@@ -120,8 +120,16 @@ def _check_target(folder: Path, *, overwrite: bool) -> None:
         raise FileExistsError(f"{folder} is not an export; --overwrite would delete other files")
 
 
-def _read_checkpoint(path: Path, which: Which) -> tuple[MaskedEncoder, dict[str, Any]]:
-    """Rebuild one encoder of a checkpoint; also its entry ``cmid``."""
+def read_checkpoint(path: Path, which: Which) -> tuple[MaskedEncoder, dict[str, Any]]:
+    """Rebuild one encoder of a Lightning checkpoint of :class:`cmid.methods.CMID`.
+
+    Returns:
+        The encoder, and the checkpoint's entry ``cmid``: architecture, statistics, provenance.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not a checkpoint of ours, truncated, or weights missing.
+    """
     if which not in _PREFIX:
         raise ValueError(f"which must be 'teacher' or 'student', got {which!r}")
     if not path.is_file():

@@ -1,0 +1,132 @@
+"""Frozen backbones by name: exports, checkpoints, published and untrained timm models."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cmid.data.statistics import ChannelStatistics
+from cmid.export.timm_folder import CONFIG_FILE, Which, load_encoder, read_checkpoint
+from cmid.models.encoder import MaskedEncoder
+from cmid.views.colour import Standardize
+
+ACCEPTED = (
+    "an exported folder, a checkpoint (.ckpt), 'random:NAME' for an untrained timm model, or a"
+    " timm name for its published weights"
+)
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """An encoder in evaluation mode with what it needs to read images.
+
+    Attributes:
+        name: how it was asked for.
+        encoder: ``(B, C, H, W)`` standardised images to ``(B, D, N, M)``; its ``pooled`` gives the
+            features that the exported timm model returns.
+        standardize: from stored values to the encoder's input.
+        digest: hash of architecture, weights and standardisation, a key for cached features.
+    """
+
+    name: str
+    encoder: MaskedEncoder
+    standardize: Standardize
+    digest: str
+
+    @property
+    def size(self) -> int:
+        """Pixels per side that it was trained with."""
+        return self.encoder.img_size
+
+    def to(self, device: str | torch.device) -> Backbone:
+        """Move it, in place."""
+        self.encoder.to(device)
+        self.standardize.to(device)
+        return self
+
+
+def load_backbone(
+    spec: str,
+    *,
+    img_size: int | None = None,
+    in_chans: int = 3,
+    which: Which = "student",
+    seed: int = 0,
+) -> Backbone:
+    """Load a backbone for evaluation.
+
+    Args:
+        spec: `ACCEPTED` says what there is; ``local-dir:FOLDER`` and ``timm:NAME`` say it
+            explicitly. Published weights are downloaded by timm.
+        img_size: pixels per side that timm models are laid out for; exports keep their own.
+        in_chans: channels of timm models; exports keep their own.
+        which: encoder of a checkpoint.
+        seed: of untrained weights.
+
+    Raises:
+        FileNotFoundError: no such export or checkpoint.
+        ValueError: unknown name, or a file or folder that is no backbone.
+    """
+    path = Path(spec.removeprefix("local-dir:"))
+    if path.is_dir():
+        encoder = load_encoder(path)
+        statistics = _exported_statistics(path)
+    elif path.suffix == ".ckpt":
+        encoder, origin = read_checkpoint(path, which)
+        statistics = _statistics(origin)
+    elif spec.startswith("local-dir:") or len(path.parts) > 1 or path.suffix == ".safetensors":
+        raise FileNotFoundError(f"no backbone {spec}: give {ACCEPTED}")
+    else:
+        encoder = _timm_model(spec, img_size=img_size, in_chans=in_chans, seed=seed)
+        statistics = _timm_statistics(encoder)
+    encoder.eval().requires_grad_(False)
+    return Backbone(spec, encoder, Standardize(statistics), _digest(encoder, statistics))
+
+
+def _timm_model(spec: str, *, img_size: int | None, in_chans: int, seed: int) -> MaskedEncoder:
+    kind, _, name = spec.rpartition(":")
+    if kind not in ("", "timm", "random"):
+        raise ValueError(f"unknown backbone {spec!r}: give {ACCEPTED}")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return MaskedEncoder(
+            name, in_chans=in_chans, img_size=img_size, pretrained=kind != "random"
+        )
+
+
+def _exported_statistics(folder: Path) -> ChannelStatistics:
+    config = json.loads((folder / CONFIG_FILE).read_text())
+    ranges = {key: config["cmid"][key] for key in ("low", "high") if key in config["cmid"]}
+    return _statistics(config["pretrained_cfg"] | ranges)
+
+
+def _timm_statistics(encoder: MaskedEncoder) -> ChannelStatistics:
+    known = encoder.backbone.pretrained_cfg
+    if encoder.in_chans == len(known["mean"]):
+        return _statistics(known)
+    # timm repeats the weights of a first convolution for other bands; so are the moments.
+    count = range(encoder.in_chans)
+    return _statistics({k: [known[k][i % len(known[k])] for i in count] for k in ("mean", "std")})
+
+
+def _statistics(source: Mapping[str, Any]) -> ChannelStatistics:
+    bands = len(source["mean"])
+
+    def of(key: str, default: float = 0.0) -> tuple[float, ...]:
+        return tuple(float(value) for value in source.get(key, [default] * bands))
+
+    return ChannelStatistics(of("mean"), of("std"), of("low"), of("high", 255.0))
+
+
+def _digest(encoder: MaskedEncoder, statistics: ChannelStatistics) -> str:
+    digest = hashlib.sha256(f"{encoder.name} {encoder.model_args} {statistics}".encode())
+    for name, tensor in encoder.backbone.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
