@@ -6,10 +6,9 @@ from typing import Any
 
 import lightning as L
 import torch
-from torch import nn
 
 from cmid.data.source import ImageSource
-from cmid.evaluation import extract_features, knn_accuracy
+from cmid.evaluation import PooledFeatures, extract_features, knn_accuracy
 from cmid.models import MaskedEncoder
 
 
@@ -95,17 +94,6 @@ class OnlineKNN(L.Callback):
     def _log(self, trainer: L.Trainer, scores: dict[str, float]) -> None:
         for logger in trainer.loggers:
             logger.log_metrics(scores, step=trainer.global_step)
-
-
-class PooledFeatures(nn.Module):
-    """The pooled features of an encoder, ``(B, C, H, W)`` to ``(B, D)``."""
-
-    def __init__(self, encoder: MaskedEncoder) -> None:
-        super().__init__()
-        self.encoder = encoder
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.encoder.pooled(images)
 
 
 def _autocast_dtype(trainer: L.Trainer) -> torch.dtype:

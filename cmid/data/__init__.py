@@ -15,10 +15,12 @@ _HOMES = {
     "PretrainData": "pretrain",
     "RasterWindows": "raster",
     "SceneSource": "scenes",
+    "SubsetSource": "splits",
     "TarShards": "tar_shards",
     "UnreadableImageError": "source",
     "compute_statistics": "statistics",
     "open_source": "opening",
+    "open_split": "splits",
 }
 
 __all__ = sorted(_HOMES)

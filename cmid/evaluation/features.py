@@ -7,8 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset
+from tqdm import tqdm
 
 from cmid.data.source import ImageSource
+from cmid.models import MaskedEncoder
 from cmid.processes import gather_rows
 from cmid.views.colour import Standardize
 from cmid.views.crops import resize
@@ -29,6 +31,17 @@ class WholeImages(Dataset[tuple[Tensor, int]]):
         return resize(image.pixels, (self.size, self.size)).contiguous(), image.label
 
 
+class PooledFeatures(nn.Module):
+    """The pooled features of an encoder, ``(B, C, H, W)`` to ``(B, D)``."""
+
+    def __init__(self, encoder: MaskedEncoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.encoder.pooled(images)
+
+
 @torch.no_grad()
 def extract_features(
     model: nn.Module,
@@ -41,6 +54,7 @@ def extract_features(
     rank: int = 0,
     world_size: int = 1,
     precision: torch.dtype = torch.float32,
+    progress: str | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Run a model over all images of a source, in evaluation mode.
 
@@ -51,11 +65,20 @@ def extract_features(
         size: pixels per side.
         rank, world_size: this process's share; each process gets the features of all.
         precision: dtype of autocast; float32 switches it off.
+        progress: title of a progress bar on the first process.
 
     Returns:
-        ``(N, D)`` float32 features and ``(N,)`` int64 labels, in the order of the source for one
-        process (of the ranks, for several).
+        ``(N, D)`` float32 features and ``(N,)`` int64 labels, in the order of the source, the same
+        on every process.
+
+    Raises:
+        ValueError: the source and the model differ in their number of bands.
     """
+    if source.num_bands != standardize.mean.shape[1]:
+        raise ValueError(
+            f"the images have {source.num_bands} bands, the backbone reads"
+            f" {standardize.mean.shape[1]}"
+        )
     images = WholeImages(source, size)
     share = Subset(images, range(rank, len(images), world_size))
     loader: DataLoader[Any] = DataLoader(share, batch_size=batch_size, num_workers=num_workers)
@@ -64,7 +87,9 @@ def extract_features(
     model.eval()
     features, labels = [], []
     try:
-        for pixels, label in loader:
+        for pixels, label in tqdm(
+            loader, desc=progress, unit="batch", disable=progress is None or rank > 0
+        ):
             inputs = standardize(pixels.to(device, non_blocking=True))
             with torch.autocast(device.type, precision, enabled=precision != torch.float32):
                 features.append(model(inputs).float())
@@ -72,4 +97,6 @@ def extract_features(
     finally:
         for module, mode in training.items():
             module.training = mode
-    return gather_rows(torch.cat(features)), gather_rows(torch.cat(labels))
+    # Ranks took turns: position i of rank r is image i * world_size + r.
+    order = gather_rows(torch.tensor(share.indices, device=device)).argsort()
+    return gather_rows(torch.cat(features))[order], gather_rows(torch.cat(labels))[order]

@@ -1,0 +1,88 @@
+"""Features on disk, so that a backbone runs over a data set once."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from cmid.data.source import ImageSource
+from cmid.evaluation.features import PooledFeatures, extract_features
+from cmid.export.loading import Backbone
+
+
+def cached_features(
+    backbone: Backbone,
+    source: ImageSource,
+    *,
+    folder: str | os.PathLike[str] | None,
+    key: str,
+    size: int,
+    batch_size: int = 256,
+    num_workers: int = 0,
+    precision: torch.dtype = torch.float32,
+    rank: int = 0,
+    world_size: int = 1,
+) -> tuple[Tensor, Tensor]:
+    """Pooled features and labels of a source, from the cache where they lie there.
+
+    A cached file is named by a hash of the backbone's weights and standardisation, the size, the
+    precision, ``key`` and the source: paths, sizes and times of change of its files, so that edited
+    images are read anew.
+
+    Args:
+        folder: of the cache; None reads the images.
+        key: what the source is, for sources that are not image files (their own description).
+        size, batch_size, num_workers, precision, rank, world_size: of `extract_features`.
+
+    Returns:
+        ``(N, D)`` float32 and ``(N,)`` int64, on the CPU.
+    """
+    path = None
+    if folder is not None:
+        name = f"{backbone.digest} {size} {precision} {key} {_fingerprint(source)}"
+        path = Path(folder) / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.safetensors"
+        if path.is_file():
+            stored = load_file(path)
+            return stored["features"], stored["labels"]
+    features, labels = extract_features(
+        PooledFeatures(backbone.encoder),
+        source,
+        standardize=backbone.standardize,
+        size=size,
+        batch_size=batch_size,
+        num_workers=num_workers,
+        precision=precision,
+        rank=rank,
+        world_size=world_size,
+        progress=f"{backbone.name}: {key}",
+    )
+    features, labels = features.cpu(), labels.cpu()
+    if path is not None and rank == 0:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(f".{os.getpid()}.part")
+        save_file({"features": features.contiguous(), "labels": labels.contiguous()}, partial)
+        os.replace(partial, path)
+    return features, labels
+
+
+def _fingerprint(source: ImageSource) -> str:
+    """What identifies the images of a source without decoding them."""
+    indices = getattr(source, "indices", None)
+    if indices is not None:  # a subset
+        return f"{hashlib.sha256(indices.tobytes()).hexdigest()} {_fingerprint(source.source)}"  # type: ignore[attr-defined]
+    parts = [type(source).__name__, str(len(source)), str(source.num_bands)]
+    paths = getattr(source, "paths", None)
+    if paths is None:
+        plain = {k: v for k, v in vars(source).items() if isinstance(v, int | float | str)}
+        return " ".join(parts) + f" {sorted(plain.items())}"
+    digest = hashlib.sha256()
+    for path in source.paths:  # type: ignore[attr-defined]
+        text = os.fsdecode(bytes(path))
+        about = (source.root / text).stat()  # type: ignore[attr-defined]
+        digest.update(f"{text} {about.st_size} {about.st_mtime_ns}\n".encode())
+    return " ".join([*parts, digest.hexdigest()])

@@ -1,0 +1,122 @@
+"""Evaluation of several backbones, as ``tools/evaluate.py`` runs it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric import Fabric
+
+from cmid.data.source import ImageSource
+from cmid.data.splits import SubsetSource, open_split
+from cmid.evaluation.cache import cached_features
+from cmid.evaluation.multilabel import read_multilabels
+from cmid.evaluation.tasks import Labelled, Settings, evaluate
+from cmid.export.loading import load_backbone
+
+_AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+
+
+def run(args: argparse.Namespace) -> None:
+    """Evaluate every backbone of the command line; print a table and write ``args.out``.
+
+    Raises:
+        ValueError, OSError, ImportError: with a one-line message.
+    """
+    devices = args.devices if args.devices == "auto" else int(args.devices)
+    if args.accelerator == "cpu" and devices == "auto":
+        devices = 1
+    fabric = Fabric(accelerator=args.accelerator, devices=devices)
+    fabric.launch()
+    train, test = open_split(args.data, args.test, seed=args.seed)
+    labels = None
+    if args.multilabel:
+        labels = _multilabels(args.multilabel, train, test)
+    settings = Settings(k=args.k, shots=args.shots, seeds=args.seeds, seed=args.seed)
+    results: dict[str, dict[str, float]] = {}
+    for spec in args.backbones:
+        parts = _features(fabric, spec, (train, test), args)
+        if labels is not None:
+            parts = (parts[0][0], labels[0]), (parts[1][0], labels[1])
+        if fabric.is_global_zero:
+            results[spec] = evaluate(*parts, args.tasks, settings)
+    if fabric.is_global_zero:
+        print(comparison_table(results))
+        if args.out:
+            about = {"data": args.data, "train_images": len(train), "test_images": len(test)}
+            _write_json(Path(args.out), {**about, "results": results})
+            print(f"wrote {args.out}")
+
+
+def comparison_table(results: Mapping[str, Mapping[str, float]]) -> str:
+    """A Markdown table: a row a backbone, a column a measure; deviations stand behind means."""
+    names = list(dict.fromkeys(name for scores in results.values() for name in scores))
+    shown = [n for n in names if not n.endswith((" std", " l2", "without_match"))]
+    rows = [["backbone", *shown]]
+    for backbone, scores in results.items():
+        cells = []
+        for name in shown:
+            cell = f"{scores[name]:.3f}" if name in scores else ""
+            if f"{name} std" in scores:
+                cell += f" ± {scores[f'{name} std']:.3f}"
+            cells.append(cell)
+        rows.append([backbone, *cells])
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = [
+        "| " + " | ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) + " |"
+        for row in rows
+    ]
+    lines.insert(1, "| " + " | ".join("-" * width for width in widths) + " |")
+    return "\n".join(lines)
+
+
+def _features(
+    fabric: Fabric, spec: str, parts: Sequence[ImageSource], args: argparse.Namespace
+) -> tuple[Labelled, Labelled]:
+    backbone = load_backbone(
+        spec, img_size=args.size, in_chans=parts[0].num_bands, seed=args.seed
+    ).to(fabric.device)
+    train, test = (
+        cached_features(
+            backbone,
+            part,
+            folder=args.cache,
+            key=name,
+            size=args.size or backbone.size,
+            batch_size=args.batch_size,
+            num_workers=args.num_workers,
+            precision=_AUTOCAST.get(args.precision, torch.float32),
+            rank=fabric.global_rank,
+            world_size=fabric.world_size,
+        )
+        for name, part in zip(("train", "test"), parts, strict=True)
+    )
+    return train, test
+
+
+def _multilabels(path: str, *parts: ImageSource) -> tuple[torch.Tensor, ...]:
+    names = [_names(part) for part in parts]
+    labels, _ = read_multilabels(path, [name for part in names for name in part])
+    return labels.split([len(part) for part in names])
+
+
+def _names(source: ImageSource) -> list[str]:
+    if isinstance(source, SubsetSource):
+        names = _names(source.source)
+        return [names[index] for index in source.indices]
+    paths = getattr(source, "paths", None)
+    if paths is None:
+        raise ValueError("--multilabel needs image files, whose names its rows give")
+    return [os.fsdecode(bytes(path)) for path in paths]
+
+
+def _write_json(path: Path, content: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.part")
+    partial.write_text(json.dumps(content, indent=2) + "\n")
+    os.replace(partial, path)

@@ -1,0 +1,116 @@
+"""Images with several labels: their files, and their measures."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torchmetrics.functional.classification import (
+    multilabel_average_precision,
+    multilabel_f1_score,
+)
+
+_NAME_COLUMNS = ("name", "image", "filename", "file", "path")
+
+
+def mean_average_precision(scores: Tensor, labels: Tensor) -> float:
+    """Mean over labels of the average precision, in [0, 1]; labels that never occur are left out.
+
+    Args:
+        scores: ``(N, L)``, higher is surer.
+        labels: ``(N, L)`` 0/1.
+    """
+    per_label = multilabel_average_precision(
+        scores.float(), labels.long(), num_labels=labels.shape[1], average="none"
+    )
+    return float(per_label[labels.sum(dim=0) > 0].mean())
+
+
+def multilabel_scores(probabilities: Tensor, labels: Tensor) -> dict[str, float]:
+    """Measures of multi-label classification, each in [0, 1].
+
+    Args:
+        probabilities: ``(N, L)`` in [0, 1]; a label counts as predicted from 0.5.
+        labels: ``(N, L)`` 0/1.
+
+    Returns:
+        ``mAP`` (macro), ``micro_f1``, ``macro_f1``.
+    """
+    count = labels.shape[1]
+    # Votes may exceed 1 by rounding, and torchmetrics takes values beyond [0, 1] for logits.
+    probabilities = probabilities.clamp(0, 1)
+    f1 = {
+        f"{average}_f1": float(
+            multilabel_f1_score(probabilities, labels.long(), num_labels=count, average=average)
+        )
+        for average in ("micro", "macro")
+    }
+    return {"mAP": mean_average_precision(probabilities, labels), **f1}
+
+
+def read_multilabels(
+    path: str | os.PathLike[str], names: Sequence[str]
+) -> tuple[Tensor, tuple[str, ...]]:
+    """Labels of images from a CSV file with a header.
+
+    The first column (or one called name, image, file, filename or path) names the image, with or
+    without folder and ending. The others are either one column per label holding 0 or 1 (UC
+    Merced's 17 labels), or a single column that lists labels separated by ``;`` or ``|``
+    (BigEarthNet style).
+
+    Args:
+        path: the CSV file.
+        names: paths or names of images; labels come in their order.
+
+    Returns:
+        ``(N, L)`` uint8 0/1 and the label names.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: images without labels (counted, the first named), values other than 0 and 1,
+            two rows for one image.
+    """
+    path = Path(path)
+    with path.open(newline="", encoding="utf-8-sig") as lines:
+        rows = list(csv.reader(lines))
+    if len(rows) < 2 or len(rows[0]) < 2:
+        raise ValueError(f"{path} needs a header, a column of image names and labels beside it")
+    header = rows[0]
+    place = next((i for i, c in enumerate(header) if c.strip().lower() in _NAME_COLUMNS), 0)
+    columns = [i for i in range(len(header)) if i != place]
+    entries = {}
+    for number, row in enumerate(rows[1:], start=2):
+        if not row:
+            continue
+        if len(row) != len(header):
+            raise ValueError(f"{path}:{number} has {len(row)} columns, the header {len(header)}")
+        key = Path(row[place].strip()).stem
+        if key in entries:
+            raise ValueError(f"{path}:{number} labels {key} a second time")
+        entries[key] = [row[i].strip() for i in columns]
+    missing = [name for name in names if Path(name).stem not in entries]
+    if missing:
+        raise ValueError(f"{path} has no labels for {len(missing)} images, first {missing[0]}")
+    chosen = [entries[Path(name).stem] for name in names]
+    if len(columns) == 1:
+        return _from_lists([values[0] for values in chosen])
+    return _from_columns(chosen, tuple(header[i].strip() for i in columns), where=path)
+
+
+def _from_lists(lists: list[str]) -> tuple[Tensor, tuple[str, ...]]:
+    sets = [{s.strip() for s in text.replace("|", ";").split(";")} - {""} for text in lists]
+    classes = tuple(sorted(set().union(*sets)))
+    return torch.tensor([[c in s for c in classes] for s in sets], dtype=torch.uint8), classes
+
+
+def _from_columns(
+    rows: list[list[str]], classes: tuple[str, ...], *, where: Path
+) -> tuple[Tensor, tuple[str, ...]]:
+    wrong = next((value for row in rows for value in row if value not in ("0", "1")), None)
+    if wrong is not None:
+        raise ValueError(f"{where} holds {wrong!r} where 0 or 1 is expected")
+    return torch.tensor([[int(value) for value in row] for row in rows], dtype=torch.uint8), classes

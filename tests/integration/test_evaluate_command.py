@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image as PillowImage
+
+from cmid.data import SceneSource, open_split
+from cmid.export import to_timm
+from cmid.models import MaskedEncoder
+
+
+def run(root: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(root / "tools/evaluate.py"), *map(str, arguments)]
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=root)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("scenes")
+    source = SceneSource(120, size=32)
+    for index in range(len(source)):
+        scene = source.read(index)
+        path = root / source.classes[scene.label] / f"{index}.png"
+        path.parent.mkdir(exist_ok=True)
+        PillowImage.fromarray(scene.pixels.permute(1, 2, 0).numpy()).save(path)
+    return root
+
+
+@pytest.mark.slow
+def test_backbones_are_compared_and_features_cached(
+    root: Path, folder: Path, tmp_path: Path
+) -> None:
+    export = to_timm(MaskedEncoder("resnet18", img_size=32), tmp_path / "export")
+    options = ["--shots", "1", "--seeds", "2", "--cache", tmp_path / "cache"]
+    options += ["--out", tmp_path / "scores.json"]
+    for _ in range(2):
+        done = run(root, export, "random:resnet18", folder, "--size", "32", *options)
+        assert done.returncode == 0, done.stderr
+    assert "| backbone" in done.stdout
+    assert "batch" not in done.stderr  # no progress bar: everything came from the cache
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert scores["train_images"] == 100
+    assert scores["results"].keys() == {str(export), "random:resnet18"}
+    assert all(0.1 <= s["knn"] <= 1 for s in scores["results"].values())
+
+
+@pytest.mark.slow
+def test_bad_input_gets_one_line(root: Path, folder: Path, tmp_path: Path) -> None:
+    statistics = {"mean": [0.5] * 5, "std": [0.2] * 5}
+    encoder = MaskedEncoder("resnet18", in_chans=5, img_size=32)
+    export = to_timm(encoder, tmp_path / "five", statistics=statistics)
+    for arguments, message in {
+        (export, folder): "the images have 3 bands, the backbone reads 5",
+        ("random:resnet18", tmp_path / "missing"): "does not exist",
+        (tmp_path / "nothing", folder): "no backbone",
+    }.items():
+        done = run(root, *arguments)
+        assert done.returncode == 1
+        assert message in done.stderr
+        assert done.stderr.strip().splitlines()[-1].startswith("evaluate: ")
+        assert "Traceback" not in done.stderr
+
+
+def test_split_is_stratified_and_disjoint(folder: Path) -> None:
+    train, test = open_split(folder, seed=1)
+    again, _ = open_split(folder, seed=1)
+    assert train.indices.tolist() == again.indices.tolist()  # type: ignore[attr-defined]
+    assert not set(train.indices) & set(test.indices)  # type: ignore[attr-defined]
+    labels = [test.read(index).label for index in range(len(test))]
+    assert {labels.count(c) for c in range(10)} <= {2, 3}
+    with pytest.raises(ValueError, match="classes: put the images"):
+        open_split(folder / "forest")
