@@ -1,0 +1,1 @@
+"""Other self-supervised methods, with the reference losses and heads of ``lightly``."""

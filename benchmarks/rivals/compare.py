@@ -1,0 +1,190 @@
+"""CMID, its parts and its rivals: same backbone, images and steps; frozen features afterwards.
+
+    python -m benchmarks.rivals.compare --out runs/comparison --eurosat data/eurosat \\
+        --ucm data/ucm/images --roads data/segmentation/roads --jobs 2
+
+Rows whose run or scores lie in ``--out`` already are not repeated: an interrupted comparison goes
+on where it stopped. Writes ``comparison.md`` and ``comparison.png``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from cmid.data import open_split
+from cmid.data.segmentation import SegmentationFolder, select
+from cmid.evaluation import Settings, cached_features, evaluate
+from cmid.evaluation.dense import dense_probe
+from cmid.export import load_backbone
+from cmid.visualization.saving import save_figure
+
+_WEIGHTS = ("reconstruction", "contrastive", "local")
+
+
+def _only(*kept: str) -> list[str]:
+    return [part for w in _WEIGHTS if w not in kept for part in (f"--model.weights.{w}", "0")]
+
+
+PRETRAIN = [sys.executable, "tools/pretrain.py"]
+RIVAL = [sys.executable, "-m", "benchmarks.rivals.train"]
+# What is run for each row; None is not trained.
+ROWS: dict[str, tuple[list[str], list[str]] | None] = {
+    "random initialisation": None,
+    "CMID": (PRETRAIN, []),
+    "CMID, BYOL branch": (PRETRAIN, ["--model.agreement", "byol"]),
+    "contrastive + local": (PRETRAIN, _only("contrastive", "local")),
+    "contrastive + masked": (PRETRAIN, _only("contrastive", "reconstruction")),
+    "masked + local": (PRETRAIN, _only("reconstruction", "local")),
+    "contrastive": (PRETRAIN, _only("contrastive")),
+    "masked": (PRETRAIN, _only("reconstruction")),
+    "local": (PRETRAIN, _only("local")),
+    **{
+        name: ([*RIVAL, name.lower().replace("-", "")], [])
+        for name in ("SimCLR", "MoCo-v2", "BYOL", "DINO")
+    },
+}
+Scores = dict[str, dict[str, float]]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--config", default="configs/pretrain/cmid_resnet18_eurosat.yaml")
+    parser.add_argument("--eurosat", required=True, help="folder with train/ and val/")
+    parser.add_argument("--ucm", help="labelled images to transfer to, divided 80/20")
+    parser.add_argument("--roads", help="img_dir/ and ann_dir/; images 1-50 train, the rest test")
+    parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS), metavar="ROW")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time, sharing the cores")
+    parser.add_argument(
+        "--extra",
+        nargs=argparse.REMAINDER,
+        default=[],
+        help="further options of every run; must come last",
+    )
+    args = parser.parse_args()
+    runs = [(row, seed) for row in args.rows for seed in args.seeds]
+    with ThreadPoolExecutor(args.jobs) as pool:
+        failed = [name for name in pool.map(lambda run: _train(args, *run), runs) if name]
+    if failed:
+        sys.exit(f"{len(failed)} runs failed; see {', '.join(failed)}")
+    scores = {row: [_scores(args, row, seed) for seed in args.seeds] for row in args.rows}
+    merged = {row: _merge(each) for row, each in scores.items()}
+    (args.out / "comparison.md").write_text(table(merged) + "\n")
+    save_figure(picture(merged), args.out / "comparison.png")
+    print(table(merged))
+
+
+def _folder(args: argparse.Namespace, row: str, seed: int) -> Path:
+    return args.out / f"{row.replace(' ', '_').replace(',', '')}-{seed}"
+
+
+def _train(args: argparse.Namespace, row: str, seed: int) -> str | None:
+    """Run one row unless its backbone is there; the log's path if it fails."""
+    folder, command = _folder(args, row, seed), ROWS[row]
+    if command is None or (folder / "backbone").is_dir():
+        return None
+    folder.mkdir(parents=True, exist_ok=True)
+    threads = max((os.cpu_count() or 1) // args.jobs, 1)
+    options = ["--config", args.config, "--run_dir", str(folder), "--seed_everything", str(seed)]
+    options += ["--trainer.max_epochs", str(args.epochs), "--data.num_workers", "0"]
+    if "tools/pretrain.py" in command[0]:
+        options += ["--knn.every_n_epochs", "0"]
+    print(f"training: {row}, seed {seed}", flush=True)
+    with (folder / "log.txt").open("w") as log:
+        done = subprocess.run(
+            [*command[0], *options, *command[1], *args.extra],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "OMP_NUM_THREADS": str(threads)},
+        )
+    return str(folder / "log.txt") if done.returncode else None
+
+
+def _scores(args: argparse.Namespace, row: str, seed: int) -> dict[str, float]:
+    """Measure one backbone, or read what was measured."""
+    folder = _folder(args, row, seed)
+    path = folder / "scores.json"
+    if path.is_file():
+        return json.loads(path.read_text())
+    spec = "random:resnet18" if ROWS[row] is None else str(folder / "backbone")
+    print(f"measuring: {row}, seed {seed}", flush=True)
+    backbone = load_backbone(spec, img_size=64, seed=seed)
+    scores: dict[str, float] = {}
+    for name, data, size in (("EuroSAT", args.eurosat, 64), ("UCM", args.ucm, 128)):
+        if data is None:
+            continue
+        train, test = (
+            cached_features(backbone, part, folder=None, key=name, size=size)
+            for part in open_split(data)
+        )
+        settings = Settings(shots=(5,), seeds=10)
+        measured = evaluate(train, test, ["knn", "linear", "fewshot"], settings)
+        scores |= {f"{name} {task}": measured[task] for task in ("knn", "linear", "5-shot")}
+    if args.roads:
+        roads = SegmentationFolder(args.roads, num_classes=2)
+        parts = select(roads, range(50)), select(roads, range(50, len(roads)))
+        scores["roads mIoU"] = dense_probe(backbone, *parts, num_classes=2)["mIoU"]
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".part")
+    partial.write_text(json.dumps(scores, indent=2) + "\n")
+    os.replace(partial, path)
+    return scores
+
+
+def _merge(seeds: Sequence[Mapping[str, float]]) -> dict[str, tuple[float, float]]:
+    """Mean and half the range over seeds, of each measure."""
+    merged = {}
+    for name in seeds[0]:
+        values = [scores[name] for scores in seeds]
+        merged[name] = statistics.fmean(values), (max(values) - min(values)) / 2
+    return merged
+
+
+def table(rows: Mapping[str, Mapping[str, tuple[float, float]]]) -> str:
+    """Markdown, the best of each column bold; behind ± half the range over seeds."""
+    names = list(next(iter(rows.values())))
+    best = {name: max(scores[name][0] for scores in rows.values()) for name in names}
+    lines = ["| pretraining | " + " | ".join(names) + " |", "| --- " * (len(names) + 1) + "|"]
+    for row, scores in rows.items():
+        cells = []
+        for name in names:
+            mean, spread = scores[name]
+            cell = f"{mean:.3f}" + (f" ± {spread:.3f}" if spread else "")
+            cells.append(f"**{cell}**" if mean == best[name] else cell)
+        lines.append(f"| {row} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def picture(rows: Mapping[str, Mapping[str, tuple[float, float]]]) -> Figure:
+    """One panel a measure, one bar a row."""
+    names = list(next(iter(rows.values())))
+    figure = Figure(figsize=(2.4 * len(names) + 1.5, 0.32 * len(rows) + 1.2), layout="constrained")
+    axes = figure.subplots(1, len(names), sharey=True, squeeze=False)[0]
+    order = list(rows)[::-1]
+    for axis, name in zip(axes, names, strict=True):
+        means = [rows[row][name][0] for row in order]
+        colours = ["#c0504d" if row.startswith("CMID") else "#7f8fa9" for row in order]
+        axis.barh(order, means, xerr=[rows[row][name][1] for row in order], color=colours)
+        margin = 0.1 * (max(means) - min(means) or 1)
+        axis.set_xlim(min(means) - margin, max(means) + margin)
+        axis.set_title(name, fontsize=10)
+        axis.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,128 @@
+"""Linear probing of dense features: what every cell knows about its place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchmetrics.classification import MulticlassJaccardIndex
+
+from cmid.evaluation.linear import LinearClassifier, fit_linear
+from cmid.export.loading import Backbone
+from cmid.views.crops import resize
+
+Pairs = Sequence[tuple[Tensor, Tensor]]
+IGNORED = 255
+
+
+@torch.no_grad()
+def hypercolumns(backbone: Backbone, pixels: Tensor) -> Tensor:
+    """Features of all stages of a backbone on one grid (hypercolumns, arXiv:1411.5752).
+
+    Of a hierarchical backbone the last feature map of each stride from 4 on; of a plain
+    transformer four blocks, evenly spaced. Coarse maps are interpolated to the finest.
+
+    Args:
+        pixels: ``(C, H, W)`` stored values.
+
+    Returns:
+        ``(D, N, M)`` float32, with D the sum of the widths.
+    """
+    stride = backbone.encoder.stride
+    size = (_round_up(pixels.shape[1], stride), _round_up(pixels.shape[2], stride))
+    device = backbone.standardize.mean.device
+    inputs = backbone.standardize(resize(pixels, size)[None].to(device))
+    maps = backbone.encoder.backbone.forward_intermediates(
+        inputs, intermediates_only=True, output_fmt="NCHW"
+    )
+    fine_enough = [m for m in maps if 4 * m.shape[-1] <= size[1]]
+    by_side = {features.shape[-1]: features for features in fine_enough}
+    chosen = list(by_side.values())
+    if len(chosen) == 1:
+        chosen = [maps[(i + 1) * len(maps) // 4 - 1] for i in range(4)]
+    grid = chosen[0].shape[-2:]
+    upsampled = [
+        F.interpolate(features.float(), grid, mode="bilinear", align_corners=False)
+        for features in chosen
+    ]
+    return torch.cat(upsampled, dim=1)[0]
+
+
+@torch.no_grad()
+def dense_probe(
+    backbone: Backbone,
+    train: Pairs,
+    test: Pairs,
+    *,
+    num_classes: int,
+    l2: float = 1e-3,
+    cells: int = 40_000,
+    seed: int = 0,
+) -> dict[str, float]:
+    """Semantic segmentation by a linear classifier on `hypercolumns`.
+
+    The classifier learns each cell's shares of classes (ignored pixels apart) from ``cells`` cells
+    drawn at random; its logits are interpolated to the pixels of the mask.
+
+    Args:
+        train, test: pairs of ``(C, H, W)`` stored values and ``(H, W)`` masks, 255 where ignored.
+        l2: regularisation of `fit_linear`, on standardised features.
+
+    Returns:
+        ``mIoU`` over classes and pixels of all test images, and ``IoU c`` of each class, in [0, 1].
+
+    Raises:
+        ValueError: no training image, or only one class in all of them.
+    """
+    if not train:
+        raise ValueError("dense probing needs at least one training image with its mask")
+    features, targets = _training_cells(
+        backbone, train, num_classes=num_classes, per_image=cells // len(train), seed=seed
+    )
+    if int((targets.sum(dim=0) > 0).sum()) < 2:
+        raise ValueError("the training masks hold one class only: nothing to tell apart")
+    mean, std = features.mean(dim=0), features.std(dim=0).clamp_min(1e-6)
+    classifier = fit_linear((features - mean) / std, targets, l2=l2, max_iter=100)
+    index = MulticlassJaccardIndex(num_classes, average="none", ignore_index=IGNORED)
+    for mask, logits in _predictions(backbone, test, classifier, mean, std):
+        index.update(logits.argmax(dim=0)[None].cpu(), mask[None].long())
+    scores = index.compute()
+    each = {f"IoU {number}": float(score) for number, score in enumerate(scores)}
+    return {"mIoU": float(scores.mean()), **each}
+
+
+def _training_cells(
+    backbone: Backbone, train: Pairs, *, num_classes: int, per_image: int, seed: int
+) -> tuple[Tensor, Tensor]:
+    """``(N, D)`` features and ``(N, K)`` class shares of cells drawn from every image."""
+    generator = torch.Generator().manual_seed(seed)
+    features, targets = [], []
+    for pixels, mask in train:
+        columns = hypercolumns(backbone, pixels)  # (D, N, M)
+        kept = mask != IGNORED
+        one_hot = F.one_hot(mask.long().where(kept, 0), num_classes) * kept[..., None]
+        grid = (columns.shape[1], columns.shape[2])
+        shares = F.adaptive_avg_pool2d(one_hot.permute(2, 0, 1).float(), grid)
+        shares = shares.flatten(1).T  # (N * M, K)
+        valid = (shares.sum(dim=1) > 0).nonzero().flatten()
+        drawn = valid[torch.randperm(len(valid), generator=generator)[:per_image]]
+        features.append(columns.flatten(1).T[drawn.to(columns.device)])
+        targets.append((shares[drawn] / shares[drawn].sum(dim=1, keepdim=True)).to(columns.device))
+    return torch.cat(features), torch.cat(targets)
+
+
+def _predictions(
+    backbone: Backbone, test: Pairs, classifier: LinearClassifier, mean: Tensor, std: Tensor
+) -> Iterator[tuple[Tensor, Tensor]]:
+    for pixels, mask in test:
+        columns = hypercolumns(backbone, pixels)
+        rows = (columns.flatten(1).T - mean) / std
+        logits = classifier(rows).T.unflatten(1, columns.shape[1:])
+        size = tuple(mask.shape)
+        yield mask, F.interpolate(logits[None], size, mode="bilinear", align_corners=False)[0]
+
+
+def _round_up(side: int, stride: int) -> int:
+    return -(-side // stride) * stride
