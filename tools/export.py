@@ -1,6 +1,8 @@
-"""Export the encoder of a CMID checkpoint.
+"""Export an encoder: a checkpoint of ours, a published one, or an earlier export.
 
-python tools/export.py CHECKPOINT OUT --format timm [--which teacher|student] [--overwrite]
+python tools/export.py SOURCE OUT --format timm         a folder that timm.create_model loads
+python tools/export.py SOURCE OUT.onnx --format onnx    pooled and dense features, checked
+python tools/export.py SOURCE OUT.safetensors --format torchvision    ResNets
 """
 
 from __future__ import annotations
@@ -8,28 +10,81 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "source",
+        help="Lightning checkpoint (.ckpt) of CMID; published checkpoint of CMID, MAE, SimMIM,"
+        " MoCo-v2, MoCo-v3, DINO, iBOT or SeCo, or plain ResNet, Swin or ViT weights; exported"
+        " folder",
+    )
+    parser.add_argument("out", help="folder or file to write")
+    parser.add_argument(
+        "--format",
+        choices=["timm", "onnx", "torchvision"],
+        default="timm",
+        help="default: %(default)s",
+    )
+    parser.add_argument(
+        "--which",
+        choices=["teacher", "student"],
+        default="student",
+        help="encoder of our checkpoints (default: %(default)s)",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier timm export")
+    published = parser.add_argument_group("published checkpoints")
+    published.add_argument("--architecture", help="timm's name (default: by the weights' shapes)")
+    published.add_argument("--img_size", type=int, help="pixels per side (default: by the weights)")
+    published.add_argument("--mean", type=float, nargs="+", help="of bands in 0..1")
+    published.add_argument(
+        "--std", type=float, nargs="+", help="(default: MillionAID's for CMID, else ImageNet's)"
+    )
+    return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse the command line, export, print how to load the result."""
-    parser = argparse.ArgumentParser(description="Export the encoder of a CMID checkpoint.")
-    parser.add_argument("checkpoint", help="Lightning checkpoint (.ckpt)")
-    parser.add_argument("out", help="folder to write")
-    parser.add_argument("--format", choices=["timm"], default="timm", help="default: %(default)s")
-    parser.add_argument(
-        "--which", choices=["teacher", "student"], default="student", help="default: %(default)s"
-    )
-    parser.add_argument("--overwrite", action="store_true", help="replace an earlier export")
-    args = parser.parse_args(arguments)
+    args = _parser().parse_args(arguments)
 
     # After parsing: --help and typing errors answer at once.
-    from cmid.export import to_timm
+    from cmid.export import load_encoder, to_onnx, to_timm, to_torchvision
+    from cmid.export.published import describe, is_published, read_published, standardisation
+    from cmid.export.timm_folder import read_checkpoint
 
+    options: dict[str, Any] = {}
     try:
-        folder = to_timm(args.checkpoint, args.out, which=args.which, overwrite=args.overwrite)
-    except (OSError, ValueError) as error:
+        if Path(args.source).is_dir():
+            encoder = load_encoder(args.source)
+        elif is_published(args.source):
+            encoder, provenance = read_published(
+                args.source, architecture=args.architecture, img_size=args.img_size
+            )
+            print(describe(encoder, provenance))
+            moments = standardisation(provenance, mean=args.mean, std=args.std)
+            options = {"statistics": moments, "provenance": provenance}
+        else:
+            encoder, _ = read_checkpoint(Path(args.source), args.which)
+        if args.format == "onnx":
+            print(f"wrote {to_onnx(encoder, args.out)}; onnxruntime agrees with torch")
+        elif args.format == "torchvision":
+            to_torchvision(encoder, args.out)
+            print(f'model.load_state_dict(safetensors.torch.load_file("{args.out}"), strict=False)')
+        elif options:
+            to_timm(encoder, args.out, overwrite=args.overwrite, **options)
+        elif Path(args.source).is_dir():
+            sys.exit(f"export: {args.source} is a timm export already")
+        else:
+            to_timm(args.source, args.out, which=args.which, overwrite=args.overwrite)
+        if args.format == "timm":
+            print(f'model = timm.create_model("local-dir:{args.out}", pretrained=True)')
+    except (ImportError, OSError, RuntimeError, ValueError) as error:
         sys.exit(f"export: {error}")
-    print(f'model = timm.create_model("local-dir:{folder}", pretrained=True)')
 
 
 if __name__ == "__main__":

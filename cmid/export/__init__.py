@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cmid.export.loading import Backbone, load_backbone
+    from cmid.export.onnx import to_onnx, to_torchvision
+    from cmid.export.published import read_published
     from cmid.export.timm_folder import load_encoder, to_timm
 
 # timm takes seconds to import, and formats need different extras.
@@ -14,10 +16,21 @@ _MODULE_OF = {
     "Backbone": "cmid.export.loading",
     "load_backbone": "cmid.export.loading",
     "load_encoder": "cmid.export.timm_folder",
+    "read_published": "cmid.export.published",
+    "to_onnx": "cmid.export.onnx",
     "to_timm": "cmid.export.timm_folder",
+    "to_torchvision": "cmid.export.onnx",
 }
 
-__all__ = ["Backbone", "load_backbone", "load_encoder", "to_timm"]
+__all__ = [
+    "Backbone",
+    "load_backbone",
+    "load_encoder",
+    "read_published",
+    "to_onnx",
+    "to_timm",
+    "to_torchvision",
+]
 
 
 def __getattr__(name: str) -> Any:
