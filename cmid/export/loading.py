@@ -14,6 +14,7 @@ import torch
 from cmid.data.statistics import ChannelStatistics
 from cmid.export.timm_folder import CONFIG_FILE, Which, load_encoder, read_checkpoint
 from cmid.models.encoder import MaskedEncoder
+from cmid.models.heads import ReconstructionHead
 from cmid.views.colour import Standardize
 
 ACCEPTED = (
@@ -87,6 +88,30 @@ def load_backbone(
         statistics = _timm_statistics(encoder)
     encoder.eval().requires_grad_(False)
     return Backbone(spec, encoder, Standardize(statistics), _digest(encoder, statistics))
+
+
+def load_reconstruction(checkpoint: str | Path) -> tuple[Backbone, ReconstructionHead]:
+    """The student of a checkpoint of CMID with its mask token, and its reconstruction head.
+
+    Raises:
+        FileNotFoundError, ValueError: as `read_checkpoint`; also a run without reconstruction.
+    """
+    encoder, origin = read_checkpoint(Path(checkpoint), "student")
+    weights = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)["state_dict"]
+    if not origin["weights"]["reconstruction"]:
+        raise ValueError(f"{checkpoint} was trained without reconstruction")
+    head = ReconstructionHead(encoder.embed_dim, encoder.stride, encoder.in_chans)
+    prefix = "reconstruct."
+    head.load_state_dict(
+        {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
+    )
+    encoder.mask_token.data.copy_(weights["student.encoder.mask_token"])
+    encoder.eval().requires_grad_(False)
+    statistics = _statistics(origin)
+    backbone = Backbone(
+        str(checkpoint), encoder, Standardize(statistics), _digest(encoder, statistics)
+    )
+    return backbone, head.eval().requires_grad_(False)
 
 
 def _timm_model(spec: str, *, img_size: int | None, in_chans: int, seed: int) -> MaskedEncoder:

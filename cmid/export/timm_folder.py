@@ -148,6 +148,7 @@ def read_checkpoint(path: Path, which: Which) -> tuple[MaskedEncoder, dict[str, 
         origin["model_kwargs"] | {"in_chans": origin["in_chans"]},
         img_size=origin["img_size"],
         stem=origin.get("stem"),
+        mask_mode=origin.get("mask_mode", "add"),
     )
     prefix = _PREFIX[which]
     weights = {

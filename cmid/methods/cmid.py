@@ -310,6 +310,7 @@ class CMID(L.LightningModule):
             "in_chans": encoder.in_chans,
             "img_size": encoder.img_size,
             "stem": encoder.stem_name,
+            "mask_mode": encoder.mask_mode,
             "model_kwargs": dict(encoder.model_args),
             **{name: list(statistics[name]) for name in ("mean", "std", "low", "high")},
             "global_step": int(self.global_step),

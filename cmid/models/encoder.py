@@ -78,6 +78,7 @@ class MaskedEncoder(nn.Module):
         if mask_mode not in typing.get_args(MaskMode):
             raise ValueError(f"mask_mode must be 'add' or 'replace', got {mask_mode!r}")
         self.name = name
+        self.mask_mode = mask_mode
         self.in_chans = in_chans
         self.model_args = _model_args(name, in_chans=in_chans, img_size=img_size) | model_kwargs
         self.backbone = _create_backbone(name, self.model_args, pretrained=pretrained)

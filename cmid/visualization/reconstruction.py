@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from matplotlib.figure import Figure
 from torch import Tensor
+
+from cmid.models.encoder import MaskedEncoder
+from cmid.models.heads import ReconstructionHead
+from cmid.views.masks import block_mask, expand_mask, fill_masked
 
 
 def displayable(images: Tensor) -> np.ndarray:
@@ -13,24 +18,65 @@ def displayable(images: Tensor) -> np.ndarray:
     return bands.permute(0, 2, 3, 1).float().cpu().numpy()
 
 
-def reconstruction_figure(inputs: Tensor, masked: Tensor, reconstructed: Tensor) -> Figure:
+@torch.no_grad()
+def reconstruct(
+    encoder: MaskedEncoder,
+    head: ReconstructionHead,
+    images: Tensor,
+    *,
+    block_size: int,
+    ratio: float,
+    seed: int = 0,
+) -> tuple[Tensor, Tensor]:
+    """Mask random blocks of images and let an encoder fill them in.
+
+    Args:
+        images: ``(B, C, H, W)`` standardised; H and W multiples of ``block_size``.
+        ratio: share of blocks to mask, in [0, 1].
+
+    Returns:
+        masked images and their reconstructions, ``(B, C, H, W)`` standardised.
+
+    Raises:
+        ValueError: the block does not divide the image.
+    """
+    height, width = images.shape[-2:]
+    if height % block_size or width % block_size:
+        raise ValueError(f"blocks of {block_size} do not divide an image of {height}x{width}")
+    generator = np.random.default_rng(seed)
+    grid = (height // block_size, width // block_size)
+    masks = torch.stack([block_mask(grid, ratio, generator) for _ in images]).to(images.device)
+    masked = fill_masked(images, expand_mask(masks, (height, width)))
+    return masked, head.eval()(encoder.eval()(masked, masks))
+
+
+def reconstruction_figure(
+    inputs: Tensor, masked: Tensor, reconstructed: Tensor, *, error: bool = False
+) -> Figure:
     """A sheet with one column an image: input, masked input, reconstruction.
 
     Args:
         inputs, masked, reconstructed: ``(B, C, H, W)`` in [0, 1].
+        error: also a row with the mean absolute difference over bands.
     """
     rows = {
         "input": displayable(inputs),
         "masked": displayable(masked),
         "reconstructed": displayable(reconstructed),
     }
+    if error:
+        rows["error"] = (reconstructed - inputs).abs().mean(dim=1).float().cpu().numpy()
     columns = len(inputs)
-    figure = Figure(figsize=(1.5 * columns + 0.6, 4.8), layout="constrained")
+    figure = Figure(figsize=(1.5 * columns + 0.6, 1.6 * len(rows)), layout="constrained")
     axes = figure.subplots(len(rows), columns, squeeze=False)
     for row, (title, pictures) in zip(axes, rows.items(), strict=True):
         row[0].set_ylabel(title, fontsize=11)
         for axis, picture in zip(row, pictures, strict=True):
-            axis.imshow(picture, interpolation="nearest")
+            drawn = axis.imshow(
+                picture, interpolation="nearest", cmap="magma", vmin=0, vmax=0.5 if error else 1
+            )
             axis.set(xticks=[], yticks=[])
             axis.spines[:].set_visible(False)
+    if error:
+        figure.colorbar(drawn, ax=axes[-1].tolist(), shrink=0.8)
     return figure
