@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import yaml
 from matplotlib.figure import Figure
 
 from cmid.data import open_split
@@ -120,9 +121,13 @@ def _scores(args: argparse.Namespace, row: str, seed: int) -> dict[str, float]:
     path = folder / "scores.json"
     if path.is_file():
         return json.loads(path.read_text())
-    spec = "random:resnet18" if ROWS[row] is None else str(folder / "backbone")
     print(f"measuring: {row}, seed {seed}", flush=True)
-    backbone = load_backbone(spec, img_size=64, seed=seed)
+    if ROWS[row] is None:
+        settings = yaml.safe_load(Path(args.config).read_text())["model"]
+        more = settings.get("backbone_args") or {}
+        backbone = load_backbone(f"random:{settings['backbone']}", img_size=64, seed=seed, **more)
+    else:
+        backbone = load_backbone(str(folder / "backbone"))
     scores: dict[str, float] = {}
     for name, data, size in (("EuroSAT", args.eurosat, 64), ("UCM", args.ucm, 128)):
         if data is None:
@@ -131,8 +136,9 @@ def _scores(args: argparse.Namespace, row: str, seed: int) -> dict[str, float]:
             cached_features(backbone, part, folder=None, key=name, size=size)
             for part in open_split(data)
         )
-        settings = Settings(shots=(5,), seeds=10)
-        measured = evaluate(train, test, ["knn", "linear", "fewshot"], settings)
+        measured = evaluate(
+            train, test, ["knn", "linear", "fewshot"], Settings(shots=(5,), seeds=10)
+        )
         scores |= {f"{name} {task}": measured[task] for task in ("knn", "linear", "5-shot")}
     if args.roads:
         roads = SegmentationFolder(args.roads, num_classes=2)

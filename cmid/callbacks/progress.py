@@ -12,8 +12,9 @@ from tqdm.auto import tqdm
 class TrainingProgress(ProgressBar):
     """Steps done of all steps, losses, speed and the time left until training ends."""
 
-    def __init__(self, refresh_every: int = 5) -> None:
+    def __init__(self, refresh_every: int = 5, *, title: str = "pretraining") -> None:
         super().__init__()
+        self.title = title
         self.refresh_every = refresh_every
         self.bar: tqdm | None = None
         self.enabled = True
@@ -32,7 +33,7 @@ class TrainingProgress(ProgressBar):
         self.bar = tqdm(
             total=int(trainer.estimated_stepping_batches),
             initial=trainer.global_step,
-            desc="pretraining",
+            desc=self.title,
             unit="step",
             dynamic_ncols=True,
             disable=not (self.enabled and trainer.is_global_zero),

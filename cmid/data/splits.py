@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from cmid.data.folder import ImageList, number_labels
 from cmid.data.opening import open_source
 from cmid.data.source import Image, ImageSource
 
@@ -48,7 +50,9 @@ def open_split(
     """Open a training and a test part with the same classes.
 
     Args:
-        path: anything `open_source` opens: with ``test``, the training part; a folder with
+        path: anything `open_source` opens: with ``test``, the training part (a list without labels
+            takes them from the folders of its paths, or from the letters that file names begin
+            with, as in UC Merced's ``agricultural00.tif``); a folder with
             ``train`` and ``test`` (or ``val``) sub-folders, both; ``scenes``, generated ones; any
             other labelled source is divided, ``train_share`` of each class for training.
         test: the test part.
@@ -60,7 +64,7 @@ def open_split(
         ValueError: no labels, or other classes in the two parts.
     """
     if test is not None:
-        parts = open_source(path), open_source(test)
+        parts = _named(open_source(path)), _named(open_source(test))
     elif os.fspath(path) == "scenes":
         scenes = open_source("scenes", num_images=num_scenes, size=scene_size)
         cut = round(train_share * num_scenes)
@@ -99,6 +103,17 @@ def _divide(
         train += members[:count].tolist()
     rest = np.setdiff1d(np.arange(len(source)), train)
     return SubsetSource(source, sorted(train)), SubsetSource(source, rest.tolist())
+
+
+def _named(source: ImageSource) -> ImageSource:
+    """Give the images of an unlabelled list the classes that their names tell."""
+    if not isinstance(source, ImageList) or source.classes:
+        return source
+    paths = [Path(os.fsdecode(bytes(path))) for path in source.paths]
+    names = [p.parent.name or re.split(r"[^A-Za-z]", p.stem, maxsplit=1)[0] for p in paths]
+    labels, classes = number_labels(names)
+    source.labels, source.classes = np.array(labels, dtype=np.int64), tuple(classes)
+    return source
 
 
 def _check_labels(source: ImageSource, name: str) -> None:

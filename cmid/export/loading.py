@@ -59,6 +59,7 @@ def load_backbone(
     in_chans: int = 3,
     which: Which = "student",
     seed: int = 0,
+    **model_args: Any,
 ) -> Backbone:
     """Load a backbone for evaluation.
 
@@ -69,6 +70,7 @@ def load_backbone(
         in_chans: channels of timm models; exports keep their own.
         which: encoder of a checkpoint.
         seed: of untrained weights.
+        **model_args: further arguments of ``timm.create_model`` (``drop_path_rate``).
 
     Raises:
         FileNotFoundError: no such export or checkpoint.
@@ -76,15 +78,15 @@ def load_backbone(
     """
     path = Path(spec.removeprefix("local-dir:"))
     if path.is_dir():
-        encoder = load_encoder(path)
+        encoder = load_encoder(path, **model_args)
         statistics = _exported_statistics(path)
     elif path.suffix == ".ckpt":
-        encoder, origin = read_checkpoint(path, which)
+        encoder, origin = read_checkpoint(path, which, **model_args)
         statistics = _statistics(origin)
     elif spec.startswith("local-dir:") or len(path.parts) > 1 or path.suffix == ".safetensors":
         raise FileNotFoundError(f"no backbone {spec}: give {ACCEPTED}")
     else:
-        encoder = _timm_model(spec, img_size=img_size, in_chans=in_chans, seed=seed)
+        encoder = _timm_model(spec, seed=seed, img_size=img_size, in_chans=in_chans, **model_args)
         statistics = _timm_statistics(encoder)
     encoder.eval().requires_grad_(False)
     return Backbone(spec, encoder, Standardize(statistics), _digest(encoder, statistics))
@@ -114,15 +116,13 @@ def load_reconstruction(checkpoint: str | Path) -> tuple[Backbone, Reconstructio
     return backbone, head.eval().requires_grad_(False)
 
 
-def _timm_model(spec: str, *, img_size: int | None, in_chans: int, seed: int) -> MaskedEncoder:
+def _timm_model(spec: str, *, seed: int, **model_args: Any) -> MaskedEncoder:
     kind, _, name = spec.rpartition(":")
     if kind not in ("", "timm", "random"):
         raise ValueError(f"unknown backbone {spec!r}: give {ACCEPTED}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return MaskedEncoder(
-            name, in_chans=in_chans, img_size=img_size, pretrained=kind != "random"
-        )
+        return MaskedEncoder(name, pretrained=kind != "random", **model_args)
 
 
 def _exported_statistics(folder: Path) -> ChannelStatistics:

@@ -83,10 +83,13 @@ def to_timm(
     return folder
 
 
-def load_encoder(folder: str | Path, *, mask_mode: MaskMode = "add") -> MaskedEncoder:
+def load_encoder(
+    folder: str | Path, *, mask_mode: MaskMode = "add", **model_args: Any
+) -> MaskedEncoder:
     """Build an encoder from a folder that :func:`to_timm` wrote, for example to pretrain further.
 
-    The mask token is not exported and starts at zero.
+    The mask token is not exported and starts at zero. ``model_args`` go to ``timm.create_model``
+    (``drop_path_rate``) and win over those of the export.
 
     Raises:
         FileNotFoundError: the folder or a file of it is missing.
@@ -100,7 +103,7 @@ def load_encoder(folder: str | Path, *, mask_mode: MaskMode = "add") -> MaskedEn
         raise ValueError(f"{folder / WEIGHTS_FILE} is damaged: it is not the file of {CONFIG_FILE}")
     encoder = _build(
         config["architecture"],
-        config["model_args"],
+        config["model_args"] | model_args,
         img_size=config["pretrained_cfg"]["input_size"][-1],
         mask_mode=mask_mode,
         stem=config["cmid"]["stem"],
@@ -120,7 +123,9 @@ def _check_target(folder: Path, *, overwrite: bool) -> None:
         raise FileExistsError(f"{folder} is not an export; --overwrite would delete other files")
 
 
-def read_checkpoint(path: Path, which: Which) -> tuple[MaskedEncoder, dict[str, Any]]:
+def read_checkpoint(
+    path: Path, which: Which, **model_args: Any
+) -> tuple[MaskedEncoder, dict[str, Any]]:
     """Rebuild one encoder of a Lightning checkpoint of :class:`cmid.methods.CMID`.
 
     Returns:
@@ -145,7 +150,7 @@ def read_checkpoint(path: Path, which: Which) -> tuple[MaskedEncoder, dict[str, 
     origin = dict(checkpoint["cmid"])
     encoder = _build(
         origin["model_name"],
-        origin["model_kwargs"] | {"in_chans": origin["in_chans"]},
+        origin["model_kwargs"] | {"in_chans": origin["in_chans"]} | model_args,
         img_size=origin["img_size"],
         stem=origin.get("stem"),
         mask_mode=origin.get("mask_mode", "add"),
