@@ -26,7 +26,13 @@ from cmid.methods.optimization import (
 )
 from cmid.methods.sharding import shard, shard_branch
 from cmid.models import EMATeacher, MaskedEncoder, ReconstructionHead, ema_momentum
+from cmid.models.batch_norm import set_running_momentum
 from cmid.views import DeviceViews, ViewColours, Views, cell_centres, gather_cells, match_positions
+
+# BatchNorm's running statistics of clean images: steps between the student's passes, and the share
+# of each pass in them.
+STATISTICS_EVERY = 10
+STATISTICS_MOMENTUM = 0.25
 
 
 @dataclass(frozen=True)
@@ -58,7 +64,9 @@ class CMID(L.LightningModule):
 
     Both masked views pass the student in one batch, both clean views the teacher in another.
     Without BatchNorm this equals separate passes; BatchNorm sees the statistics of both views
-    together, in the student as in the teacher.
+    together, in the student as in the teacher. Running statistics, which only evaluation uses, are
+    those of clean images in both: the teacher's follow from its passes, the student's from a
+    pass over the first clean view every `STATISTICS_EVERY` steps. Masked images have others.
 
     Args:
         backbone: any timm model with spatial output.
@@ -136,6 +144,7 @@ class CMID(L.LightningModule):
             encoder, agreement=agreement, prototypes=num_prototypes, norm=local_norm
         )
         self.teacher = EMATeacher(self.student)
+        set_running_momentum(encoder, 0.0)
         self.reconstruct = ReconstructionHead(encoder.embed_dim, encoder.stride, in_chans)
         self.reconstruction_loss = MaskedReconstructionLoss()
         self.agreement: nn.Module = (
@@ -213,6 +222,24 @@ class CMID(L.LightningModule):
         first, second = (self.local_loss(s, t, temperature) for s, t in directions)
         return (first + second) / 2
 
+    @torch.no_grad()
+    def follow_statistics(self, views: Views, momentum: float) -> None:
+        """Move BatchNorm's running statistics towards those of the first clean view.
+
+        Those of the teacher too where no loss runs it.
+
+        Args:
+            momentum: 1 forgets what was before.
+        """
+        encoders = [self.student.encoder]
+        if not (self.weights.contrastive or self.weights.local):
+            encoders.append(self.teacher_branch.encoder)
+        clean = self._arrange(views.images.chunk(2)[0])
+        for encoder in encoders:
+            if previous := set_running_momentum(encoder, momentum):
+                encoder(clean)
+                set_running_momentum(encoder, previous[0])
+
     def total(self, terms: dict[str, Tensor]) -> Tensor:
         """Weighted sum of the terms; the two of the reconstruction share a weight."""
         weights = {
@@ -239,6 +266,9 @@ class CMID(L.LightningModule):
             warmup_epochs=p.warmup_epochs,
         )
         terms, features = self.losses(views, temperature)
+        batches = self.trainer.fit_loop.epoch_loop.total_batch_idx
+        if batches % STATISTICS_EVERY == 0:
+            self.follow_statistics(views, STATISTICS_MOMENTUM if batches else 1.0)
         total = self.total(terms)
         if not torch.isfinite(total):
             raise FloatingPointError(

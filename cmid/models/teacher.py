@@ -35,10 +35,9 @@ class EMATeacher(nn.Module):
     """A copy of the student that follows it slowly and never receives a gradient.
 
     BatchNorm: the teacher keeps the mode of training, and so normalises with the statistics of its
-    own batch. Early on its weights lag behind the student's, whose running statistics would be
-    those of other features. Its *running* statistics are not touched by its forward passes; they
-    are the average of the student's, like every other number of the teacher, so that an exported
-    teacher has the statistics that belong to its weights. ``teacher.eval()`` uses them.
+    own batch. Its running statistics are those of its own forward passes; they are neither averaged
+    nor copied. An average of the student's would describe other features, above all early on, when
+    the weights of the two differ most. ``teacher.eval()`` uses them.
 
     Dropout and drop path would act in the teacher as in the student; CMID trains without.
 
@@ -52,10 +51,12 @@ class EMATeacher(nn.Module):
     def __init__(self, student: nn.Module) -> None:
         super().__init__()
         self.module = deepcopy(student).requires_grad_(False)
-        for layer in self.module.modules():
-            # momentum None means a cumulative average in PyTorch; 0 leaves the buffers as they are.
-            if isinstance(layer, _BatchNorm):
-                layer.momentum = 0.0
+        self._own = {
+            f"{path}.{name}".removeprefix(".")
+            for path, layer in self.module.named_modules()
+            if isinstance(layer, _BatchNorm)
+            for name, _ in layer.named_buffers(recurse=False)
+        }
 
     @torch.no_grad()
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -66,8 +67,8 @@ class EMATeacher(nn.Module):
     def update(self, student: nn.Module, momentum: float) -> None:
         """Move the teacher: ``teacher <- momentum * teacher + (1 - momentum) * student``.
 
-        Parameters and floating buffers (BatchNorm's running statistics) are averaged, in the
-        teacher's dtype; integer and boolean buffers (counters, index tables) are copied.
+        Parameters and floating buffers are averaged, in the teacher's dtype; integer and boolean
+        buffers (index tables) are copied; BatchNorm's buffers stay the teacher's own.
 
         Args:
             student: the module given at construction, after its optimizer step.
@@ -81,6 +82,8 @@ class EMATeacher(nn.Module):
         if source.keys() != target.keys():
             odd = sorted(source.keys() ^ target.keys())
             raise ValueError(f"student and teacher differ, first in: {', '.join(odd[:5])}")
+        for name in self._own:
+            del target[name]
         averaged = [name for name, tensor in target.items() if tensor.is_floating_point()]
         teacher = [target.pop(name) for name in averaged]
         # lerp wants one dtype; .to is free where it is the same already.

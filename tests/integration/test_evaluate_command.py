@@ -51,6 +51,22 @@ def test_backbones_are_compared_and_features_cached(
 
 
 @pytest.mark.slow
+def test_two_processes_measure_what_one_measures(root: Path, folder: Path, tmp_path: Path) -> None:
+    scores = []
+    for devices in ("1", "2"):
+        out = tmp_path / f"{devices}.json"
+        options = ["--tasks", "knn", "retrieval", "--size", "32", "--out", out]
+        options += ["--precision", "32-true"]
+        done = run(
+            root, "random:resnet18", folder, "--accelerator", "cpu", "--devices", devices, *options
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count("| backbone") == 1
+        scores.append(json.loads(out.read_text())["results"]["random:resnet18"])
+    assert scores[1] == pytest.approx(scores[0])
+
+
+@pytest.mark.slow
 def test_bad_input_gets_one_line(root: Path, folder: Path, tmp_path: Path) -> None:
     statistics = {"mean": [0.5] * 5, "std": [0.2] * 5}
     encoder = MaskedEncoder("resnet18", in_chans=5, img_size=32)

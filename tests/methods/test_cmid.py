@@ -143,6 +143,31 @@ def test_queue_and_centre_take_in_what_the_teacher_said() -> None:
     assert model.local_loss.center.abs().sum() > 0
 
 
+@pytest.mark.parametrize("weights", [LossWeights(), LossWeights(1, 0, 0)])
+def test_running_statistics_are_those_of_clean_images(weights: LossWeights) -> None:
+    model = method("resnet18", weights=weights)
+    views = views_of()
+    views = Views(views.images, views.images * 0 + 50, views.masks, views.matrices)
+    student, teacher = model.student.encoder, model.teacher_branch.encoder
+    model.losses(views, 0.04)
+    running = student.backbone.bn1.running_mean
+    assert torch.equal(running, torch.zeros_like(running))
+    model.follow_statistics(views, 1.0)
+    clean = student.backbone.conv1(views.images.chunk(2)[0]).mean((0, 2, 3))
+    torch.testing.assert_close(running, clean, atol=1e-5, rtol=1e-4)
+    assert teacher.backbone.bn1.running_mean.abs().sum() > 0
+    assert student.backbone.bn1.momentum == 0
+
+
+def test_a_run_evaluates_the_student_with_statistics_of_its_own() -> None:
+    model = method("resnet18")
+    train(model, steps=3)
+    assert all(
+        layer.running_var.ne(1).any()
+        for layer in (model.student.encoder.backbone.bn1, model.teacher_branch.encoder.backbone.bn1)
+    )
+
+
 @pytest.mark.parametrize("name", ["adan", "adamw", "lars", "sgd"])
 def test_optimizers_decay_matrices_only(name: str) -> None:
     model = method()
