@@ -1,6 +1,8 @@
 # Two commands do everything on a fresh machine with Python >= 3.10:
 #   make pretrain   set up, then pretrain on generated scenes (about two minutes on two cores)
-#   make test       set up, then run all tests
+#   make test       set up, then run all tests (the first time it compiles mmcv: ten minutes)
+# and one makes the downstream benchmarks of OpenMMLab ready:
+#   make openmmlab  set up with the extra openmmlab
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -8,13 +10,16 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 ARGS ?=
 
-.PHONY: pretrain test lint clean
+.NOTPARALLEL:
+.PHONY: pretrain test lint openmmlab clean
 
 pretrain: $(VENV)/.core
 	$(BIN)/python tools/pretrain.py $(ARGS)
 
-test: $(VENV)/.dev
+test: $(VENV)/.dev $(VENV)/.openmmlab
 	$(BIN)/python -m pytest $(ARGS)
+
+openmmlab: $(VENV)/.openmmlab
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -32,6 +37,28 @@ $(VENV)/.core: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/.dev: $(VENV)/.core
 	$(PIP) install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+# mmcv is compiled against the installed torch (hence no isolation), for CPUs; FORCE_CUDA=1 adds
+# operators for GPUs, which takes nvcc and much longer. A wheel of pip's cache may come from another
+# machine or torch: when its operators do not load, it is compiled anew.
+FORCE_CUDA ?= 0
+JOBS ?= $(shell getconf _NPROCESSORS_ONLN)
+MMCV := onedl-mmcv==2.3.6
+MMCV_ENV := PATH="$(abspath $(BIN)):$$PATH" MAX_JOBS=$(JOBS) CFLAGS='-g0 -O2 -w' \
+	MMCV_WITH_OPS=1 FORCE_CUDA=$(FORCE_CUDA) $(if $(filter 0,$(FORCE_CUDA)),CUDA_VISIBLE_DEVICES=)
+MMCV_INSTALL := $(MMCV_ENV) $(PIP) install --quiet --constraint constraints.txt \
+	--no-build-isolation $(MMCV)
+
+$(VENV)/.openmmlab: $(VENV)/.core
+	$(PIP) install --quiet --constraint constraints.txt 'setuptools>=80,<82' wheel ninja psutil packaging
+	@echo 'compiling mmcv unless a wheel is at hand: about ten minutes on two cores'
+	$(MMCV_INSTALL)
+	$(BIN)/python -c 'import mmcv._ext' 2>/dev/null || \
+		$(MMCV_INSTALL) --force-reinstall --no-deps --no-cache-dir
+	$(BIN)/python -c 'import mmcv._ext'
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[openmmlab]'
+	$(BIN)/python -c 'import mmdet, mmpretrain, mmrotate, mmseg'
 	touch $@
 
 clean:

@@ -3,6 +3,10 @@
 python tools/export.py SOURCE OUT --format timm         a folder that timm.create_model loads
 python tools/export.py SOURCE OUT.onnx --format onnx    pooled and dense features, checked
 python tools/export.py SOURCE OUT.safetensors --format torchvision    ResNets
+python tools/export.py SOURCE OUT.pth --format mmseg    OpenMMLab's own ResNet, Swin, ViT, ConvNeXt
+
+The formats mmseg, mmdet, mmrotate and mmpretrain print the lines of a configuration that load OUT,
+.pth or .safetensors.
 """
 
 from __future__ import annotations
@@ -13,6 +17,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+NATIVE = ("mmseg", "mmdet", "mmrotate", "mmpretrain")
+
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
@@ -21,13 +27,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "source",
         help="Lightning checkpoint (.ckpt) of CMID; published checkpoint of CMID, MAE, SimMIM,"
-        " MoCo-v2, MoCo-v3, DINO, iBOT or SeCo, or plain ResNet, Swin or ViT weights; exported"
-        " folder",
+        " MoCo-v2, MoCo-v3, DINO, iBOT or SeCo, or plain ResNet, Swin, ViT or ConvNeXt weights"
+        " (OpenMMLab's, too); exported folder",
     )
     parser.add_argument("out", help="folder or file to write")
     parser.add_argument(
         "--format",
-        choices=["timm", "onnx", "torchvision"],
+        choices=["timm", "onnx", "torchvision", *NATIVE],
         default="timm",
         help="default: %(default)s",
     )
@@ -53,14 +59,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = _parser().parse_args(arguments)
 
     # After parsing: --help and typing errors answer at once.
-    from cmid.export import load_encoder, to_onnx, to_timm, to_torchvision
+    from cmid.export import load_encoder, to_onnx, to_openmmlab, to_timm, to_torchvision
+    from cmid.export.loading import exported_statistics, statistics_of
     from cmid.export.published import describe, is_published, read_published, standardisation
     from cmid.export.timm_folder import read_checkpoint
+    from cmid.views.colour import Standardize
 
     options: dict[str, Any] = {}
     try:
         if Path(args.source).is_dir():
             encoder = load_encoder(args.source)
+            statistics = exported_statistics(Path(args.source))
         elif is_published(args.source):
             encoder, provenance = read_published(
                 args.source, architecture=args.architecture, img_size=args.img_size
@@ -68,13 +77,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print(describe(encoder, provenance))
             moments = standardisation(provenance, mean=args.mean, std=args.std)
             options = {"statistics": moments, "provenance": provenance}
+            statistics = statistics_of(moments)
         else:
-            encoder, _ = read_checkpoint(Path(args.source), args.which)
+            encoder, origin = read_checkpoint(Path(args.source), args.which)
+            statistics = statistics_of(origin)
         if args.format == "onnx":
             print(f"wrote {to_onnx(encoder, args.out)}; onnxruntime agrees with torch")
         elif args.format == "torchvision":
             to_torchvision(encoder, args.out)
             print(f'model.load_state_dict(safetensors.torch.load_file("{args.out}"), strict=False)')
+        elif args.format in NATIVE:
+            native = to_openmmlab(encoder, args.format)
+            print(native.describe(native.save(args.out), Standardize(statistics)))
         elif options:
             to_timm(encoder, args.out, overwrite=args.overwrite, **options)
         elif Path(args.source).is_dir():

@@ -158,22 +158,8 @@ class RasterWindows(ImageSource):
         options: dict[str, Any] = {"window": rasterio.windows.Window(left, top, side, side)}
         if shape != side:
             options["resampling"] = rasterio.enums.Resampling.average
-        array = scene.read(list(self.bands), out_shape=(self.num_bands, shape, shape), **options)
-        missing = np.zeros(array.shape, dtype=bool)
-        for number, band in enumerate(self.bands):
-            value = self.nodata if self.nodata is not None else scene.nodatavals[band - 1]
-            if value is not None:
-                missing[number] = array[number] == value
-        if array.dtype == np.uint8:
-            missing[:] = missing.all(axis=0)
-        else:
-            array = array.astype(np.float32)
-            missing |= ~np.isfinite(array)
-        # Only a mask that was stored as such: four bands are often RGB and infrared, with the last
-        # one declared transparency by the writer's default.
-        if scene.mask_flag_enums[0] == [rasterio.enums.MaskFlags.per_dataset]:
-            missing |= scene.read_masks(1, out_shape=(shape, shape), **options) == 0
-        return array, missing
+        size = (shape, shape)
+        return _values(scene, self.bands, nodata=self.nodata, shape=size, **options)
 
     def _open(self, path: str) -> Any:
         """A scene's handle, of this process and not too many at once."""
@@ -189,6 +175,59 @@ class RasterWindows(ImageSource):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_open_scenes": OrderedDict()}
+
+
+def read_raster(
+    path: str | os.PathLike[str],
+    *,
+    bands: Sequence[int] | None = None,
+    nodata: float | None = None,
+) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Read a whole raster; types, missing pixels and ``bands`` as in `RasterWindows`.
+
+    Returns:
+        values ``(C, H, W)``, uint8 or float32, and which of them were missing, bool of the same
+        shape. They took the mean of their band's other pixels, 0 in a band without any.
+
+    Raises:
+        UnreadableImageError: the file is missing or damaged.
+        ValueError: it is no raster, or lacks one of ``bands``.
+    """
+    name = os.fspath(path)
+    if not os.path.isfile(name):
+        raise UnreadableImageError(f"{name}: no such file; restore it, or take it out of the list")
+    chosen = _common_bands([_inspect(name)], bands)
+    with _one_line_errors(name), _opened(name) as scene:
+        array, missing = _values(scene, chosen, nodata=nodata, shape=scene.shape)
+    return _filled(array, missing), missing
+
+
+def _values(
+    scene: Any,
+    bands: Sequence[int],
+    *,
+    nodata: float | None,
+    shape: tuple[int, int],
+    **options: Any,
+) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Values and which of them are missing, both ``(C, H, W)``."""
+    rasterio = _rasterio()
+    array = scene.read(list(bands), out_shape=(len(bands), *shape), **options)
+    missing = np.zeros(array.shape, dtype=bool)
+    for number, band in enumerate(bands):
+        value = nodata if nodata is not None else scene.nodatavals[band - 1]
+        if value is not None:
+            missing[number] = array[number] == value
+    if array.dtype == np.uint8:
+        missing[:] = missing.all(axis=0)
+    else:
+        array = array.astype(np.float32)
+        missing |= ~np.isfinite(array)
+    # Only a mask that was stored as such: four bands are often RGB and infrared, with the last
+    # one declared transparency by the writer's default.
+    if scene.mask_flag_enums[0] == [rasterio.enums.MaskFlags.per_dataset]:
+        missing |= scene.read_masks(1, out_shape=shape, **options) == 0
+    return array, missing
 
 
 def _rasterio() -> Any:
@@ -266,7 +305,8 @@ def _decimated(side: int, overviews: list[int], min_size: tuple[float, float] | 
 def _filled(array: NDArray[Any], missing: NDArray[np.bool_]) -> NDArray[Any]:
     """Missing pixels take the mean of their band's others."""
     for band in np.flatnonzero(missing.any(axis=(1, 2))):
-        mean = array[band][~missing[band]].mean(dtype=np.float64)
+        found = array[band][~missing[band]]
+        mean = found.mean(dtype=np.float64) if found.size else 0
         array[band][missing[band]] = np.rint(mean) if array.dtype == np.uint8 else mean
     return array
 

@@ -8,22 +8,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from torch import Tensor
 
-Weights = dict[str, Tensor]
+from cmid.export.openmmlab_names import NAME_MAPS, Weights, from_openmmlab_names
+
+# OpenMMLab's names of ResNet are torchvision's.
+_OPENMMLAB = ("openmmlab swin", "mmseg vit", "mmpretrain vit", "openmmlab convnext")
 
 # An nn.Sequential of torchvision's ResNet without its classifier.
 _SEQUENTIAL = {"0": "conv1", "1": "bn1", "4": "layer1", "5": "layer2", "6": "layer3", "7": "layer4"}
-
-_OPENMMLAB_SWIN = (
-    (r"patch_embed\.projection\.", "patch_embed.proj."),
-    (r"stages\.(\d+)\.blocks\.(\d+)\.attn\.w_msa\.", r"layers.\1.blocks.\2.attn."),
-    (r"stages\.(\d+)\.blocks\.(\d+)\.ffn\.layers\.0\.0\.", r"layers.\1.blocks.\2.mlp.fc1."),
-    (r"stages\.(\d+)\.blocks\.(\d+)\.ffn\.layers\.1\.", r"layers.\1.blocks.\2.mlp.fc2."),
-    (r"stages\.(\d+)\.blocks\.", r"layers.\1.blocks."),
-)
 
 
 def find_layout(weights: Mapping[str, Tensor]) -> str | None:
@@ -31,10 +27,10 @@ def find_layout(weights: Mapping[str, Tensor]) -> str | None:
     marks = {
         "sequential resnet": "4.0.conv1.weight",
         "resnet": "layer1.0.conv1.weight",
-        "openmmlab swin": "stages.0.blocks.0.attn.w_msa.qkv.weight",
         "swin": "layers.0.blocks.0.attn.qkv.weight",
         "vit": "blocks.0.attn.qkv.weight",
-    }
+        "convnext": "stages.0.blocks.0.conv_dw.weight",
+    } | {layout: NAME_MAPS[layout].mark for layout in _OPENMMLAB}
     return next((layout for layout, name in marks.items() if name in weights), None)
 
 
@@ -44,29 +40,6 @@ def sequential_resnet(weights: Mapping[str, Tensor]) -> Weights:
     for name, tensor in weights.items():
         child, _, rest = name.partition(".")
         renamed[f"{_SEQUENTIAL.get(child, child)}.{rest}"] = tensor
-    return renamed
-
-
-def openmmlab_swin(weights: Mapping[str, Tensor]) -> Weights:
-    """OpenMMLab's Swin to timm's: other names, and another order of channels in patch merging.
-
-    OpenMMLab merges by ``nn.Unfold``: channel ``c`` of the neighbour in row ``i``, column ``j``
-    comes at ``4 c + 2 i + j``. timm concatenates whole neighbours: the same channel comes at
-    ``(2 j + i) C + c``. OpenMMLab merges at the end of a stage, timm at the beginning of the next.
-    ``norm0`` and so on are norms of the stages' outputs; timm has the last one only, the others
-    become ``stage0_norm`` and so on.
-    """
-    renamed: Weights = {}
-    last = max(int(n.split(".")[1]) for n in weights if n.startswith("stages."))
-    for name, tensor in weights.items():
-        if merging := re.match(r"stages\.(\d+)\.downsample\.(.+)", name):
-            stage, rest = int(merging[1]) + 1, merging[2]
-            renamed[f"layers.{stage}.downsample.{rest}"] = _unfold_to_concat(tensor)
-        elif norm := re.fullmatch(r"norm(\d)\.(weight|bias)", name):
-            before = "" if int(norm[1]) == last else f"stage{norm[1]}_"
-            renamed[f"{before}norm.{norm[2]}"] = tensor
-        else:
-            renamed[_substitute(name, _OPENMMLAB_SWIN)] = tensor
     return renamed
 
 
@@ -92,9 +65,10 @@ def vit(weights: Mapping[str, Tensor]) -> Weights:
 LAYOUTS: dict[str, Callable[[Mapping[str, Tensor]], Weights]] = {
     "sequential resnet": sequential_resnet,
     "resnet": dict,
-    "openmmlab swin": openmmlab_swin,
     "swin": swin,
     "vit": vit,
+    "convnext": dict,
+    **{layout: partial(from_openmmlab_names, layout=layout) for layout in _OPENMMLAB},
 }
 
 
@@ -113,6 +87,8 @@ def find_architecture(
         return _resnet(weights) if by_shape else "", {}
     if "layers.0.blocks.0.attn.qkv.weight" in weights:
         return _swin(weights) if by_shape else "", _swin_args(weights)
+    if "stages.0.blocks.0.conv_dw.weight" in weights:
+        return _convnext(weights) if by_shape else "", {}
     return _vit(weights) if by_shape else "", _vit_args(weights)
 
 
@@ -148,6 +124,25 @@ def _swin_args(weights: Mapping[str, Tensor]) -> dict[str, Any]:
     return {"window_size": window, "img_size": 32 * window}
 
 
+def _convnext(weights: Mapping[str, Tensor]) -> str:
+    width = len(weights["stem.0.weight"])
+    depths = tuple(_count(weights, rf"stages\.{stage}\.blocks\.(\d+)\.") for stage in range(4))
+    names = {
+        (40, (2, 2, 6, 2)): "atto",
+        (48, (2, 2, 6, 2)): "femto",
+        (64, (2, 2, 6, 2)): "pico",
+        (80, (2, 2, 8, 2)): "nano",
+        (96, (3, 3, 9, 3)): "tiny",
+        (96, (3, 3, 27, 3)): "small",
+        (128, (3, 3, 27, 3)): "base",
+        (192, (3, 3, 27, 3)): "large",
+        (352, (3, 3, 27, 3)): "huge",
+    }
+    name = _known(names, (width, depths), f"a ConvNeXt of width {width} and {depths} blocks")
+    second = "stages.0.blocks.0.mlp.grn.weight" in weights
+    return f"convnextv2_{name}" if second else f"convnext_{name}"
+
+
 def _vit(weights: Mapping[str, Tensor]) -> str:
     width = len(weights["patch_embed.proj.weight"])
     depth = _count(weights, r"blocks\.(\d+)\.")
@@ -179,17 +174,3 @@ def _known(names: Mapping[Any, str], key: Any, what: str) -> str:
 
 def _count(weights: Mapping[str, Tensor], pattern: str) -> int:
     return len({m[1] for name in weights if (m := re.match(pattern, name))})
-
-
-def _substitute(name: str, rules: tuple[tuple[str, str], ...]) -> str:
-    for pattern, replacement in rules:
-        renamed, found = re.subn(f"^{pattern}", replacement, name)
-        if found:
-            return renamed
-    return name
-
-
-def _unfold_to_concat(tensor: Tensor) -> Tensor:
-    """Reorder the last axis ``4 C`` of patch merging from (c, i, j) to (j, i, c)."""
-    split = tensor.unflatten(-1, (tensor.shape[-1] // 4, 2, 2))
-    return split.movedim((-1, -2, -3), (-3, -2, -1)).flatten(-3)

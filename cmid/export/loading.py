@@ -79,10 +79,10 @@ def load_backbone(
     path = Path(spec.removeprefix("local-dir:"))
     if path.is_dir():
         encoder = load_encoder(path, **model_args)
-        statistics = _exported_statistics(path)
+        statistics = exported_statistics(path)
     elif path.suffix == ".ckpt":
         encoder, origin = read_checkpoint(path, which, **model_args)
-        statistics = _statistics(origin)
+        statistics = statistics_of(origin)
     elif spec.startswith("local-dir:") or len(path.parts) > 1 or path.suffix == ".safetensors":
         raise FileNotFoundError(f"no backbone {spec}: give {ACCEPTED}")
     else:
@@ -109,7 +109,7 @@ def load_reconstruction(checkpoint: str | Path) -> tuple[Backbone, Reconstructio
     )
     encoder.mask_token.data.copy_(weights["student.encoder.mask_token"])
     encoder.eval().requires_grad_(False)
-    statistics = _statistics(origin)
+    statistics = statistics_of(origin)
     backbone = Backbone(
         str(checkpoint), encoder, Standardize(statistics), _digest(encoder, statistics)
     )
@@ -125,22 +125,24 @@ def _timm_model(spec: str, *, seed: int, **model_args: Any) -> MaskedEncoder:
         return MaskedEncoder(name, pretrained=kind != "random", **model_args)
 
 
-def _exported_statistics(folder: Path) -> ChannelStatistics:
+def exported_statistics(folder: Path) -> ChannelStatistics:
+    """Statistics in the ``config.json`` of an export."""
     config = json.loads((folder / CONFIG_FILE).read_text())
     ranges = {key: config["cmid"][key] for key in ("low", "high") if key in config["cmid"]}
-    return _statistics(config["pretrained_cfg"] | ranges)
+    return statistics_of(config["pretrained_cfg"] | ranges)
 
 
 def _timm_statistics(encoder: MaskedEncoder) -> ChannelStatistics:
     known = encoder.backbone.pretrained_cfg
     if encoder.in_chans == len(known["mean"]):
-        return _statistics(known)
+        return statistics_of(known)
     # timm repeats the weights of a first convolution for other bands; so are the moments.
     count = range(encoder.in_chans)
-    return _statistics({k: [known[k][i % len(known[k])] for i in count] for k in ("mean", "std")})
+    return statistics_of({k: [known[k][i % len(known[k])] for i in count] for k in ("mean", "std")})
 
 
-def _statistics(source: Mapping[str, Any]) -> ChannelStatistics:
+def statistics_of(source: Mapping[str, Any]) -> ChannelStatistics:
+    """Statistics from ``mean``, ``std`` and, of other than 8-bit images, ``low`` and ``high``."""
     bands = len(source["mean"])
 
     def of(key: str, default: float = 0.0) -> tuple[float, ...]:

@@ -1,14 +1,17 @@
 """Published checkpoints of CMID and other methods as encoders.
 
 Understood: CMID (ResNet-50, and Swin-B in OpenMMLab's names; whole checkpoints and bare backbones),
-MAE, SimMIM (Swin), MoCo-v2, MoCo-v3, DINO, iBOT, SeCo, and any file of ResNet (torchvision, timm),
-Swin (original, OpenMMLab, timm) or ViT (timm) weights.
+MAE, SimMIM (Swin), MoCo-v2, MoCo-v3, DINO, iBOT, SeCo, and any file of ResNet (torchvision, timm,
+OpenMMLab), Swin (original, timm, OpenMMLab), ViT or ConvNeXt (timm, OpenMMLab) weights; also
+the published checkpoints of OpenMMLab, whose heads are dropped (those of a training run hold more
+than weights, and are refused).
 """
 
 from __future__ import annotations
 
 import argparse
 import pickle
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -39,7 +42,7 @@ _PREFIXES = (
     "",
 )
 # Parts of a network that an encoder does not have.
-_HEADS = ("fc.", "head.", "decoder", "mask_token", "masked_embed", "stage")
+_HEADS = re.compile(r"fc\.|head\.(?!norm\.)|decoder|mask_token|masked_embed|stage\d_norm\.")
 # Computed from the architecture, not learned; compared where timm has them too.
 _DERIVED = ("relative_position_index", "attn_mask", "relative_coords_table")
 
@@ -77,7 +80,7 @@ def read_published(
     dropped = Counter(name.split(".")[0] for name in stored if not name.startswith(prefix))
     used, derived = Weights(), Weights()
     for name, tensor in LAYOUTS[layout](weights).items():
-        if name.startswith(_HEADS):
+        if _HEADS.match(name):
             dropped[name.split(".")[0]] += 1
         elif name.endswith(_DERIVED):
             derived[name] = tensor

@@ -164,6 +164,11 @@ class Standardize(nn.Module):
         """Standardised images back to the unit scale, clamped to [0, 1], for pictures."""
         return (images * self.std + self.mean).clamp(0, 1)
 
+    def stored_moments(self) -> tuple[list[float], list[float]]:
+        """Mean and standard deviation of each band in stored units, 0..255 for 8-bit images."""
+        mean, std = self.mean * self.span + self.low, self.std * self.span
+        return mean.flatten().tolist(), std.flatten().tolist()
+
     def forward(self, images: Tensor) -> Tensor:
         """Standardise ``(B, C, H, W)`` stored values (any dtype) to float32."""
         return self.from_unit(self.to_unit(images))

@@ -1,0 +1,165 @@
+"""A configuration of OpenMMLab, fitted to the backbone that the user names, and its runner."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.runner import Runner
+
+from benchmarks.openmmlab.backbone import CMIDBackbone
+from benchmarks.openmmlab.preflight import check_pretrained
+from cmid.export import load_backbone
+
+
+def load_config(
+    path: str | Path,
+    *,
+    backbone: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    work_dir: str | None = None,
+) -> Config:
+    """Read a configuration; options win over the backbone's settings, those over the file's.
+
+    Args:
+        path: a Python file of mmengine's form.
+        backbone: what `CMIDBackbone` takes as ``name``; see `use_backbone`.
+        options: dotted keys and their values.
+        work_dir: where everything goes; default ``work_dirs/NAME``.
+
+    Raises:
+        FileNotFoundError: no such file or backbone.
+        ValueError: a configuration without `CMIDBackbone`, or a backbone that does not fit.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"no configuration {path}")
+    config = Config.fromfile(str(path))
+    # First the options that the backbone depends on (bands), then again: they have the last word.
+    if options:
+        config.merge_from_dict(dict(options))
+    if backbone is not None:
+        use_backbone(config, backbone)
+        if options:
+            config.merge_from_dict(dict(options))
+    config.work_dir = work_dir or config.get("work_dir") or f"work_dirs/{Path(path).stem}"
+    return config
+
+
+def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
+    """Read ``key=value`` pairs with mmengine's own reader."""
+    parser = argparse.ArgumentParser(usage="--cfg-options KEY=VALUE [KEY=VALUE ...]")
+    parser.add_argument("--options", nargs="+", action=DictAction)
+    return dict(parser.parse_args(["--options", *pairs]).options) if pairs else {}
+
+
+def use_backbone(config: Config, name: str) -> None:
+    """Put a backbone into a configuration, with all that follows from it.
+
+    Its name; the mean and standard deviation of the data preprocessor, in stored units; and the
+    ``in_channels`` of the heads and necks that read its maps.
+
+    Raises:
+        FileNotFoundError, ValueError: as `CMIDBackbone`; also a configuration without it.
+    """
+    found = [part for part in _parts(config.model) if part.get("type") == "CMIDBackbone"]
+    if not found:
+        raise ValueError(
+            f"{config.filename} has no CMIDBackbone, which --backbone replaces; a native backbone"
+            " takes weights by init_cfg"
+        )
+    for part in found:
+        part.name = name
+    arguments = {key: value for key, value in found[0].items() if key != "type"}
+    channels = CMIDBackbone(**arguments).out_channels
+    loaded = load_backbone(name, in_chans=arguments.get("in_channels", 3))
+    mean, std = loaded.standardize.stored_moments()
+    for part in [config.model, *_parts(config.model), config]:
+        preprocessor = part.get("data_preprocessor")
+        if preprocessor is not None and preprocessor.get("mean") is not None:
+            preprocessor.mean, preprocessor.std = mean, std
+    for key in ("neck", "head", "decode_head", "auxiliary_head"):
+        for part in _dicts(config.model.get(key)):
+            if "in_channels" in part:
+                part.in_channels = _fitted(part, channels)
+
+
+def paint(config: Config, folder: str | Path) -> None:
+    """Let the test write a picture of every prediction into a folder.
+
+    Raises:
+        ValueError: the configuration has no visualization hook.
+    """
+    hook = config.get("default_hooks", {}).get("visualization")
+    if hook is None:
+        raise ValueError(
+            f"{config.filename} has no default_hooks.visualization, which --show-dir turns on"
+        )
+    target = str(Path(folder).absolute())
+    if hook.type == "VisualizationHook":  # mmpretrain's; the others have mmdetection's arguments
+        hook.update(enable=True, out_dir=target, interval=1)
+    else:
+        hook.update(draw=True, test_out_dir=target, interval=1)
+
+
+def use_tta(config: Config) -> None:
+    """Test with the configuration's augmentation, and average its predictions.
+
+    Raises:
+        ValueError: the configuration has none.
+    """
+    if "tta_model" not in config or "tta_pipeline" not in config:
+        raise ValueError(f"{config.filename} has no tta_model and tta_pipeline, which --tta uses")
+    config.model = ConfigDict(**config.tta_model, module=config.model)
+    dataset = config.test_dataloader.dataset
+    while "dataset" in dataset:  # wrappers, such as those that repeat
+        dataset = dataset.dataset
+    dataset.pipeline = config.tta_pipeline
+
+
+def build_runner(config: Config) -> Runner:
+    """Build mmengine's runner, and make sure that pretrained weights find their places.
+
+    A checkpoint in ``load_from`` replaces all weights; nothing is checked then, nor with
+    ``check_pretrained=False``.
+
+    Raises:
+        FileNotFoundError, ValueError: as `check_pretrained`.
+        ModuleNotFoundError: mmcv was installed without its compiled operators.
+    """
+    try:
+        import mmcv._ext  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "mmcv has no compiled operators: reinstall it with make openmmlab"
+        ) from error
+    runner = Runner.from_cfg(config)
+    if not config.get("load_from") and config.get("check_pretrained", True):
+        check_pretrained(runner.model)
+    return runner
+
+
+def _fitted(part: ConfigDict, channels: tuple[int, ...]) -> Any:
+    """``in_channels`` of a part that reads all maps, some of them, or the last one."""
+    index = part.get("in_index")
+    if isinstance(part.in_channels, list | tuple):
+        wanted = range(len(part.in_channels)) if index is None else index
+        return [channels[i] for i in wanted]
+    return channels[-1 if index is None else index]
+
+
+def _parts(part: Any) -> Iterator[ConfigDict]:
+    """Every dict in a configuration's tree."""
+    if isinstance(part, dict):
+        yield part
+        for value in part.values():
+            yield from _parts(value)
+    elif isinstance(part, list | tuple):
+        for value in part:
+            yield from _parts(value)
+
+
+def _dicts(part: Any) -> list[ConfigDict]:
+    return [part] if isinstance(part, dict) else [p for p in part or () if isinstance(p, dict)]

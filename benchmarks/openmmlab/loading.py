@@ -1,0 +1,44 @@
+"""Imagery that OpenCV does not read, for the pipelines of mmsegmentation, mmdetection and ours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from mmcv.transforms import BaseTransform
+from mmengine.registry import TRANSFORMS
+
+from cmid.data.raster import read_raster
+
+
+@TRANSFORMS.register_module()
+class LoadRaster(BaseTransform):
+    """Read a GeoTIFF, or any other raster that rasterio opens, with all its bands or some of them.
+
+    Takes ``img_path``. Adds ``img``, ``(H, W, C)`` in the order of ``bands`` (so RGB stays RGB: the
+    data preprocessor needs ``bgr_to_rgb=False``), uint8 where the file is, float32 otherwise;
+    ``img_shape`` and ``ori_shape``; and ``missing``, ``(H, W)`` bool, True where no band has a
+    value. Missing values (nodata, NaN, infinite, masked) took the mean of their band in this image.
+
+    Args:
+        bands: which to read, counted from 1 as rasterio does; all by default.
+        nodata: overrides the nodata value of the files.
+
+    Raises:
+        UnreadableImageError, ValueError: as `cmid.data.raster.read_raster`.
+    """
+
+    def __init__(self, bands: Sequence[int] | None = None, nodata: float | None = None) -> None:
+        self.bands = None if bands is None else tuple(bands)
+        self.nodata = nodata
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        values, missing = read_raster(results["img_path"], bands=self.bands, nodata=self.nodata)
+        results["img"] = np.ascontiguousarray(values.transpose(1, 2, 0))
+        results["img_shape"] = results["ori_shape"] = values.shape[1:]
+        results["missing"] = missing.all(axis=0)
+        return results
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(bands={self.bands}, nodata={self.nodata})"

@@ -1,0 +1,63 @@
+"""Photometric distortion for any number of bands."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from mmcv.transforms import BaseTransform
+from mmengine.registry import TRANSFORMS
+
+
+@TRANSFORMS.register_module()
+class BandPhotometricDistortion(BaseTransform):
+    """Random contrast and brightness of an ``(H, W, C)`` image of any type and number of bands.
+
+    The usual distortion (``PhotoMetricDistortion``) turns hue and saturation and assumes 8-bit
+    colour. Here each band ``v`` of mean m and standard deviation s in this image becomes
+    ``m + c (v - m) + b s``, with one ``c`` and ``b`` for all bands times and plus smaller ones for
+    each. Whole-number types are rounded and clipped to their range.
+
+    Args:
+        brightness: largest ``|b|`` for all bands, in standard deviations.
+        contrast: largest ``|log c|`` for all bands.
+        per_band: of both, the share that each band may differ by.
+        prob: of a distortion at all.
+    """
+
+    def __init__(
+        self,
+        brightness: float = 0.5,
+        contrast: float = 0.4,
+        per_band: float = 0.3,
+        prob: float = 0.8,
+    ) -> None:
+        self.brightness = brightness
+        self.contrast = contrast
+        self.per_band = per_band
+        self.prob = prob
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        if np.random.random() >= self.prob:
+            return results
+        image = results["img"]
+        values = np.atleast_3d(image).astype(np.float32)
+        mean, deviation = values.mean(axis=(0, 1)), values.std(axis=(0, 1))
+        gain = np.exp(self.contrast * self._draw(len(mean)))
+        offset = self.brightness * self._draw(len(mean))
+        values = (mean + gain * (values - mean) + offset * deviation).reshape(image.shape)
+        if np.issubdtype(image.dtype, np.integer):
+            limits = np.iinfo(image.dtype)
+            values = np.rint(values).clip(limits.min, limits.max)
+        results["img"] = values.astype(image.dtype)
+        return results
+
+    def _draw(self, bands: int) -> np.ndarray:
+        """``(C,)``: a value in [-1, 1] for all bands, plus a part of such a value for each."""
+        return np.random.uniform(-1, 1) + self.per_band * np.random.uniform(-1, 1, bands)
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}(brightness={self.brightness}, contrast={self.contrast},"
+            f" per_band={self.per_band}, prob={self.prob})"
+        )

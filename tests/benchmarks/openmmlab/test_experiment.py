@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+pytest.importorskip("mmcv._ext", reason="extra openmmlab is not installed")
+
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmpretrain.registry import DATASETS, MODELS
+
+from benchmarks.openmmlab.experiment import load_config, use_backbone
+from cmid.export import to_timm
+from cmid.models import MaskedEncoder
+
+SCENES = "configs/classification/mmpretrain_scenes.py"
+CONFIGS = sorted((Path(__file__).parents[3] / "configs/classification").glob("mmpretrain_*.py"))
+
+
+@pytest.fixture
+def export(tmp_path: Path) -> str:
+    encoder = MaskedEncoder("resnet18", img_size=32)
+    statistics = {"mean": (0.2, 0.3, 0.4), "std": (0.1, 0.2, 0.25)}
+    return str(to_timm(encoder, tmp_path / "export", statistics=statistics))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_configuration_builds_and_learns_from_its_pipeline(path: Path) -> None:
+    config = load_config(path, backbone="random:resnet18")
+    init_default_scope("mmpretrain")
+    dataset = config.train_dataloader.dataset
+    dataset.update(root="scenes", num_scenes=20)
+    classes = config.model.head.num_classes
+    data = DATASETS.build(dataset)
+    samples = [data[index] for index in range(2)]
+    model = MODELS.build(config.model)
+    batch = {
+        "inputs": [sample["inputs"] for sample in samples],
+        "data_samples": [
+            sample["data_samples"].set_gt_label(index % classes)
+            for index, sample in enumerate(samples)
+        ],
+    }
+    inputs = model.data_preprocessor(batch, training=True)
+    loss = model.loss(inputs["inputs"], inputs["data_samples"])["loss"]
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert model.head.num_classes == config.model.data_preprocessor.num_classes
+
+
+def test_a_backbone_brings_its_normalisation_and_its_width(root: Path, export: str) -> None:
+    config = load_config(root / SCENES, backbone=export)
+    assert config.model.backbone.name == export
+    assert config.model.head.in_channels == 512
+    assert config.model.data_preprocessor.mean == pytest.approx([51, 76.5, 102])
+    assert config.model.data_preprocessor.std == pytest.approx([25.5, 51, 63.75])
+    config = load_config(
+        root / SCENES, backbone=export, options={"model.data_preprocessor.mean": [1, 2, 3]}
+    )
+    assert config.model.data_preprocessor.mean == [1, 2, 3]
+
+
+def test_heads_take_the_maps_that_they_read() -> None:
+    config = Config(
+        {
+            "model": {
+                "backbone": {"type": "CMIDBackbone", "name": ""},
+                "neck": {"in_channels": [1, 2, 3, 4]},
+                "decode_head": {"in_channels": [1, 2], "in_index": [0, 2]},
+                "auxiliary_head": [{"in_channels": 9, "in_index": 2}],
+                "head": {"in_channels": 9},
+            }
+        }
+    )
+    use_backbone(config, "random:resnet18")
+    assert config.model.neck.in_channels == [64, 128, 256, 512]
+    assert config.model.decode_head.in_channels == [64, 256]
+    assert config.model.auxiliary_head[0].in_channels == 256
+    assert config.model.head.in_channels == 512
+    with pytest.raises(ValueError, match="no CMIDBackbone"):
+        use_backbone(Config({"model": {"backbone": {"type": "ResNet"}}}), "random:resnet18")
+
+
+def run(root: Path, tool: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(root / "tools" / tool), *arguments],
+        cwd=root,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.mark.slow
+def test_training_resuming_and_testing(root: Path, tmp_path: Path, export: str) -> None:
+    reduced = ["default_hooks.logger.interval=1", "train_dataloader.batch_size=16"]
+    for loader in ("train", "val", "test"):
+        reduced += [f"{loader}_dataloader.dataset.num_scenes=60"]
+        reduced += [f"{loader}_dataloader.num_workers=0"]
+        reduced += [f"{loader}_dataloader.persistent_workers=False"]
+    work = tmp_path / "work"
+    common = ["--backbone", export, "--work-dir", str(work), "--cfg-options", *reduced]
+    done = run(root, "train.py", SCENES, *common, "train_cfg.max_epochs=2")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert (work / "epoch_2.pth").is_file()
+    done = run(root, "train.py", SCENES, "--resume", *common, "train_cfg.max_epochs=3")
+    assert done.returncode == 0, done.stderr[-3000:]
+    logs = sorted(work.glob("*/vis_data/scalars.json"))
+    lines = [json.loads(line) for line in logs[-1].read_text().splitlines()]
+    assert {line["epoch"] for line in lines if "loss" in line} == {3}
+    assert any("accuracy/top1" in line for line in lines)
+    done = run(root, "test.py", SCENES, str(work / "epoch_3.pth"), *common)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "accuracy/top1" in done.stdout + done.stderr
+
+
+def test_missing_files_are_named(root: Path) -> None:
+    done = run(root, "train.py", "nothing.py")
+    assert done.returncode == 1
+    assert done.stderr.strip().endswith("train: no configuration nothing.py")
+    done = run(root, "test.py", SCENES, "nothing.pth")
+    assert done.stderr.strip().endswith("test: no checkpoint nothing.pth")
