@@ -1,0 +1,96 @@
+"""Cutting of images and masks, and masks of colours turned into masks of labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Unknown = Literal["error", "ignore", "nearest"]
+_UNKNOWN = -1
+
+
+def boxes(height: int, width: int, *, size: int, stride: int) -> Iterator[tuple[int, ...]]:
+    """Yield the tiles ``(x0, y0, x1, y1)`` of an image, each once, row by row.
+
+    They start every ``stride`` pixels; those that would reach over the border are moved inside.
+    An image smaller than a tile gives tiles that reach over its border.
+    """
+    for y in _starts(height, size, stride):
+        for x in _starts(width, size, stride):
+            yield x, y, x + size, y + size
+
+
+def cut(array: NDArray[Any], box: tuple[int, ...], *, fill: int) -> NDArray[Any]:
+    """Cut ``(x0, y0, x1, y1)`` from ``(H, W, ...)``, with ``fill`` over the border."""
+    x0, y0, x1, y1 = box
+    tile = array[y0:y1, x0:x1]
+    more = (y1 - y0 - tile.shape[0], x1 - x0 - tile.shape[1])
+    if not any(more):
+        return tile
+    padding = [(0, more[0]), (0, more[1]), *[(0, 0)] * (array.ndim - 2)]
+    return np.pad(tile, padding, constant_values=fill)
+
+
+def labels_of_colours(
+    mask: NDArray[np.uint8],
+    colours: Mapping[tuple[int, int, int], int],
+    *,
+    name: str,
+    unknown: Unknown = "error",
+    ignored: int = 255,
+) -> tuple[NDArray[np.uint8], int]:
+    """Turn a mask of colours into one of labels.
+
+    Args:
+        mask: ``(H, W, 3)`` uint8.
+        colours: their labels.
+        name: of the file, for messages.
+        unknown: what becomes of other colours: an error, ``ignored``, or the label of the nearest
+            colour.
+
+    Returns:
+        ``(H, W)`` uint8 labels, and how many pixels had an unknown colour.
+
+    Raises:
+        ValueError: an unknown colour; names the file, the most frequent one and their numbers.
+    """
+    table = np.full(2**24, _UNKNOWN, dtype=np.int16)
+    for colour, label in colours.items():
+        table[_code(np.array(colour))] = label
+    codes = _code(mask)
+    labels = table[codes]
+    odd = labels == _UNKNOWN
+    if odd.any():
+        found, counts = np.unique(codes[odd], return_counts=True)
+        if unknown == "error":
+            common = int(found[counts.argmax()])
+            raise ValueError(
+                f"{name}: {int(odd.sum())} pixels of {len(found)} colours that no class has, most"
+                f" often {(common >> 16, common >> 8 & 255, common & 255)} ({counts.max()} pixels):"
+                " --unknown nearest gives them the nearest colour's class, --unknown ignore none"
+            )
+        table[found] = ignored if unknown == "ignore" else _nearest(found, colours)
+        labels = table[codes]
+    return labels.astype(np.uint8), int(odd.sum())
+
+
+def _starts(length: int, size: int, stride: int) -> list[int]:
+    last = max(0, length - size)
+    return sorted({min(start, last) for start in range(0, length, stride)})
+
+
+def _code(colours: NDArray[Any]) -> NDArray[np.int32]:
+    """``(..., 3)`` colours as one number each."""
+    red, green, blue = np.moveaxis(colours.astype(np.int32), -1, 0)
+    return red << 16 | green << 8 | blue
+
+
+def _nearest(codes: NDArray[Any], colours: Mapping[tuple[int, int, int], int]) -> NDArray[Any]:
+    """Labels of the colours at the smallest Euclidean distance."""
+    points = np.stack([codes >> 16, codes >> 8 & 255, codes & 255], axis=-1)
+    known = np.array(list(colours))
+    distances = ((points[:, None] - known) ** 2).sum(-1)
+    return np.array(list(colours.values()))[distances.argmin(1)]

@@ -1,0 +1,7 @@
+# UPerNet on Swin-B, window 7.
+_base_ = "upernet_resnet50.py"
+model = dict(
+    backbone=dict(name="random:swin_base_patch4_window7_224", img_size=512, drop_path_rate=0.3),
+    decode_head=dict(in_channels=[128, 256, 512, 1024]),
+    auxiliary_head=dict(in_channels=512),
+)
