@@ -1,0 +1,52 @@
+"""COCO-form data of mmdetection, checked before training begins."""
+
+from __future__ import annotations
+
+import colorsys
+from pathlib import Path
+from typing import Any
+
+from mmdet.datasets import CocoDataset
+from mmengine.logging import print_log
+from mmengine.registry import DATASETS
+
+from benchmarks.detection.coco import check_coco
+
+# Hues a golden ratio apart: any number of first colours is bright and distinct.
+PALETTE = [
+    tuple(round(255 * v) for v in colorsys.hsv_to_rgb((0.12 + k * 0.618034) % 1, 0.85, 1.0))
+    for k in range(100)
+]
+
+
+@DATASETS.register_module()
+class CheckedCocoDataset(CocoDataset):
+    """mmdetection's ``CocoDataset`` that tells what is wrong with its files.
+
+    What is left out (boxes below one pixel, categories that are not asked for) is counted in the
+    log. Images without objects are kept unless ``filter_cfg`` says otherwise.
+
+    Args:
+        polygons: whether every object needs a polygon, as for oriented boxes.
+        kwargs: as of ``CocoDataset``; ``metainfo`` has to name the classes.
+
+    Raises:
+        FileNotFoundError, ValueError: as `benchmarks.detection.coco.check_coco`.
+    """
+
+    METAINFO: dict[str, Any] = {"classes": (), "palette": PALETTE}  # noqa: RUF012
+
+    def __init__(self, *args: Any, polygons: bool = False, **kwargs: Any) -> None:
+        self.polygons = polygons
+        super().__init__(*args, **kwargs)
+
+    def load_data_list(self) -> list[dict[str, Any]]:
+        """Check, then read."""
+        counts = check_coco(
+            Path(self.ann_file),
+            Path(self.data_prefix["img"]),
+            classes=self.metainfo["classes"],
+            polygons=self.polygons,
+        )
+        print_log(f"{self.ann_file}: {counts}", logger="current")
+        return super().load_data_list()

@@ -1,0 +1,103 @@
+"""DOTA's form of data for mmrotate, checked before training begins."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from mmengine.logging import print_log
+from mmengine.registry import DATASETS
+from mmrotate.datasets import DOTADataset
+
+from benchmarks.detection.datasets import PALETTE
+from benchmarks.detection.dota import DOTA_CLASSES, OrientedObjects, read_objects
+from cmid.data.folder import IMAGE_EXTENSIONS
+
+
+@DATASETS.register_module()
+class CheckedDOTADataset(DOTADataset):
+    """mmrotate's ``DOTADataset`` for any image format, with the original files' header lines.
+
+    Each image needs a text file of its name, an empty one where it has no objects; such images are
+    kept unless ``filter_cfg`` says otherwise.
+
+    Args:
+        kwargs: as of ``DOTADataset``, ``img_suffix`` apart. ``ann_file`` is the folder of the text
+            files, empty for images without; ``diff_thr`` the difficulty above which objects are
+            ignored.
+
+    Raises:
+        FileNotFoundError: a folder is missing or empty, or an image or text file without the other.
+        ValueError: a line that is not of DOTA's form, an unknown category, a degenerate box; names
+            the file and the line.
+    """
+
+    METAINFO: dict[str, Any] = {"classes": DOTA_CLASSES, "palette": PALETTE}  # noqa: RUF012
+
+    def load_data_list(self) -> list[dict[str, Any]]:
+        """Check and read."""
+        images = _images(Path(self.data_prefix["img_path"]))
+        if self.ann_file:
+            labels = _labels(Path(self.ann_file), images)
+            objects = {
+                name: read_objects(path, classes=self.metainfo["classes"])
+                for name, path in labels.items()
+            }
+            total = sum(map(len, objects.values()))
+            empty = sum(not len(each) for each in objects.values())
+            print_log(
+                f"{self.ann_file}: {len(images)} images ({empty} without objects), {total} objects",
+                logger="current",
+            )
+        return [
+            {
+                "img_id": name,
+                "file_name": path.name,
+                "img_path": str(path),
+                "instances": self._instances(objects[name]) if self.ann_file else [],
+            }
+            for name, path in images.items()
+        ]
+
+    def _instances(self, objects: OrientedObjects) -> list[dict[str, Any]]:
+        numbers = {name: k for k, name in enumerate(self.metainfo["classes"])}
+        return [
+            {
+                "bbox": corners.ravel().tolist(),
+                "bbox_label": numbers[category],
+                "ignore_flag": int(difficulty > self.diff_thr),
+            }
+            for corners, category, difficulty in zip(
+                objects.corners, objects.categories, objects.difficulties, strict=True
+            )
+        ]
+
+
+def _images(folder: Path) -> dict[str, Path]:
+    """Images by name, in order."""
+    if not folder.is_dir():
+        raise FileNotFoundError(f"no folder of images {folder}")
+    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_EXTENSIONS)
+    if not paths:
+        raise FileNotFoundError(f"no images in {folder}")
+    name, number = Counter(path.stem for path in paths).most_common(1)[0]
+    if number > 1:
+        raise ValueError(f"{folder} has {number} images named {name}")
+    return {path.stem: path for path in paths}
+
+
+def _labels(folder: Path, images: dict[str, Path]) -> dict[str, Path]:
+    """Text files by the names of their images."""
+    if not folder.is_dir():
+        raise FileNotFoundError(f"no folder of labels {folder}")
+    labels = {path.stem: path for path in sorted(folder.glob("*.txt"))}
+    for name, path in labels.items():
+        if name not in images:
+            raise FileNotFoundError(f"{path} belongs to no image")
+    for name, path in images.items():
+        if name not in labels:
+            raise FileNotFoundError(
+                f"{path} has no {folder / name}.txt: an image without objects has an empty file"
+            )
+    return {name: labels[name] for name in images}

@@ -1,0 +1,111 @@
+"""Generated scenes with their boxes, on disk in COCO's form or in DOTA's."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image as PillowImage
+from tqdm import tqdm
+
+from benchmarks.detection.dota import OrientedObjects, box_corners, write_objects
+from benchmarks.detection.new_folder import new_folder
+from cmid.data.scene_annotations import Instance
+from cmid.data.scenes import INSTANCE_CATEGORIES, Scene, generate_scene
+
+SMALLEST_SIDE = 2.0  # pixels; what the border leaves of an object may be less, and is no object
+DOTA_CATEGORIES = tuple(name.replace(" ", "-") for name in INSTANCE_CATEGORIES)
+
+
+def write_scenes(out: Path, *, train: int, val: int, size: int, seed: int) -> None:
+    """Write ``train/``, ``val/``, ``train.json`` and ``val.json``: COCO's form with polygons.
+
+    Categories are `cmid.data.scenes.INSTANCE_CATEGORIES`. Some scenes have no objects.
+
+    Args:
+        out: new folder; it appears whole or not at all.
+        train, val: number of scenes; no scene is in both.
+        size: height and width in pixels.
+        seed: of the scenes.
+
+    Raises:
+        FileExistsError: ``out`` is not empty.
+        ValueError: a size that scenes do not have.
+    """
+    with new_folder(out) as folder:
+        for part, indices in _parts(train, val).items():
+            (folder / part).mkdir()
+            categories = [{"id": k + 1, "name": n} for k, n in enumerate(INSTANCE_CATEGORIES)]
+            content: dict[str, Any] = {"images": [], "annotations": [], "categories": categories}
+            for index, scene in _generated(indices, size=size, seed=seed, part=part):
+                name = f"scene_{index:05}.png"
+                _write_image(folder / part / name, scene)
+                image = {"id": index, "file_name": name, "width": size, "height": size}
+                content["images"].append(image)
+                for instance in visible(scene):
+                    annotation = {"id": len(content["annotations"]) + 1, "image_id": index}
+                    content["annotations"].append(annotation | _coco_fields(instance))
+            (folder / f"{part}.json").write_text(json.dumps(content))
+
+
+def write_oriented_scenes(out: Path, *, train: int, val: int, size: int, seed: int) -> None:
+    """Write ``{train,val}/images`` and ``{train,val}/labelTxt``: DOTA's form.
+
+    Categories are those of `write_scenes` with hyphens. Boxes are the smallest around the outlines.
+
+    Args:
+        out, train, val, size, seed: as of `write_scenes`; the scenes are the same.
+
+    Raises:
+        FileExistsError, ValueError: as of `write_scenes`.
+    """
+    with new_folder(out) as folder:
+        for part, indices in _parts(train, val).items():
+            images, labels = folder / part / "images", folder / part / "labelTxt"
+            images.mkdir(parents=True)
+            labels.mkdir()
+            for index, scene in _generated(indices, size=size, seed=seed, part=part):
+                _write_image(images / f"scene_{index:05}.png", scene)
+                write_objects(labels / f"scene_{index:05}.txt", oriented_objects(scene))
+
+
+def visible(scene: Scene) -> list[Instance]:
+    """Instances of at least two pixels on both sides of their oriented box."""
+    return [i for i in scene.instances if min(i.oriented_box[2:4]) >= SMALLEST_SIDE]
+
+
+def oriented_objects(scene: Scene) -> OrientedObjects:
+    """Oriented boxes of the visible instances."""
+    instances = visible(scene)
+    return OrientedObjects(
+        np.array([box_corners(i.oriented_box) for i in instances]).reshape(-1, 4, 2),
+        tuple(DOTA_CATEGORIES[INSTANCE_CATEGORIES.index(i.category)] for i in instances),
+        np.zeros(len(instances), dtype=np.int64),
+    )
+
+
+def _parts(train: int, val: int) -> dict[str, range]:
+    return {"train": range(train), "val": range(train, train + val)}
+
+
+def _generated(indices: range, *, size: int, seed: int, part: str) -> Iterator[tuple[int, Scene]]:
+    for index in tqdm(indices, desc=f"{part} scenes", unit="scene"):
+        yield index, generate_scene(index, seed=seed, size=size)
+
+
+def _write_image(path: Path, scene: Scene) -> None:
+    PillowImage.fromarray(scene.image.permute(1, 2, 0).numpy()).save(path)
+
+
+def _coco_fields(instance: Instance) -> dict[str, Any]:
+    x0, y0, x1, y1 = instance.box
+    return {
+        "category_id": INSTANCE_CATEGORIES.index(instance.category) + 1,
+        "bbox": [round(v, 2) for v in (x0, y0, x1 - x0, y1 - y0)],
+        "area": round(instance.area, 2),
+        "iscrowd": 0,
+        "segmentation": [np.round(instance.polygon.ravel(), 2).tolist()],
+    }

@@ -1,0 +1,12 @@
+# RetinaNet on generated scenes of 128 pixels, 5 classes.
+# Data:      python tools/make_scenes.py --task detection
+# Command:   python tools/train.py
+#            configs/detection/retinanet_resnet18_scenes.py --backbone BACKBONE
+# Time:      @TIME@
+_base_ = [
+    "_base_/models/retinanet_resnet18.py",
+    "_base_/datasets/scenes.py",
+    "_base_/schedules/scenes.py",
+    "_base_/runtime.py",
+]
+model = dict(bbox_head=dict(num_classes=5))
