@@ -1,0 +1,147 @@
+"""Reading of pairs and of labels, which are checked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from mmcv.transforms import BaseTransform
+from mmengine.registry import TRANSFORMS
+from numpy.typing import NDArray
+from PIL import Image as PillowImage
+from PIL import UnidentifiedImageError
+
+IGNORED = 255
+
+
+@TRANSFORMS.register_module()
+class LoadPair(BaseTransform):
+    """Read two dates as one image with the bands of the second behind those of the first.
+
+    Takes ``img_path`` and ``img_path2``. Adds ``img`` ``(H, W, 2C)``, ``img_shape`` and
+    ``ori_shape``, and ``missing`` ``(H, W)`` bool where the loader gives it: either date's.
+
+    Args:
+        loader: transform that reads one image; by default 8-bit BGR by OpenCV. Other imagery:
+            ``dict(type="LoadRaster", bands=...)``.
+
+    Raises:
+        ValueError: the dates differ in size, number of bands or type; names both files.
+    """
+
+    def __init__(self, loader: dict[str, Any] | None = None) -> None:
+        self.loader = TRANSFORMS.build(loader or {"type": "LoadImageFromFile"})
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        paths = results["img_path"], results["img_path2"]
+        dates = [self.loader({"img_path": path}) for path in paths]
+        first, second = (np.atleast_3d(date["img"]) for date in dates)
+        if first.shape != second.shape or first.dtype != second.dtype:
+            raise ValueError(
+                f"{paths[0]} is {_form(first)}, {paths[1]} is {_form(second)}: the dates of a pair"
+                " must agree"
+            )
+        results["img"] = np.concatenate([first, second], axis=-1)
+        results["img_shape"] = results["ori_shape"] = first.shape[:2]
+        if "missing" in dates[0]:
+            results["missing"] = dates[0]["missing"] | dates[1]["missing"]
+        return results
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(loader={self.loader})"
+
+
+@TRANSFORMS.register_module()
+class LoadChangeLabel(BaseTransform):
+    """Read a label of 0 and 1, or of 0 and 255, as 0 (unchanged) and 1 (changed).
+
+    Takes ``seg_map_path`` and ``label_threshold`` of `ChangePairs` and comes after `LoadPair`. Adds
+    ``gt_seg_map``, ``(H, W)`` uint8, 255 where the images are ``missing``.
+
+    Raises:
+        ValueError: no image, colours, another size than the pair's, or another value while there is
+            no threshold; names the file and the value.
+    """
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        path, threshold = results["seg_map_path"], results["label_threshold"]
+        stored = _read_mask(path)
+        _check_size(stored, path, results)
+        changed = _changed(stored, path) if threshold is None else stored >= threshold
+        return _add_label(results, changed.astype(np.uint8))
+
+
+@TRANSFORMS.register_module()
+class LoadMarkedPixels(BaseTransform):
+    """Read the masks of changed and of unchanged pixels as one label.
+
+    Takes ``changed_path`` and ``unchanged_path`` and comes after `LoadPair`. Adds ``gt_seg_map``,
+    ``(H, W)`` uint8: 1 changed, 0 unchanged, 255 for pixels that neither marks.
+
+    Raises:
+        ValueError: no image, colours, another size than the pair's, or a pixel marked as both.
+    """
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        paths = results["changed_path"], results["unchanged_path"]
+        changed, unchanged = (_read_mask(path) != 0 for path in paths)
+        for mask, path in zip((changed, unchanged), paths, strict=True):
+            _check_size(mask, path, results)
+        both = int((changed & unchanged).sum())
+        if both:
+            raise ValueError(f"{paths[0]} and {paths[1]} both mark {both} pixels: correct one")
+        label = np.full(changed.shape, IGNORED, dtype=np.uint8)
+        label[unchanged], label[changed] = 0, 1
+        return _add_label(results, label)
+
+
+def _read_mask(path: str) -> NDArray[Any]:
+    """``(H, W)`` of whole numbers or bool; a palette gives its indices."""
+    try:
+        with PillowImage.open(path) as picture:
+            stored = np.array(picture)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"no label {path}: add it, or take its pair away") from None
+    except (UnidentifiedImageError, OSError) as error:
+        raise ValueError(f"{path} is no readable label ({error}): replace it") from error
+    if stored.ndim == 3:
+        if (stored[..., 1:3] != stored[..., :1]).any():
+            raise ValueError(f"{path} holds colours: a label has one channel of 0 and 1, or 255")
+        stored = stored[..., 0]
+    return stored
+
+
+def _check_size(mask: NDArray[Any], path: str, results: dict[str, Any]) -> None:
+    if mask.shape != tuple(results["ori_shape"]):
+        raise ValueError(
+            f"{path} is {_size(mask.shape)}, its pair {results['img_path']} is"
+            f" {_size(results['ori_shape'])}: they must have one size"
+        )
+
+
+def _changed(stored: NDArray[Any], path: str) -> NDArray[np.bool_]:
+    values = np.unique(stored).astype(int).tolist()
+    if not (set(values) <= {0, 1} or set(values) <= {0, 255}):
+        odd = next((value for value in values if value not in (0, 1, 255)), None)
+        fault = f"value {odd}" if odd is not None else "both 1 and 255"
+        raise ValueError(
+            f"{path} holds {fault} ({len(values)} values): a label holds 0 and 1, or 0 and 255; for"
+            " labels stored as JPEG set label_threshold=128 of the dataset"
+        )
+    return stored != 0
+
+
+def _add_label(results: dict[str, Any], label: NDArray[np.uint8]) -> dict[str, Any]:
+    if "missing" in results:
+        label[results["missing"]] = IGNORED
+    results["gt_seg_map"] = label
+    results["seg_fields"] = ["gt_seg_map"]
+    return results
+
+
+def _size(shape: Any) -> str:
+    return f"{shape[0]} x {shape[1]}"
+
+
+def _form(image: NDArray[Any]) -> str:
+    return f"{_size(image.shape)} with {image.shape[2]} bands of {image.dtype}"
