@@ -1,0 +1,1 @@
+"""All downstream tasks for several backbones, and one report."""

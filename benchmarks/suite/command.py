@@ -1,0 +1,78 @@
+"""Run a suite for several backbones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import import_module
+from itertools import product
+from pathlib import Path
+
+from tqdm import tqdm
+
+from benchmarks.suite.report import make_rows, markdown, note, write_report
+from benchmarks.suite.runs import ROOT, Result, run_task
+from benchmarks.suite.tasks import SUITES, Task
+from cmid.export import load_backbone
+
+
+def run_suite(
+    backbones: Sequence[str],
+    *,
+    suite: str,
+    out: Path,
+    names: Sequence[str] | None = None,
+    seeds: Sequence[int] = (0,),
+    options: Sequence[str] = (),
+    command: str,
+) -> str:
+    """Run what is missing in ``out``, write the report, return its table.
+
+    Args:
+        backbones: what ``CMIDBackbone`` takes; the first one's architecture, untrained, is added.
+        suite: a key of `SUITES`; names: some of its tasks.
+        options: ``key=value`` overrides of every configuration.
+        command: what the report says how it was made.
+
+    Raises:
+        FileNotFoundError: a task's data, or a backbone, is missing.
+        RuntimeError: a run failed; the others' results are kept.
+        ValueError: unknown task.
+    """
+    tasks = _chosen(suite, names)
+    columns = [*backbones, f"random:{load_backbone(backbones[0]).encoder.name}"]
+    columns = list(dict.fromkeys(columns))
+    for task in tasks:
+        _require_data(task)
+    results: list[Result] = []
+    runs = list(product(tasks, columns, seeds))
+    with tqdm(runs, desc=suite, unit="run") as progress:
+        for task, backbone, seed in progress:
+            progress.set_postfix_str(f"{task.name}, {backbone}")
+            results.append(run_task(task, backbone, out=out, seed=seed, options=options))
+    rows = make_rows(tasks, columns, results)
+    write_report(out, rows, columns, title=f"Downstream tasks, {suite}", command=command)
+    report = out / "report.html"
+    return f"{markdown(rows, columns)}\n\n{note(rows, columns)}\nreport: {report}"
+
+
+def _chosen(suite: str, names: Sequence[str] | None) -> list[Task]:
+    known = {task.name: task for task in SUITES[suite]}
+    unknown = [name for name in names or () if name not in known]
+    if unknown:
+        raise ValueError(f"no task {unknown[0]!r} in suite {suite}: give {', '.join(known)}")
+    return [known[name] for name in names or known]
+
+
+def _require_data(task: Task) -> None:
+    """Generate scenes that are missing; other data has to be there."""
+    if task.data is None or (ROOT / task.data).is_dir():
+        return
+    if task.writer is None:
+        raise FileNotFoundError(
+            f"{task.name}: no folder {task.data}; see the head of {task.config}"
+        )
+    module, _, function = task.writer.rpartition(".")
+    write = getattr(import_module(module), function)
+    partial = (ROOT / task.data).with_name(f".{Path(task.data).name}.part")
+    write(partial, train=task.train, val=task.val, size=task.size, seed=0)
+    partial.rename(ROOT / task.data)

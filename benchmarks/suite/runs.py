@@ -1,0 +1,107 @@
+"""One task on one backbone: train, test, paint, read the score."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from benchmarks.suite.tasks import Task
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run left.
+
+    Attributes:
+        task: its name; backbone: how it was asked for.
+        score: the task's measure, on its test data.
+        seconds: training and testing; 0 where an interrupted run was continued.
+        pictures: painted test images, relative to the report's folder.
+    """
+
+    task: str
+    backbone: str
+    score: float
+    seconds: float
+    pictures: tuple[str, ...]
+
+
+def run_task(
+    task: Task, backbone: str, *, out: Path, seed: int = 0, options: Sequence[str] = ()
+) -> Result:
+    """Run a task unless its result lies in ``out`` already; an interrupted training goes on.
+
+    Args:
+        backbone: what ``CMIDBackbone`` takes.
+        out: folder of the report.
+        options: ``key=value`` overrides of the configuration.
+
+    Raises:
+        RuntimeError: training or testing failed; names the log.
+    """
+    folder = out / task.folder / folder_name(backbone) / f"seed-{seed}"
+    path = folder / "result.json"
+    if path.is_file():
+        stored = json.loads(path.read_text())
+        return Result(**stored | {"pictures": tuple(stored["pictures"])})
+    folder.mkdir(parents=True, exist_ok=True)
+    started = (folder / "last_checkpoint").is_file()
+    common = ["--backbone", backbone, "--work-dir", str(folder)]
+    overrides = ["--cfg-options", *task.options, *options] if task.options or options else []
+    begin = time.perf_counter()
+    resume = ["--resume"] if started else []
+    train = ["train.py", task.config, *common, "--seed", str(seed), *resume, *overrides]
+    _call(train, folder / "train.log")
+    checkpoint = (folder / "last_checkpoint").read_text().strip()
+    pictures = folder / "pictures"
+    common[-1] = str(folder / "test")
+    test = ["test.py", task.config, checkpoint, *common, "--show-dir", str(pictures), *overrides]
+    _call(test, folder / "test.log")
+    result = Result(
+        task.name,
+        backbone,
+        _score(folder / "test", task),
+        0.0 if started else round(time.perf_counter() - begin, 1),
+        tuple(str(p.relative_to(out)) for p in sorted(pictures.rglob("*.*g"))),
+    )
+    partial = path.with_suffix(".part")
+    partial.write_text(json.dumps(asdict(result), indent=2) + "\n")
+    os.replace(partial, path)
+    return result
+
+
+def folder_name(backbone: str) -> str:
+    """A backbone's name as a folder: ``random:resnet18`` to ``random_resnet18``."""
+    return re.sub(r"[^\w.-]+", "_", backbone).strip("_.")
+
+
+def _call(arguments: Sequence[str], log: Path) -> None:
+    tool, *rest = arguments
+    with log.open("a") as file:
+        done = subprocess.run(
+            [sys.executable, str(ROOT / "tools" / tool), *rest],
+            cwd=ROOT,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+        )
+    if done.returncode:
+        last = log.read_text().strip().splitlines()[-1:]
+        raise RuntimeError(f"{tool} {rest[0]} failed, see {log}: {''.join(last)}")
+
+
+def _score(folder: Path, task: Task) -> float:
+    """The measure of the newest test below a work dir."""
+    logs = sorted(folder.glob("*/*.json"))
+    scores = json.loads(logs[-1].read_text()) if logs else {}
+    if task.key not in scores:
+        raise RuntimeError(f"{folder}: no {task.key} among {', '.join(scores) or 'no scores'}")
+    return float(scores[task.key]) * task.scale

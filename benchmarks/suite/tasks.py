@@ -1,0 +1,136 @@
+"""The tasks of each suite: a configuration, its data and its measure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Task:
+    """A downstream task.
+
+    Attributes:
+        name: of the report's row.
+        config: file of ``configs/``.
+        measure: its name in the report, higher is better, in percent.
+        key: its name in mmengine's scores.
+        scale: from mmengine's score to percent.
+        data: folder that has to exist; None where nothing lies on disk.
+        writer: function that generates it, dotted; None for real data.
+        train, val, size: its arguments.
+        options: ``key=value`` overrides of the configuration.
+    """
+
+    name: str
+    config: str
+    measure: str
+    key: str
+    scale: float = 1.0
+    data: str | None = None
+    writer: str | None = None
+    train: int = 400
+    val: int = 100
+    size: int = 128
+    options: tuple[str, ...] = ()
+
+    @property
+    def folder(self) -> str:
+        """Name of its folder in a report."""
+        return re.sub(r"\W+", "_", self.name)
+
+
+def _scenes(task: str, config: str, *, measure: str, key: str, scale: float, **more: int) -> Task:
+    room = "detection" if task == "oriented_detection" else task
+    function = "write_oriented_scenes" if task == "oriented_detection" else "write_scenes"
+    return Task(
+        task.replace("_", " "),
+        f"configs/{task}/{config}",
+        measure,
+        key,
+        scale,
+        f"runs/scenes/{task}",
+        f"benchmarks.{room}.scenes.{function}",
+        **more,
+    )
+
+
+SUITES: dict[str, tuple[Task, ...]] = {
+    "scenes": (
+        Task(
+            "classification",
+            "configs/classification/mmpretrain_scenes.py",
+            "top-1 accuracy",
+            "accuracy/top1",
+        ),
+        _scenes(
+            "segmentation",
+            "upernet_resnet18_scenes.py",
+            measure="mIoU",
+            key="mIoU",
+            scale=1,
+        ),
+        _scenes(
+            "detection",
+            "faster_rcnn_resnet18_scenes.py",
+            measure="AP",
+            key="coco/bbox_mAP",
+            scale=100,
+        ),
+        _scenes(
+            "oriented_detection",
+            "oriented_rcnn_resnet18_scenes.py",
+            measure="AP50",
+            key="dota/AP50",
+            scale=100,
+        ),
+        _scenes(
+            "change_detection",
+            "bit_resnet18_scenes.py",
+            measure="F1",
+            key="change/f1",
+            scale=100,
+        ),
+    ),
+    "real": (
+        Task(
+            "roads",
+            "configs/segmentation/upernet_resnet18_roads.py",
+            "mIoU",
+            "mIoU",
+            data="data/segmentation/roads",
+        ),
+        Task(
+            "airplanes",
+            "configs/detection/faster_rcnn_resnet50_airplanes.py",
+            "AP50",
+            "coco/bbox_mAP_50",
+            100,
+            "data/airplanes",
+        ),
+        Task(
+            "NWPU VHR-10",
+            "configs/detection/faster_rcnn_resnet50_nwpu_vhr10.py",
+            "AP50",
+            "coco/bbox_mAP_50",
+            100,
+            "data/nwpu_vhr10",
+        ),
+        Task(
+            "NWPU VHR-10, oriented",
+            "configs/oriented_detection/oriented_rcnn_resnet50_nwpu_vhr10.py",
+            "AP50",
+            "dota/AP50",
+            100,
+            "data/nwpu_vhr10",
+        ),
+        Task(
+            "overfitted change",
+            "configs/change_detection/bit_resnet18_overfit.py",
+            "F1",
+            "change/f1",
+            100,
+            "data/change",
+        ),
+    ),
+}
