@@ -1,6 +1,6 @@
 # Generated scenes, 10 classes, 64 pixels: no files.
 # Command:   python tools/train.py configs/classification/mmpretrain_scenes.py --backbone BACKBONE
-# Time:      @TIME@
+# Time:      minutes on two cores
 _base_ = "_base_/mmpretrain_64.py"
 model = dict(data_preprocessor=dict(num_classes=10), head=dict(num_classes=10))
 data = dict(root="scenes", num_scenes=2500)
