@@ -34,6 +34,8 @@ def _parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse the command line and test."""
     args = _parser().parse_args(arguments)
+    from cmid.data import UnreadableImageError
+
     try:
         from benchmarks.openmmlab.experiment import (
             build_runner,
@@ -58,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if args.tta:
             use_tta(config)
         build_runner(config).test()
-    except (FileNotFoundError, ModuleNotFoundError, ValueError) as error:
+    except (FileNotFoundError, ModuleNotFoundError, UnreadableImageError, ValueError) as error:
         sys.exit(f"test: {error}")
 
 

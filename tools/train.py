@@ -48,6 +48,8 @@ def _parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse the command line and train."""
     args = _parser().parse_args(arguments)
+    from cmid.data import UnreadableImageError
+
     try:
         from benchmarks.openmmlab.experiment import build_runner, load_config, parse_options
 
@@ -65,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             config.resume = True
             config.load_from = None if args.resume == "auto" else args.resume
         build_runner(config).train()
-    except (FileNotFoundError, ModuleNotFoundError, ValueError) as error:
+    except (FileNotFoundError, ModuleNotFoundError, UnreadableImageError, ValueError) as error:
         sys.exit(f"train: {error}")
 
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from mmengine.logging import print_log
 from mmengine.model import BaseModule, PretrainedInit
@@ -29,6 +30,12 @@ _PRETRAINED = ("Pretrained", PretrainedInit)
 _REMEDY = (
     "compare prefix and arguments with what tools/export.py --format prints"
     " (check_pretrained=False starts the rest new)"
+)
+
+# mmengine's checkpoints keep the history of the log in numpy arrays, whose types torch must know to
+# read them with ``weights_only=True``; mmengine would fall back to unsafe reading.
+torch.serialization.add_safe_globals(
+    [type(np.dtype(name)) for name in ("float32", "float64", "int32", "int64", "bool")]
 )
 
 

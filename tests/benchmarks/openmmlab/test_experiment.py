@@ -118,6 +118,8 @@ def test_training_resuming_and_testing(root: Path, tmp_path: Path, export: str) 
     done = run(root, "test.py", SCENES, str(work / "epoch_3.pth"), *common)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "accuracy/top1" in done.stdout + done.stderr
+    assert "weights_only=False" not in done.stdout + done.stderr  # read safely
+    assert (logs[-1].parent / "scalars.csv").is_file()
 
 
 def test_missing_files_are_named(root: Path) -> None:
