@@ -109,6 +109,8 @@ def _load(path: Path) -> dict[str, list[dict[str, Any]]]:
 
 
 def _check_classes(path: Path, names: Sequence[str], classes: Sequence[str]) -> None:
+    if not classes:
+        raise ValueError(f"{path}: metainfo.classes names none of its categories {(*names,)}")
     missing = [name for name in classes if name not in names]
     if missing:
         raise ValueError(

@@ -1,7 +1,7 @@
 # Faster R-CNN on aerial images of airports, one class.
 # Data:      data/airplanes/{train,val}/*.jpg, data/airplanes/{train,val}.json (COCO's form)
-# Command:   python tools/train.py
-#            configs/detection/faster_rcnn_resnet50_airplanes.py --backbone BACKBONE
+# Command:   python tools/train.py configs/detection/faster_rcnn_resnet50_airplanes.py \
+#                --backbone BACKBONE
 # Not run in full here: it is made for a GPU.
 _base_ = [
     "_base_/models/faster_rcnn_resnet50.py",

@@ -1,7 +1,7 @@
 # Faster R-CNN on any data in COCO's form: name its classes in the order of its categories.
 # Data:      data/coco/{train,val}/, data/coco/{train,val}.json
-# Command:   python tools/train.py
-#            configs/detection/faster_rcnn_resnet50_coco.py --backbone BACKBONE
+# Command:   python tools/train.py configs/detection/faster_rcnn_resnet50_coco.py \
+#                --backbone BACKBONE
 # Not run in full here: it is an example.
 _base_ = [
     "_base_/models/faster_rcnn_resnet50.py",

@@ -1,7 +1,7 @@
 # Faster R-CNN with ViT-B on DIOR, 20 classes.
 # Data:      data/dior as published, then: python tools/prepare_detection.py dior data/dior
-# Command:   python tools/train.py
-#            configs/detection/faster_rcnn_vit_base_dior.py --backbone BACKBONE
+# Command:   python tools/train.py configs/detection/faster_rcnn_vit_base_dior.py \
+#                --backbone BACKBONE
 # Not run here: it needs DIOR and a GPU.
 _base_ = [
     "_base_/models/faster_rcnn_vit_base.py",

@@ -1,7 +1,7 @@
 # RetinaNet on generated scenes of 128 pixels, 5 classes.
 # Data:      python tools/make_scenes.py --task detection
-# Command:   python tools/train.py
-#            configs/detection/retinanet_resnet18_scenes.py --backbone BACKBONE
+# Command:   python tools/train.py configs/detection/retinanet_resnet18_scenes.py \
+#                --backbone BACKBONE
 # Time:      @TIME@
 _base_ = [
     "_base_/models/retinanet_resnet18.py",

@@ -1,7 +1,7 @@
 # Oriented R-CNN on generated scenes of 128 pixels, 5 classes.
 # Data:      python tools/make_scenes.py --task oriented_detection
-# Command:   python tools/train.py
-#            configs/oriented_detection/oriented_rcnn_resnet18_scenes.py --backbone BACKBONE
+# Command:   python tools/train.py configs/oriented_detection/oriented_rcnn_resnet18_scenes.py \
+#                --backbone BACKBONE
 # Time:      @TIME@
 _base_ = [
     "_base_/models/oriented_rcnn_resnet18.py",

@@ -1,7 +1,7 @@
 # Oriented R-CNN on DIOR-R, 20 classes.
 # Data:      data/dior as published, then: python tools/prepare_detection.py dior data/dior
-# Command:   python tools/train.py
-#            configs/oriented_detection/oriented_rcnn_resnet50_dior_r.py --backbone BACKBONE
+# Command:   python tools/train.py configs/oriented_detection/oriented_rcnn_resnet50_dior_r.py \
+#                --backbone BACKBONE
 # Not run here: it needs DIOR-R and a GPU.
 _base_ = [
     "_base_/models/oriented_rcnn_resnet50.py",

@@ -65,6 +65,11 @@ def test_wrong_entries_are_named(
     assert str(path) in str(caught.value)
 
 
+def test_classes_have_to_be_named(coco: Path) -> None:
+    with pytest.raises(ValueError, match=r"metainfo.classes names none of .*'building'"):
+        check(coco, classes=())
+
+
 def test_missing_files_are_named(coco: Path) -> None:
     (coco / "train" / "scene_00003.png").unlink()
     with pytest.raises(FileNotFoundError, match=r"image 3 is missing: .*scene_00003.png"):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+import runpy
 from pathlib import Path
 
 import numpy as np
@@ -164,6 +166,20 @@ def test_bad_input_is_named(dota: Path, tmp_path: Path) -> None:
     assert not list(tmp_path.glob(".*"))
     with pytest.raises(ValueError, match="gap must be"):
         Tiling(64, 64)
+
+
+def test_the_command_prints_counts_or_one_line(
+    dota: Path, tmp_path: Path, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main = runpy.run_path(str(root / "tools/prepare_detection.py"))["main"]
+    main(["dota", str(dota), str(tmp_path / "tiles"), "--size", "64", "--gap", "16"])
+    printed = capsys.readouterr().out
+    assert printed.startswith("2 images, 6 tiles (2 without objects)\n5 objects, ")
+    assert re.search(r"ship +3 +\d+$", printed, re.MULTILINE)
+    with pytest.raises(SystemExit, match=r"prepare_detection: .*tiles is there already"):
+        main(["dota", str(dota), str(tmp_path / "tiles")])
+    with pytest.raises(SystemExit, match=r"prepare_detection: .*Annotations has none"):
+        main(["dior", str(tmp_path)])
 
 
 def test_the_real_images(shared_data: Path, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ FAMILIES = {
 @pytest.fixture(autouse=True)
 def _unformatted_configurations(monkeypatch: pytest.MonkeyPatch) -> None:
     """mmengine writes a configuration several times a run, and beautifies it for seconds."""
-    monkeypatch.setattr("mmengine.config.config.FormatCode", lambda text, **_: (text, True))
+    monkeypatch.setattr("yapf.yapflib.yapf_api.FormatCode", lambda text, **_: (text, True))
 
 
 def command(root: Path, name: str) -> Callable[[list[str]], None]:

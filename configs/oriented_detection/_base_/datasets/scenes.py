@@ -1,7 +1,7 @@
 # Generated scenes as they are, in batches of 8; some have no objects.
 _base_ = "dota.py"
 classes = ("building", "ship", "plane", "storage-tank", "vehicle")
-as_stored = dict(type="Resize", scale_factor=1.0, keep_ratio=True)
+as_stored = dict(type="Resize", scale_factor=1.0, keep_ratio=True, clip_object_border=False)
 train_pipeline = _base_.train_pipeline
 train_pipeline[3] = as_stored
 test_pipeline = _base_.test_pipeline

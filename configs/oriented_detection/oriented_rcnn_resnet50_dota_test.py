@@ -1,9 +1,9 @@
 # Oriented R-CNN on DOTA-v1.0, trained on train and val; the test writes files for DOTA's server.
 # Data:      as oriented_rcnn_resnet50_dota.py, and data/dota/test/images, then
 #            python tools/prepare_detection.py dota data/dota/test data/dota_tiles/test
-# Command:   python tools/train.py
-#            configs/oriented_detection/oriented_rcnn_resnet50_dota_submission.py
-#            --backbone BACKBONE; tools/test.py writes work_dirs/dota_submission/Task1.zip
+# Command:   python tools/train.py configs/oriented_detection/oriented_rcnn_resnet50_dota_test.py \
+#                --backbone BACKBONE
+#            tools/test.py of it writes work_dirs/dota_test/Task1.zip
 # Not run in full here: it needs DOTA and a GPU.
 _base_ = "oriented_rcnn_resnet50_dota.py"
 part = dict(
@@ -30,5 +30,5 @@ test_dataloader = dict(
         pipeline=[*_base_.test_pipeline[:2], _base_.test_pipeline[-1]],
     )
 )
-test_evaluator = dict(whole_labels=None, outfile_prefix="work_dirs/dota_submission")
+test_evaluator = dict(whole_labels=None, outfile_prefix="work_dirs/dota_test")
 default_hooks = dict(checkpoint=dict(save_best=None))
