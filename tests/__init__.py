@@ -1,0 +1,1 @@
+"""A package, since one of OpenMMLab's dependencies installs another one of this name."""
