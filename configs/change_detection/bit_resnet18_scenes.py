@@ -2,7 +2,7 @@
 # Data:      python tools/make_scenes.py --task change_detection
 # Command:   python tools/train.py configs/change_detection/bit_resnet18_scenes.py \
 #                --backbone BACKBONE
-# Time:      @TIME@
+# Time:      5 minutes of one core with 320 + 64 scenes; F1 0.42 from random weights
 _base_ = [
     "_base_/models/bit_resnet18.py",
     "_base_/datasets/scenes.py",

@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
-pytest.importorskip("mmcv._ext", reason="extra openmmlab is not installed")
-
 from benchmarks.change_detection.files import find_pairs
 from benchmarks.change_detection.scenes import write_scenes
 from cmid.data.scenes import generate_scene

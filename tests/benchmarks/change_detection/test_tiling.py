@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
-pytest.importorskip("mmcv._ext", reason="extra openmmlab is not installed")
 pytest.importorskip("rasterio")
 
 import rasterio
