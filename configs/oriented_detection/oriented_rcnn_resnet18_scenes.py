@@ -2,7 +2,7 @@
 # Data:      python tools/make_scenes.py --task oriented_detection
 # Command:   python tools/train.py configs/oriented_detection/oriented_rcnn_resnet18_scenes.py \
 #                --backbone BACKBONE
-# Time:      @TIME@
+# Time:      not measured alone; it is made for minutes on two cores
 _base_ = [
     "_base_/models/oriented_rcnn_resnet18.py",
     "_base_/datasets/scenes.py",
