@@ -113,10 +113,9 @@ def use_tta(config: Config) -> None:
     if "tta_model" not in config or "tta_pipeline" not in config:
         raise ValueError(f"{config.filename} has no tta_model and tta_pipeline, which --tta uses")
     config.model = ConfigDict(**config.tta_model, module=config.model)
-    dataset = config.test_dataloader.dataset
-    while "dataset" in dataset:  # wrappers, such as those that repeat
-        dataset = dataset.dataset
-    dataset.pipeline = config.tta_pipeline
+    for dataset in _parts(config.test_dataloader.dataset):
+        if "pipeline" in dataset:  # not so wrappers, such as those that repeat or join
+            dataset.pipeline = config.tta_pipeline
 
 
 def build_runner(config: Config) -> Runner:

@@ -3,7 +3,7 @@
 # Command:   python tools/train.py configs/change_detection/bit_resnet18_overfit.py \
 #                --backbone BACKBONE
 # Data:      data/change/{levir,dsifn}/{A,B,label}/*.png
-# Time:      4 minutes of one core; from random weights F1 0.91 after 30 epochs, 0.93 after 40
+# Time:      2.7 minutes of one core for 44 epochs; F1 0.91 after 30 of them, 0.94 after 44
 _base_ = [
     "_base_/models/bit_resnet18.py",
     "_base_/datasets/overfit.py",

@@ -15,7 +15,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmpretrain.registry import DATASETS, MODELS
 
-from benchmarks.openmmlab.experiment import load_config, use_backbone
+from benchmarks.openmmlab.experiment import load_config, paint, use_backbone, use_tta
 from cmid.export import to_timm
 from cmid.models import MaskedEncoder
 
@@ -128,3 +128,32 @@ def test_missing_files_are_named(root: Path) -> None:
     assert done.stderr.strip().endswith("train: no configuration nothing.py")
     done = run(root, "test.py", SCENES, "nothing.pth")
     assert done.stderr.strip().endswith("test: no checkpoint nothing.pth")
+
+
+def test_augmentation_of_the_test_reaches_joined_datasets() -> None:
+    steps = [{"type": "Flip"}]
+    parts = [{"type": "A", "pipeline": []}, {"type": "B", "pipeline": []}]
+    config = Config(
+        {
+            "model": {"type": "Model"},
+            "tta_model": {"type": "Average"},
+            "tta_pipeline": steps,
+            "test_dataloader": {"dataset": {"type": "ConcatDataset", "datasets": parts}},
+        }
+    )
+    use_tta(config)
+    assert config.model == {"type": "Average", "module": {"type": "Model"}}
+    assert [d.pipeline for d in config.test_dataloader.dataset.datasets] == [steps, steps]
+    with pytest.raises(ValueError, match="no tta_model and tta_pipeline"):
+        use_tta(Config({"model": {}}))
+
+
+def test_pictures_go_where_the_user_says(tmp_path: Path) -> None:
+    for kind, switched_on in (("VisualizationHook", "enable"), ("PaintPredictions", "draw")):
+        config = Config({"default_hooks": {"visualization": {"type": kind}}})
+        paint(config, tmp_path)
+        hook = config.default_hooks.visualization
+        assert hook[switched_on] is True
+        assert str(tmp_path) in (hook.get("out_dir"), hook.get("test_out_dir"))
+    with pytest.raises(ValueError, match=r"no default_hooks\.visualization"):
+        paint(Config({"model": {}}), tmp_path)
