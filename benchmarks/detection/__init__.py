@@ -14,4 +14,5 @@ if find_spec("mmdet") is not None:
 
 if find_spec("mmrotate") is not None:
     import benchmarks.detection.oriented_datasets
+    import benchmarks.detection.oriented_drawing
     import benchmarks.detection.oriented_metric  # noqa: F401

@@ -2,6 +2,6 @@
 # augmentation: mmdetection's cannot turn rotated boxes back.
 _base_ = "../../detection/_base_/runtime.py"
 default_hooks = dict(checkpoint=dict(save_best="dota/mAP"))
-visualizer = dict(type="mmrotate.RotLocalVisualizer")
+visualizer = dict(type="OrientedVisualizer")
 val_evaluator = dict(_delete_=True, type="OrientedMetric")
 test_evaluator = val_evaluator
