@@ -24,8 +24,8 @@ from typing import Any
 WRITERS = {
     "classification": ("benchmarks.classification.scenes", "write_scenes", 64),
     "segmentation": ("benchmarks.segmentation.scenes", "write_scenes", 128),
-    "detection": ("benchmarks.detection.scenes", "write_scenes", 192),
-    "oriented_detection": ("benchmarks.detection.scenes", "write_oriented_scenes", 192),
+    "detection": ("benchmarks.detection.scenes", "write_scenes", 128),
+    "oriented_detection": ("benchmarks.detection.scenes", "write_oriented_scenes", 128),
     "change_detection": ("benchmarks.change_detection.scenes", "write_scenes", 128),
 }
 WITH_BANDS = ("segmentation", "change_detection")

@@ -13,7 +13,7 @@ from mmdet.structures import DetDataSample
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
-_SMALLEST_SIDE = 512  # pixels; smaller images are enlarged by a whole factor
+_SMALLEST_SIDE = 1000  # pixels; smaller images are enlarged, so that labels leave objects in sight
 
 
 @HOOKS.register_module()

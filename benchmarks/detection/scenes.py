@@ -54,7 +54,8 @@ def write_scenes(out: Path, *, train: int, val: int, size: int, seed: int) -> No
 def write_oriented_scenes(out: Path, *, train: int, val: int, size: int, seed: int) -> None:
     """Write ``{train,val}/images`` and ``{train,val}/labelTxt``: DOTA's form.
 
-    Categories are those of `write_scenes` with hyphens. Boxes are the smallest around the outlines.
+    Categories are those of `write_scenes` with hyphens. Boxes are the smallest around the
+    outlines, or upright where that is as small: round tanks have no direction.
 
     Args:
         out, train, val, size, seed: as of `write_scenes`; the scenes are the same.
@@ -81,10 +82,20 @@ def oriented_objects(scene: Scene) -> OrientedObjects:
     """Oriented boxes of the visible instances."""
     instances = visible(scene)
     return OrientedObjects(
-        np.array([box_corners(i.oriented_box) for i in instances]).reshape(-1, 4, 2),
+        np.array([box_corners(_box(i)) for i in instances]).reshape(-1, 4, 2),
         tuple(DOTA_CATEGORIES[INSTANCE_CATEGORIES.index(i.category)] for i in instances),
         np.zeros(len(instances), dtype=np.int64),
     )
+
+
+def _box(instance: Instance) -> tuple[float, float, float, float, float]:
+    """The oriented box, unless the upright one is about as small."""
+    x0, y0, x1, y1 = instance.box
+    width, height = instance.oriented_box[2:4]
+    # 3 %: outlines of circles are polygons, whose smallest box is turned by chance.
+    if (x1 - x0) * (y1 - y0) > 1.03 * width * height:
+        return instance.oriented_box
+    return (x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0, 0.0
 
 
 def _parts(train: int, val: int) -> dict[str, range]:

@@ -2,7 +2,8 @@
 # Data:      python tools/make_scenes.py --task detection
 # Command:   python tools/train.py configs/detection/retinanet_resnet18_scenes.py \
 #                --backbone BACKBONE
-# Time:      not measured alone; it is made for minutes on two cores
+# Time:      5 minutes of one core with 400 + 100 scenes; mAP 0.10, mAP50 0.20 from
+#            random weights
 _base_ = [
     "_base_/models/retinanet_resnet18.py",
     "_base_/datasets/scenes.py",

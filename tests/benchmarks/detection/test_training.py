@@ -75,8 +75,8 @@ def test_training_resuming_and_testing(
     assert metric in json.loads(result.read_text())
     for index in range(4, 7):
         picture = np.array(Image.open(pictures / f"scene_{index:05}.png"))
-        assert picture.shape == (512, 1024, 3)
-        truth, found = picture[:, :512].astype(int), picture[:, 512:].astype(int)
+        assert picture.shape == (1024, 2048, 3)
+        truth, found = picture[:, :1024].astype(int), picture[:, 1024:].astype(int)
         assert (np.abs(truth - found).max(axis=2) > 100).mean() > 0.002  # boxes, other ones
 
 

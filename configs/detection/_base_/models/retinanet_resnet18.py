@@ -8,6 +8,7 @@ model = dict(
         in_channels=64,
         feat_channels=64,
         stacked_convs=2,
+        norm_cfg=dict(type="GN", num_groups=16),  # without, random weights hardly get going
         anchor_generator=dict(octave_base_scale=2, strides=[4, 8, 16, 32, 64]),
     ),
 )

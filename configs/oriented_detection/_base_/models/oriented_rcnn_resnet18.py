@@ -3,7 +3,7 @@ _base_ = "oriented_rcnn_resnet50.py"
 model = dict(
     backbone=dict(name="random:resnet18", frozen_stages=-1, norm_eval=False),
     neck=dict(in_channels=[64, 128, 256, 512], out_channels=64),
-    rpn_head=dict(in_channels=64, feat_channels=64, anchor_generator=dict(scales=[3])),
+    rpn_head=dict(in_channels=64, feat_channels=64, anchor_generator=dict(scales=[2])),
     roi_head=dict(
         # Boxes below 48 pixels are read from the finest map.
         bbox_roi_extractor=dict(out_channels=64, finest_scale=24),
