@@ -1,164 +1,52 @@
-"""The pretraining command: configuration, run folder, resumption, export."""
+"""The pretraining command."""
 
 from __future__ import annotations
 
-import difflib
-import inspect
-import re
-import warnings
 from pathlib import Path
-from pydoc import locate
-from typing import Any, NoReturn
 
 import lightning as L
-import torch
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
-from lightning.pytorch.strategies import ModelParallelStrategy
+from lightning.pytorch.cli import LightningArgumentParser
 
 from cmid.callbacks import (
     CollapseMonitor,
     CurvePicture,
-    KeepCheckpoints,
     OnlineKNN,
     ReconstructionPicture,
-    SkippedImages,
-    ThroughputMonitor,
     TrainingProgress,
-    resolve_checkpoint,
 )
-from cmid.callbacks.checkpoint import AtomicCheckpointIO, free_run_dir, newest_checkpoints
+from cmid.callbacks.checkpoint import newest_checkpoints
 from cmid.data.pretrain import PretrainData
 from cmid.export import to_timm
 from cmid.methods import CMID
+from cmid.run import RunCLI
 
 
-class SuggestingParser(LightningArgumentParser):
-    """Argument parser whose errors name the nearest key that exists."""
-
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:  # type: ignore[override]
-        if "Did you mean" not in message:  # errors of nested parsers pass here twice
-            message += self.suggestion(message)
-        super().error(message, ex)
-
-    def suggestion(self, message: str) -> str:
-        """The nearest known keys for the keys that a message calls unknown."""
-        known = {action.dest for action in self._actions if action.dest != "help"}
-        known |= {key for action in self._actions for key in _keys_of_dataclass(action)}
-        for class_path in re.findall(r"class_path '([\w.]+)'", message):
-            known |= set(inspect.signature(locate(class_path)).parameters)  # type: ignore[arg-type]
-        found = []
-        for key in re.findall(r"[Kk]ey '([\w.]+)'|--([\w.]+)|[Oo]ption '([\w.]+)'", message):
-            name = next(filter(None, key)).removesuffix("=")
-            candidates = known | {k.rsplit(".", 1)[-1] for k in known}
-            if name not in candidates:
-                found += difflib.get_close_matches(name, sorted(candidates), n=1, cutoff=0.6)
-        return f". Did you mean: {', '.join(dict.fromkeys(found))}?" if found else ""
-
-
-def _keys_of_dataclass(action: Any) -> list[str]:
-    fields = getattr(getattr(action, "_typehint", None), "__dataclass_fields__", {})
-    return [f"{action.dest}.{field}" for field in fields]
-
-
-class PretrainCLI(LightningCLI):
-    """LightningCLI with CMID's parts, linked so that nothing has to be said twice."""
+class PretrainCLI(RunCLI):
+    """CMID's parts, linked so that nothing has to be said twice."""
 
     def __init__(self, args: list[str]) -> None:
-        with warnings.catch_warnings():
-            # Lightning warns of arguments that come from Python while sys.argv has some, too.
-            warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
-            super().__init__(
-                CMID,
-                PretrainData,
-                run=False,
-                args=args,
-                parser_class=SuggestingParser,
-                seed_everything_default=0,
-                trainer_defaults={"max_epochs": 200},
-                save_config_kwargs={"overwrite": True},
-                parser_kwargs={
-                    "description": "Pretrain a backbone with CMID.",
-                    "allow_abbrev": False,
-                },
-            )
+        super().__init__(
+            CMID,
+            PretrainData,
+            args,
+            description="Pretrain a backbone with CMID.",
+            max_epochs=200,
+        )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        parser.add_argument(
-            "--run_dir", default="runs/pretrain", help="Folder of checkpoints, logs, pictures."
-        )
-        parser.add_argument(
-            "--ckpt_path", type=str | None, default=None, help="Resume: a checkpoint, or 'last'."
-        )
-        parser.add_argument(
-            "--wandb",
-            type=str | None,
-            default=None,
-            help="Also log to this Weights & Biases project.",
-        )
+        super().add_arguments_to_parser(parser)
         parser.add_lightning_class_args(OnlineKNN, "knn")
-        parser.add_lightning_class_args(KeepCheckpoints, "checkpoints")
         parser.add_lightning_class_args(ReconstructionPicture, "reconstructions")
         parser.add_lightning_class_args(CollapseMonitor, "collapse")
-        parser.add_lightning_class_args(ThroughputMonitor, "throughput")
         for source, target in (
             ("data.image_size", "model.img_size"),
             ("data.num_bands", "model.in_chans"),
             ("data.statistics", "model.statistics"),
         ):
             parser.link_arguments(source, target, apply_on="instantiate")
-        parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
-        parser.link_arguments("seed_everything", "model.seed", compute_fn=int)
 
-    def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
-        settings = self.config_init["trainer"]
-        resumed = self.config_init["ckpt_path"]
-        run_dir = Path(self.config_init["run_dir"])
-        self.ckpt_path: Path | None = None
-        if resumed:
-            self.ckpt_path = resolve_checkpoint(resumed, run_dir)
-            run_dir = self.ckpt_path.parent.parent
-        else:
-            run_dir = free_run_dir(run_dir)
-        self.run_dir = run_dir
-        callbacks = [TrainingProgress(), SkippedImages(), CurvePicture()]
-        strategy = settings["strategy"]
-        if strategy == "fsdp":
-            # Sharded per parameter; checkpoints are whole files like those of other runs.
-            strategy = ModelParallelStrategy(save_distributed_checkpoint=False)
-        return super().instantiate_trainer(
-            **kwargs,
-            strategy=strategy,
-            default_root_dir=str(run_dir),
-            precision=settings["precision"] or default_precision(),
-            logger=self._loggers(run_dir) if settings["logger"] is None else settings["logger"],
-            callbacks=[*(settings["callbacks"] or []), *callbacks],
-            plugins=[*(settings["plugins"] or []), AtomicCheckpointIO()],
-            enable_model_summary=bool(settings["enable_model_summary"]),
-        )
-
-    def _loggers(self, run_dir: Path) -> list[Logger]:
-        loggers: list[Logger] = [
-            CSVLogger(run_dir, name="csv"),
-            TensorBoardLogger(run_dir, name="tensorboard"),
-        ]
-        if self.config_init["wandb"]:
-            try:
-                from lightning.pytorch.loggers import WandbLogger
-
-                loggers.append(WandbLogger(project=self.config_init["wandb"], save_dir=run_dir))
-            except ModuleNotFoundError as error:
-                raise ModuleNotFoundError("--wandb needs: pip install 'cmid[wandb]'") from error
-        return loggers
-
-    def fit(self) -> None:
-        """Train, or go on training."""
-        self.trainer.fit(
-            self.model,
-            self.datamodule,
-            ckpt_path=None if self.ckpt_path is None else str(self.ckpt_path),
-            weights_only=True,
-        )
+    def own_callbacks(self) -> list[L.Callback]:
+        return [TrainingProgress(), *super().own_callbacks(), CurvePicture()]
 
     def finish(self) -> Path:
         """Export the backbone of the last checkpoint, and say what came out."""
@@ -180,13 +68,6 @@ class PretrainCLI(LightningCLI):
     @property
     def knn_callback(self) -> OnlineKNN:
         return next(c for c in self.trainer.callbacks if isinstance(c, OnlineKNN))  # type: ignore[attr-defined]
-
-
-def default_precision() -> Any:
-    """bf16 autocast on hardware that computes in it, else float32."""
-    if torch.cuda.is_available():
-        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
-    return "bf16-mixed" if torch.cpu._is_avx512_bf16_supported() else "32-true"
 
 
 def pretrain(args: list[str]) -> Path:

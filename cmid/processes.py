@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.distributed.nn.functional import all_reduce
+from torch.distributed.nn.functional import all_gather, all_reduce
 
 
 def num_processes() -> int:
@@ -23,21 +23,37 @@ def mean_over_processes(tensor: Tensor) -> Tensor:
     return all_reduce(tensor) / num_processes()
 
 
-@torch.no_grad()
 def gather_rows(tensor: Tensor) -> Tensor:
     """Concatenate ``(B, ...)`` of all processes along the first axis, in rank order.
 
     Batches may differ in length between processes (the last batch of an epoch, a validation
-    set that does not divide evenly).
+    set that does not divide evenly). Carries no gradient.
     """
+    with torch.no_grad():
+        return _gather(tensor.detach(), differentiable=False)
+
+
+def gather_rows_with_gradient(tensor: Tensor) -> Tensor:
+    """`gather_rows`, differentiable on each process.
+
+    Every process that computes the same loss of the result sends its gradient back, so that
+    gradients add up to the number of processes times that of one; the average over processes
+    that data-parallel training takes makes it exactly one.
+    """
+    return _gather(tensor, differentiable=True)
+
+
+def _gather(tensor: Tensor, *, differentiable: bool) -> Tensor:
     if num_processes() == 1:
         return tensor
     length = torch.tensor([len(tensor)], device=tensor.device)
     lengths = [torch.zeros_like(length) for _ in range(num_processes())]
     dist.all_gather(lengths, length)
     longest = int(torch.stack(lengths).max())
-    padded = tensor.new_zeros((longest, *tensor.shape[1:]))
-    padded[: len(tensor)] = tensor
-    parts = [torch.empty_like(padded) for _ in range(num_processes())]
-    dist.all_gather(parts, padded)
+    padded = torch.cat([tensor, tensor.new_zeros((longest - len(tensor), *tensor.shape[1:]))])
+    if differentiable:
+        parts = all_gather(padded)
+    else:
+        parts = [torch.empty_like(padded) for _ in range(num_processes())]
+        dist.all_gather(parts, padded)
     return torch.cat([part[: int(n)] for part, n in zip(parts, lengths, strict=True)])

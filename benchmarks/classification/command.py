@@ -15,7 +15,7 @@ from benchmarks.classification.module import FineTuning
 from benchmarks.classification.results import write_results
 from cmid.callbacks import KeepCheckpoints, TrainingProgress, resolve_checkpoint
 from cmid.callbacks.checkpoint import AtomicCheckpointIO, free_run_dir
-from cmid.command import SuggestingParser, default_precision
+from cmid.run import SuggestingParser, default_precision
 
 
 class FinetuneCLI(LightningCLI):

@@ -22,7 +22,7 @@ from torchmetrics.classification import (
 
 from cmid.export import load_backbone
 from cmid.memory import keep_freed_memory
-from cmid.methods.optimization import OptimizerParameters, build_schedule, scaled_lr
+from cmid.optimization import OptimizerParameters, build_schedule, scaled_lr
 
 
 @dataclass(frozen=True)

@@ -25,13 +25,13 @@ from lightly.models.utils import deactivate_requires_grad, update_momentum
 from torch import Tensor, nn
 
 from cmid.memory import keep_freed_memory
-from cmid.methods.optimization import (
+from cmid.models import MaskedEncoder, ema_momentum
+from cmid.optimization import (
     OptimizerParameters,
     build_optimizer,
     build_schedule,
     scaled_lr,
 )
-from cmid.models import MaskedEncoder, ema_momentum
 from cmid.views import DeviceViews
 
 Pair = tuple[Tensor, Tensor]

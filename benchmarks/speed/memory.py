@@ -17,7 +17,7 @@ from benchmarks.speed.training_step import PRECISIONS, example_views
 from cmid.callbacks.throughput import peak_memory_gib
 from cmid.memory import keep_freed_memory
 from cmid.methods import CMID
-from cmid.methods.optimization import OptimizerParameters, build_optimizer
+from cmid.optimization import OptimizerParameters, build_optimizer
 
 
 def parser() -> argparse.ArgumentParser:

@@ -23,7 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.speed.table import show
 from cmid.memory import keep_freed_memory
 from cmid.methods import CMID
-from cmid.methods.optimization import OptimizerParameters, build_optimizer
+from cmid.optimization import OptimizerParameters, build_optimizer
 from cmid.views import Views
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}

@@ -58,7 +58,16 @@ class ReconstructionPicture(L.Callback):
 
 
 class CurvePicture(L.Callback):
-    """Write ``curves.png`` from the CSV log: losses and kNN accuracy, after every epoch."""
+    """Write ``curves.png`` from the CSV log: losses and scores, after every epoch.
+
+    Args:
+        scores: what the names of the scores begin with, before the ``/``.
+        title: of the scores.
+    """
+
+    def __init__(self, *, scores: str = "knn", title: str = "kNN accuracy of the backbone") -> None:
+        self.scores = scores
+        self.title = title
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         self.draw(trainer)
@@ -74,4 +83,5 @@ class CurvePicture(L.Callback):
         run_dir = Path(trainer.default_root_dir)
         series = read_metrics(run_dir)
         if series:
-            save_figure(curve_figure(series), run_dir / "curves.png")
+            figure = curve_figure(series, scores_of=self.scores, title=self.title)
+            save_figure(figure, run_dir / "curves.png")

@@ -16,9 +16,11 @@ class ThroughputMonitor(L.Callback):
 
     Args:
         every_n_steps: over how many steps times are averaged.
+        images_key: the entry of a batch whose length is its number of images.
     """
 
-    def __init__(self, every_n_steps: int = 20) -> None:
+    def __init__(self, every_n_steps: int = 20, *, images_key: str = "views") -> None:
+        self.images_key = images_key
         self.every_n_steps = every_n_steps
         self.start = self.last_end = 0.0
         self.images = self.steps = 0
@@ -35,7 +37,7 @@ class ThroughputMonitor(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self.images += len(batch["views"]) * trainer.world_size
+        self.images += len(batch[self.images_key]) * trainer.world_size
         self.steps += 1
         if self.steps == self.every_n_steps:
             if torch.cuda.is_available():

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from cmid.data.phrases import count_phrase, joined, place
 from cmid.data.scene_drawing import Material, Shape, View
 
 M = Material
@@ -40,7 +41,6 @@ for _name, _materials in _MATERIALS_OF.items():
     SEMANTIC_OF_MATERIAL[list(_materials)] = SEMANTIC_CLASSES.index(_name)
 
 SMALLEST_AREA = 1.0  # square pixels of an instance that is worth naming
-_NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 # Nothing is named here that might lie outside the image, such as the runway of an airport.
 _SETTING = {
     "farmland": "farmland divided into fields",
@@ -142,12 +142,6 @@ def oriented_box(polygon: Floats) -> tuple[float, float, float, float, float]:
     return float(centre[0]), float(centre[1]), width, height, float(angle)
 
 
-def count_phrase(category: str, count: int) -> str:
-    """``two ships``, ``one plane``, ``23 buildings``."""
-    number = _NUMBERS[count] if count < len(_NUMBERS) else str(count)
-    return f"{number} {category}" + ("s" if count != 1 else "")
-
-
 def describe(
     class_name: str, instances: Sequence[Instance], mask: NDArray[np.uint8]
 ) -> tuple[str, ...]:
@@ -162,10 +156,10 @@ def describe(
     captions = [f"an aerial image of {setting}", f"{setting} seen from above"]
     if counts:
         phrases = [count_phrase(name, counts[name]) for name in INSTANCE_CATEGORIES if counts[name]]
-        captions.append(f"{setting}; {_joined(phrases)} can be seen")
+        captions.append(f"{setting}; {joined(phrases)} can be seen")
     ranked = np.argsort(-cover, kind="stable").tolist()
     main = [_plural(SEMANTIC_CLASSES[k]) for k in ranked[:2] if cover[k] > 0.1 or k == ranked[0]]
-    captions.append(f"{class_name}: the ground is mostly {_joined(main)}")
+    captions.append(f"{class_name}: the ground is mostly {joined(main)}")
     share = round(100 * float(cover.max()))
     captions.append(f"about {share} percent of this {class_name} scene is {main[0]}")
     return tuple(captions)
@@ -173,10 +167,6 @@ def describe(
 
 def _plural(name: str) -> str:
     return f"{name}s" if name in INSTANCE_CATEGORIES else name
-
-
-def _joined(words: Sequence[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
 def phrase_regions(
@@ -191,10 +181,10 @@ def phrase_regions(
             phrases.append((f"the only {category}", group[0].box))
         elif len(group) > 1 and group[0].area > 1.1 * group[1].area:
             phrases.append((f"the largest {category}", group[0].box))
-        places = [_place(*instance.oriented_box[:2], size) for instance in group]
-        for instance, place in zip(group, places, strict=True):
-            if places.count(place) == 1 and instance.area >= 8:
-                phrases.append((f"the {category} in the {place}", instance.box))
+        places = [place(x / size, y / size) for x, y, *_ in (i.oriented_box for i in group)]
+        for instance, where in zip(group, places, strict=True):
+            if places.count(where) == 1 and instance.area >= 8:
+                phrases.append((f"the {category} in the {where}", instance.box))
     for value in range(SEMANTIC_CLASSES.index(INSTANCE_CATEGORIES[0])):
         parts, count = ndimage.label(mask == value)
         areas = np.bincount(parts.ravel(), minlength=2)[1:]
@@ -204,12 +194,3 @@ def phrase_regions(
         box = tuple(float(v) for v in (columns.start, rows.start, columns.stop, rows.stop))
         phrases.append((f"the largest area of {SEMANTIC_CLASSES[value]}", box))  # type: ignore[arg-type]
     return tuple(phrases)
-
-
-def _place(x: float, y: float, size: int) -> str:
-    """Which ninth of the image."""
-    row = ("upper", "", "lower")[min(2, int(3 * y / size))]
-    column = ("left", "", "right")[min(2, int(3 * x / size))]
-    if row and column:
-        return f"{row} {column}"
-    return {"upper": "upper middle", "lower": "lower middle"}.get(row, f"{column} middle".strip())

@@ -49,11 +49,16 @@ class TarShards(ImageSource):
             has counts. Samples with none of them are left out and reported.
         label_key: ending of the class as text, a number or a name; ``None`` for no labels. Samples
             without it have label -1.
+        text_keys: endings that hold a text for `read_text`; the first one that a sample has counts.
+            If there are any, samples with none of them are left out and reported.
+
+    Attributes:
+        left_out: number of samples that were left out.
 
     Raises:
         FileNotFoundError: a shard is missing.
         ValueError: a shard is no (uncompressed) tar file or is truncated, or no sample has an
-            image.
+            image (and a text).
     """
 
     def __init__(
@@ -62,29 +67,39 @@ class TarShards(ImageSource):
         *,
         image_keys: Sequence[str] = IMAGE_KEYS,
         label_key: str | None = "cls",
+        text_keys: Sequence[str] = (),
     ) -> None:
         self.shards = _expand(shards)
         spans: list[tuple[int, int, int]] = []
+        text_spans: list[tuple[int, int]] = []
         keys: list[bytes] = []
         labels: list[str] = []
-        skipped = 0
+        self.left_out = 0
         for number, shard in enumerate(self.shards):
             for key, members, label in _samples(shard, label_key):
                 image = next((members[k] for k in image_keys if k in members), None)
-                if image is None:
-                    skipped += 1
+                text = next((members[k] for k in text_keys if k in members), None)
+                if image is None or (text_keys and text is None):
+                    self.left_out += 1
                     continue
                 spans.append((number, *image))
+                if text is not None:
+                    text_spans.append(text)
                 keys.append(os.fsencode(key))
                 labels.append(label)
         if not spans:
+            wanted = " and one of ".join(", ".join(k) for k in (image_keys, text_keys) if k)
             raise ValueError(
-                f"no sample of {', '.join(self.shards[:3])} has one of the keys"
-                f" {', '.join(image_keys)}: name yours with image_keys"
+                f"no sample of {', '.join(self.shards[:3])} has one of the keys {wanted}: name"
+                f" yours with image_keys{' and text_keys' if text_keys else ''}"
             )
-        if skipped:
-            logger.warning("%s: %d samples without an image left out", self.shards[0], skipped)
+        if self.left_out:
+            what = "an image and a text" if text_keys else "an image"
+            logger.warning(
+                "%s: %d samples without %s left out", self.shards[0], self.left_out, what
+            )
         self.spans = np.array(spans, dtype=np.int64)  # (N, 3): shard, offset, size
+        self.text_spans = np.array(text_spans, dtype=np.int64).reshape(-1, 2)  # offset, size
         self.keys: NDArray[np.bytes_] = np.array(keys)
         self.labels = np.full(len(spans), -1, dtype=np.int64)
         labelled = [i for i, label in enumerate(labels) if label]
@@ -103,8 +118,33 @@ class TarShards(ImageSource):
         min_size: tuple[float, float] | None = None,
         generator: np.random.Generator | None = None,
     ) -> Image:
-        number, offset, size = (int(value) for value in self.spans[index])
-        name = f"{self.shards[number]}:{os.fsdecode(bytes(self.keys[index]))}"
+        name = self._name(index)
+        data = self._read_bytes(index, *self.spans[index, 1:].tolist())
+        pixels, full_size = decode_image(
+            data, name=name, min_size=min_size, num_bands=self.num_bands
+        )
+        return Image(pixels, full_size, int(self.labels[index]), name)
+
+    def read_text(self, index: int) -> str:
+        """The text of a sample, without white space around it; only with ``text_keys``.
+
+        Raises:
+            UnreadableImageError: it is empty, or not UTF-8.
+        """
+        data = self._read_bytes(index, *self.text_spans[index].tolist())
+        try:
+            text = data.decode().strip()
+        except UnicodeDecodeError:
+            text = ""
+        if not text:
+            raise UnreadableImageError(f"{self._name(index)}: its text is empty or not UTF-8")
+        return text
+
+    def _name(self, index: int) -> str:
+        return f"{self.shards[int(self.spans[index, 0])]}:{os.fsdecode(bytes(self.keys[index]))}"
+
+    def _read_bytes(self, index: int, offset: int, size: int) -> bytes:
+        name, number = self._name(index), int(self.spans[index, 0])
         try:
             # Reading at a position moves none: forked processes may share the descriptor.
             data = os.pread(self._open(number).fileno(), size, offset)
@@ -112,10 +152,7 @@ class TarShards(ImageSource):
             raise UnreadableImageError(f"{name}: {error.strerror}; copy the shard again") from error
         if len(data) < size:
             raise UnreadableImageError(f"{name}: shard is truncated; copy it again")
-        pixels, full_size = decode_image(
-            data, name=name, min_size=min_size, num_bands=self.num_bands
-        )
-        return Image(pixels, full_size, int(self.labels[index]), name)
+        return data
 
     def _open(self, number: int) -> FileIO:
         if number not in self._files:

@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, cast
 
 import lightning as L
-import numpy as np
 import torch
 from lightning.pytorch.strategies import FSDPStrategy
 from torch import Tensor, nn
@@ -18,15 +17,10 @@ from cmid.losses import LocalDistillationLoss, MaskedReconstructionLoss, teacher
 from cmid.memory import keep_freed_memory
 from cmid.methods.branches import Branch, BYOLAgreement, MoCoAgreement, build_branch
 from cmid.methods.compilation import compile_encoder
-from cmid.methods.optimization import (
-    OptimizerParameters,
-    build_optimizer,
-    build_schedule,
-    scaled_lr,
-)
 from cmid.methods.sharding import shard, shard_branch
 from cmid.models import EMATeacher, MaskedEncoder, ReconstructionHead, ema_momentum
 from cmid.models.batch_norm import set_running_momentum
+from cmid.optimization import OptimizerParameters, configure_training, seed_step, total_steps
 from cmid.views import DeviceViews, ViewColours, Views, cell_centres, gather_cells, match_positions
 
 # BatchNorm's running statistics of clean images: steps between the student's passes, and the share
@@ -255,7 +249,7 @@ class CMID(L.LightningModule):
             keep_freed_memory()
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Tensor]:
-        self._seed_step()
+        seed_step(self, self.seed)
         with torch.autocast(self.device.type, enabled=False):
             views = self.views(batch)
         p = self.teacher_parameters
@@ -283,7 +277,7 @@ class CMID(L.LightningModule):
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         step = self.global_step
         super().optimizer_step(*args, **kwargs)
-        momentum = ema_momentum(step, self._total_steps(), self.teacher_parameters.momentum)
+        momentum = ema_momentum(step, total_steps(self.trainer), self.teacher_parameters.momentum)
         self.teacher.update(self.student, momentum)
         self.log("teacher/momentum", momentum)
 
@@ -307,27 +301,7 @@ class CMID(L.LightningModule):
         self.sharded = True
 
     def configure_optimizers(self) -> Any:
-        batch = self.trainer.datamodule.batch_size  # type: ignore[attr-defined]
-        accumulated = self.trainer.accumulate_grad_batches
-        global_batch = batch * self.trainer.world_size * accumulated
-        lr = scaled_lr(self.optimizer_parameters, global_batch)
-        self.print(
-            f"learning rate {lr:.3g} = base_lr {self.optimizer_parameters.base_lr:g}"
-            f" * global batch {global_batch} / 256"
-        )
-        optimizer = build_optimizer(self, self.optimizer_parameters, lr)
-        epochs = max(self.trainer.max_epochs or 1, 1)
-        total = self._total_steps()
-        schedule = build_schedule(
-            optimizer,
-            self.optimizer_parameters,
-            steps_per_epoch=max(total // epochs, 1),
-            total_steps=total,
-        )
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
-        }
+        return configure_training(self, self.optimizer_parameters)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what an export needs to rebuild and to describe the backbone, as plain values."""
@@ -347,20 +321,6 @@ class CMID(L.LightningModule):
             "epoch": int(self.current_epoch),
             "weights": asdict(self.weights),
         }
-
-    def _total_steps(self) -> int:
-        total = self.trainer.estimated_stepping_batches
-        if total == float("inf"):
-            raise ValueError(
-                "set trainer.max_epochs or trainer.max_steps: the schedule needs an end"
-            )
-        return max(int(total), 1)
-
-    def _seed_step(self) -> None:
-        """Make the step's randomness a function of its number, for exact resumption."""
-        step = self.trainer.fit_loop.epoch_loop.total_batch_idx
-        seed = np.random.SeedSequence((self.seed, self.global_rank, step)).generate_state(1)[0]
-        torch.manual_seed(int(seed))
 
     def _arrange(self, images: Tensor) -> Tensor:
         return images.contiguous(memory_format=self.memory_format)

@@ -147,6 +147,7 @@ class Standardize(nn.Module):
 
     def __init__(self, statistics: ChannelStatistics) -> None:
         super().__init__()
+        self.statistics = statistics
         low, high = _per_band(statistics.low), _per_band(statistics.high)
         self.register_buffer("low", low, persistent=False)
         self.register_buffer("span", high - low, persistent=False)

@@ -29,10 +29,19 @@ def read_metrics(run_dir: Path) -> Series:
     return {name: sorted(points.items()) for name, points in series.items()}
 
 
-def curve_figure(series: Series) -> Figure:
-    """Losses on the left, kNN accuracy on the right (with the random initialisation as a line)."""
+def curve_figure(
+    series: Series, *, scores_of: str = "knn", title: str = "kNN accuracy of the backbone"
+) -> Figure:
+    """Losses on the left, scores on the right (with the random initialisation as a line).
+
+    Args:
+        series: of `read_metrics`.
+        scores_of: what the names of the scores begin with, before the ``/``.
+        title: of the scores.
+    """
     losses = {k.removeprefix("loss/"): v for k, v in series.items() if k.startswith("loss/")}
-    scores = {k.removeprefix("knn/"): v for k, v in series.items() if k.startswith("knn/")}
+    prefix = f"{scores_of}/"
+    scores = {k.removeprefix(prefix): v for k, v in series.items() if k.startswith(prefix)}
     initial = scores.pop("random_init", None)
     figure = Figure(figsize=(11, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
@@ -43,7 +52,7 @@ def curve_figure(series: Series) -> Figure:
         right.plot(*zip(*points, strict=True), marker="o", markersize=3, label=name)
     if initial:
         right.axhline(initial[0][1], color="grey", linestyle="--", label="random initialisation")
-    right.set(xlabel="step", ylabel="accuracy", title="kNN accuracy of the backbone")
+    right.set(xlabel="step", ylabel="accuracy", title=title)
     for axis in (left, right):
         axis.grid(alpha=0.3)
         if axis.get_legend_handles_labels()[0]:

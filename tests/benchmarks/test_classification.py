@@ -15,7 +15,7 @@ from benchmarks.classification.data import ClassificationData, ClassificationIma
 from benchmarks.classification.module import FineTuning, Regularisation
 from benchmarks.classification.results import class_accuracies, confusion_figure, write_results
 from cmid.data import SceneSource, open_split
-from cmid.methods.optimization import OptimizerParameters
+from cmid.optimization import OptimizerParameters
 
 PLAIN = Regularisation(mixup=0, cutmix=0, smoothing=0, erasing=0)
 

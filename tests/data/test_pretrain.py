@@ -12,7 +12,7 @@ from PIL import Image as PillowImage
 from torch.utils.data import default_collate
 
 from cmid.data import ImageFolder, PretrainData, SceneSource, UnreadableImageError
-from cmid.data.pretrain import ResumableLoader, ResumableSampler, SampleDataset
+from cmid.data.resumable import ResumableLoader, ResumableSampler, SampleDataset
 from cmid.data.source import Image, ImageSource
 from cmid.views import TwoViews
 

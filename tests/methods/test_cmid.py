@@ -9,13 +9,13 @@ import torch
 from cmid.data import PretrainData, SceneSource
 from cmid.methods import CMID
 from cmid.methods.cmid import LossWeights
-from cmid.methods.optimization import (
+from cmid.models import ema_momentum
+from cmid.optimization import (
     OptimizerParameters,
     build_optimizer,
     build_schedule,
     scaled_lr,
 )
-from cmid.models import ema_momentum
 from cmid.views import TwoViews, Views
 
 SMALL: dict[str, Any] = {"img_size": 64, "queue_size": 32, "num_prototypes": 32, "num_matches": 4}

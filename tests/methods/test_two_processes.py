@@ -16,7 +16,7 @@ from lightning.pytorch.strategies import ModelParallelStrategy
 from cmid.callbacks import OnlineKNN
 from cmid.data import PretrainData, SceneSource
 from cmid.methods import CMID
-from cmid.methods.optimization import OptimizerParameters
+from cmid.optimization import OptimizerParameters
 from cmid.views import ColourParameters, TwoViews, ViewColours
 
 STEPS = 3

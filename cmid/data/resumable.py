@@ -1,0 +1,198 @@
+"""Training data that can be resumed: which image comes when, who reads it, what if it is broken."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence, Sized
+from itertools import islice
+from typing import Any, Literal, Protocol
+
+import lightning as L
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
+
+from cmid.data.source import UnreadableImageError
+
+MAX_SKIPS_IN_A_ROW = 100
+
+
+class MakesSamples(Protocol):
+    """What a worker does with one entry of a source: `SampleTransform`, or one like it."""
+
+    def sample(self, source: Any, index: int, generator: np.random.Generator) -> dict[str, Any]: ...
+
+
+class SampleDataset(Dataset[dict[str, Any]]):
+    """Samples of a source, addressed by ``(epoch, index)``.
+
+    All randomness of a sample comes from ``(seed, epoch, index)``: it does not depend on the
+    worker that makes it, on the number of workers, or on where a run was interrupted.
+
+    Args:
+        source: where images come from.
+        transform: makes a sample of an image.
+        seed: of the run.
+        on_error: ``"error"`` raises on the first unreadable image; ``"skip"`` takes the next
+            readable one instead and lists the names it passed over under ``skipped``, one a line.
+    """
+
+    def __init__(
+        self,
+        source: Sized,
+        transform: MakesSamples,
+        *,
+        seed: int = 0,
+        on_error: Literal["error", "skip"] = "error",
+    ) -> None:
+        self.source = source
+        self.transform = transform
+        self.seed = seed
+        self.on_error = on_error
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, item: tuple[int, int]) -> dict[str, Any]:
+        epoch, index = item
+        generator = np.random.default_rng((self.seed, epoch, index))
+        skipped: list[str] = []
+        while len(skipped) < min(MAX_SKIPS_IN_A_ROW, len(self.source)):
+            try:
+                sample = self.transform.sample(self.source, index, generator)
+            except UnreadableImageError as error:
+                if self.on_error == "error":
+                    raise
+                skipped.append(str(error))
+                index = (index + 1) % len(self.source)
+            else:
+                return {**sample, "skipped": "\n".join(skipped)}
+        raise UnreadableImageError(
+            f"{len(skipped)} images in a row are unreadable, the last one: {skipped[-1]}"
+        )
+
+
+class ResumableSampler(DistributedSampler[tuple[int, int]]):
+    """Shuffled ``(epoch, index)`` pairs of this process's share, from any position of an epoch on.
+
+    Every index goes to exactly one process, but for the remainder that does not fill a row of
+    all processes. ``start`` counts the samples of this process that are already done.
+    """
+
+    start: int = 0
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:  # type: ignore[override]
+        start, self.start = self.start, 0
+        for index in islice(super().__iter__(), start, None):
+            yield self.epoch, index  # type: ignore[misc]
+
+
+class ResumableLoader(DataLoader[dict[str, Any]]):
+    """A loader whose state is the position in the data order: the next epoch and batch."""
+
+    sampler: ResumableSampler
+    batches_done: int = 0
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:  # type: ignore[override]
+        self.batches_done = self.sampler.start // int(self.batch_size or 1)
+        for batch in super().__iter__():
+            self.batches_done += 1
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        return {"epoch": self.sampler.epoch, "batches_done": self.batches_done}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        epochs, batches = divmod(state["batches_done"], len(self))
+        self.sampler.set_epoch(state["epoch"] + epochs)
+        self.sampler.start = batches * int(self.batch_size or 1)
+
+
+class ResumableData(L.LightningDataModule):
+    """Batches of samples, in an order that depends on the seed alone; goes on amid an epoch.
+
+    Args:
+        source: where images come from.
+        transform: makes a sample of an image.
+        batch_size: images per process and step.
+        num_workers: processes that read images; -1 takes one per core, shared between the
+            training processes of a machine, at most 16 each, and leaves one core to training.
+        on_error: what an unreadable image does: ``error`` or ``skip`` (counted, reported).
+        seed: of the order of images and of what a sample draws.
+        collate: makes a batch of samples; by default tensors are stacked.
+    """
+
+    def __init__(
+        self,
+        source: Sized,
+        transform: MakesSamples,
+        *,
+        batch_size: int,
+        num_workers: int = -1,
+        on_error: Literal["error", "skip"] = "error",
+        seed: int = 0,
+        collate: Callable[[Sequence[dict[str, Any]]], dict[str, Any]] | None = None,
+    ) -> None:
+        super().__init__()
+        if batch_size < 1:
+            raise ValueError(f"data.batch_size {batch_size} must be at least 1")
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.on_error = on_error
+        self.seed = seed
+        self._source = source
+        self._transform = transform
+        self._collate = collate
+        self._loader: ResumableLoader | None = None
+        self._position: dict[str, int] | None = None
+
+    def train_dataloader(self) -> ResumableLoader:
+        """Loader of this process's share; raises ValueError where no full batch is there."""
+        processes = self.trainer.world_size if self.trainer else 1
+        dataset = SampleDataset(
+            self._source, self._transform, seed=self.seed, on_error=self.on_error
+        )
+        if len(dataset) < self.batch_size * processes:
+            raise ValueError(
+                f"the source has {len(dataset)} images, fewer than one batch of {self.batch_size} x"
+                f" {processes} process(es): lower data.batch_size"
+            )
+        sampler = ResumableSampler(
+            dataset,
+            num_replicas=processes,
+            rank=self.trainer.global_rank if self.trainer else 0,
+            seed=self.seed,
+            drop_last=True,
+        )
+        workers = self._num_workers()
+        self._loader = ResumableLoader(
+            dataset,
+            batch_size=self.batch_size,
+            sampler=sampler,
+            num_workers=workers,
+            collate_fn=self._collate,
+            persistent_workers=workers > 0,
+            pin_memory=torch.cuda.is_available(),
+            drop_last=True,
+        )
+        if self._position is not None:
+            self._loader.load_state_dict(self._position)
+            self._position = None
+        return self._loader
+
+    def state_dict(self) -> dict[str, int]:
+        """Where the data order stands.
+
+        Lightning restores a datamodule before it asks for loaders. The state of the loader itself
+        comes too late where a schedule asks for the number of steps, which builds the loader.
+        """
+        return {} if self._loader is None else self._loader.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        self._position = state_dict or None
+
+    def _num_workers(self) -> int:
+        if self.num_workers >= 0:
+            return self.num_workers
+        local = getattr(self.trainer, "num_devices", 1) if self.trainer else 1
+        return max(1, min(16, len(os.sched_getaffinity(0)) // local - 1))
