@@ -1,0 +1,188 @@
+"""Open-vocabulary segmentation: every pixel gets the class whose name its patch resembles."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cmid.evaluation.image_text import ImageTextModel, evaluation_mode, normalized
+from cmid.views.crops import resize
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Classes with their names.
+
+    Attributes:
+        classes: one name a class, for tables and legends.
+        queries: all names of all classes.
+        members: index of the class of every query.
+        background: index of the class that pixels without a sure class get, or None.
+    """
+
+    classes: tuple[str, ...]
+    queries: tuple[str, ...]
+    members: tuple[int, ...]
+    background: int | None = None
+
+    @classmethod
+    def parse(cls, lines: Sequence[str], *, background: str | None = None) -> Vocabulary:
+        """From one line a class: names with commas between them, the first one is shown.
+
+        Args:
+            background: a name of the class of that role.
+
+        Raises:
+            ValueError: fewer than two classes, an empty line, a name that occurs twice, a
+                background that is no name.
+        """
+        names = [[name.strip() for name in line.split(",")] for line in lines]
+        flat = [name for synonyms in names for name in synonyms]
+        if len(names) < 2 or not all(flat):
+            raise ValueError(f"a vocabulary needs two or more lines of names, not {[*lines]}")
+        if len(set(flat)) < len(flat):
+            twice = next(name for name in flat if flat.count(name) > 1)
+            raise ValueError(f"{twice!r} occurs twice in the vocabulary")
+        if background is not None and background not in flat:
+            raise ValueError(f"background {background!r} is not in the vocabulary")
+        members = tuple(k for k, synonyms in enumerate(names) for _ in synonyms)
+        number = None if background is None else members[flat.index(background)]
+        return cls(tuple(synonyms[0] for synonyms in names), tuple(flat), members, number)
+
+
+@dataclass(frozen=True)
+class Sliding:
+    """How an image becomes class probabilities.
+
+    Attributes:
+        long_side: pixels that the longer side is brought to; None: twice the model's size (448 for
+            224). A shorter side below the model's size is brought to that size instead, with the
+            aspect ratio kept.
+        stride: of the windows; None: half the model's size.
+        scale: factor of cosine similarities before the softmax; None: the model's.
+        cls_weight: share of the pooled feature's similarity that is taken off every patch's, which
+            frees patches of what is said of the whole image (SegEarth-OV, arXiv:2410.01768).
+        batch_size: windows at a time.
+    """
+
+    long_side: int | None = None
+    stride: int | None = None
+    scale: float | None = 50.0
+    cls_weight: float = 0.0
+    batch_size: int = 16
+
+
+def window_starts(length: int, window: int, stride: int) -> list[int]:
+    """Starts of windows that cover ``length`` pixels; the last one ends where the image does.
+
+    Raises:
+        ValueError: a window longer than the image, a stride that leaves gaps.
+    """
+    if window > length or not 0 < stride <= window:
+        raise ValueError(f"windows of {window} with stride {stride} do not cover {length} pixels")
+    return [*range(0, length - window, stride), length - window]
+
+
+def working_size(height: int, width: int, *, long_side: int, smallest: int) -> tuple[int, int]:
+    """Height and width with a longer side of ``long_side``, no side below ``smallest``."""
+    scale = max(long_side / max(height, width), smallest / min(height, width))
+    return max(smallest, round(height * scale)), max(smallest, round(width * scale))
+
+
+def sliding_similarities(
+    model: ImageTextModel, pixels: Tensor, queries: Tensor, settings: Sliding = Sliding()
+) -> Tensor:
+    """Cosine similarities of queries at the pixels of the resized image, averaged over windows.
+
+    Args:
+        pixels: ``(3, H, W)`` uint8.
+        queries: ``(Q, E)`` of length 1.
+
+    Returns:
+        ``(Q, h, w)`` float32 on the model's device.
+    """
+    size = model.size
+    height, width = working_size(
+        *pixels.shape[-2:], long_side=settings.long_side or 2 * size, smallest=size
+    )
+    image = resize(pixels, (height, width))
+    stride = settings.stride or max(1, size // 2)
+    tops, lefts = (window_starts(length, size, stride) for length in (height, width))
+    corners = [*itertools.product(tops, lefts)]
+    with evaluation_mode(model) as device:
+        total = torch.zeros(len(queries), height, width, device=device)
+        count = torch.zeros(height, width, device=device)
+        for start in range(0, len(corners), settings.batch_size):
+            chosen = corners[start : start + settings.batch_size]
+            windows = torch.stack([image[:, y : y + size, x : x + size] for y, x in chosen])
+            maps = _window_similarities(model, windows.to(device), queries.to(device), settings)
+            for (y, x), similarity in zip(chosen, maps, strict=True):
+                total[:, y : y + size, x : x + size] += similarity
+                count[y : y + size, x : x + size] += 1
+        return total / count
+
+
+def _window_similarities(
+    model: ImageTextModel, windows: Tensor, queries: Tensor, settings: Sliding
+) -> Tensor:
+    """``(B, Q, size, size)``."""
+    features = model.encode_images(windows)
+    similarity = torch.einsum("benm,qe->bqnm", normalized(features.dense), queries)
+    if settings.cls_weight:
+        whole = normalized(features.pooled) @ queries.T  # (B, Q)
+        similarity = similarity - settings.cls_weight * whole[..., None, None]
+    return F.interpolate(similarity, windows.shape[-2:], mode="bilinear", align_corners=False)
+
+
+def class_probabilities(
+    model: ImageTextModel,
+    pixels: Tensor,
+    *,
+    queries: Tensor,
+    vocabulary: Vocabulary,
+    settings: Sliding = Sliding(),
+) -> Tensor:
+    """Softmax over all queries at every pixel, and of each class the largest of its queries.
+
+    Args:
+        pixels: ``(3, H, W)`` uint8.
+        queries: ``(Q, E)`` embeddings of length 1 of ``vocabulary.queries``.
+
+    Returns:
+        ``(K, H, W)`` float32 on the model's device; they need not add up to 1.
+    """
+    similarity = sliding_similarities(model, pixels, queries, settings)
+    with torch.inference_mode():
+        scale = model.logit_scale.exp() if settings.scale is None else settings.scale
+        full = F.interpolate(
+            scale * similarity[None], pixels.shape[-2:], mode="bilinear", align_corners=False
+        )[0]
+        members = torch.tensor(vocabulary.members, device=full.device)
+        probabilities = full.softmax(dim=0)
+        return torch.stack(
+            [probabilities[members == k].amax(dim=0) for k in range(len(vocabulary.classes))]
+        )
+
+
+def label_pixels(
+    probabilities: Tensor, *, background: int | None = None, threshold: float = 0.0
+) -> Tensor:
+    """``(H, W)`` int64 classes; pixels whose best class is below the threshold are background.
+
+    Args:
+        probabilities: ``(K, H, W)``.
+
+    Raises:
+        ValueError: a threshold without a background class.
+    """
+    best, labels = probabilities.max(dim=0)
+    if threshold > 0:
+        if background is None:
+            raise ValueError("a threshold needs a background class: name it")
+        labels = torch.where(best < threshold, background, labels)
+    return labels
