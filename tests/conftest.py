@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -38,3 +39,22 @@ def golden() -> dict[str, torch.Tensor]:
     from safetensors.torch import load_file
 
     return load_file(ROOT / "tests" / "data" / "cmid.safetensors")
+
+
+@pytest.fixture(scope="session")
+def tiny_clip(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Path of a small model configuration of open_clip's form, for images of 32 pixels."""
+    return _write_clip(tmp_path_factory.mktemp("clip") / "tiny_clip.json", size=32)
+
+
+@pytest.fixture(scope="session")
+def tiny_clip_64(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The same for images of 64 pixels."""
+    return _write_clip(tmp_path_factory.mktemp("clip") / "tiny_clip_64.json", size=64)
+
+
+def _write_clip(path: Path, *, size: int) -> str:
+    vision = {"image_size": size, "layers": 2, "width": 32, "head_width": 16, "patch_size": 8}
+    text = {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2}
+    path.write_text(json.dumps({"embed_dim": 32, "vision_cfg": vision, "text_cfg": text}))
+    return str(path)

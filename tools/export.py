@@ -4,6 +4,7 @@ python tools/export.py SOURCE OUT --format timm         a folder that timm.creat
 python tools/export.py SOURCE OUT.onnx --format onnx    pooled and dense features, checked
 python tools/export.py SOURCE OUT.safetensors --format torchvision    ResNets
 python tools/export.py SOURCE OUT.pth --format mmseg    OpenMMLab's own ResNet, Swin, ViT, ConvNeXt
+python tools/export.py CHECKPOINT OUT --format clip     a folder that open_clip loads
 
 The formats mmseg, mmdet, mmrotate and mmpretrain print the lines of a configuration that load OUT,
 .pth or .safetensors.
@@ -26,14 +27,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "source",
-        help="Lightning checkpoint (.ckpt) of CMID; published checkpoint of CMID, MAE, SimMIM,"
-        " MoCo-v2, MoCo-v3, DINO, iBOT or SeCo, or plain ResNet, Swin, ViT or ConvNeXt weights"
-        " (OpenMMLab's, too); exported folder",
+        help="Lightning checkpoint (.ckpt) of CMID, or of tools/train_clip.py; published"
+        " checkpoint of CMID, MAE, SimMIM, MoCo-v2, MoCo-v3, DINO, iBOT or SeCo, or plain ResNet,"
+        " Swin, ViT or ConvNeXt weights (OpenMMLab's, too); exported folder",
     )
     parser.add_argument("out", help="folder or file to write")
     parser.add_argument(
         "--format",
-        choices=["timm", "onnx", "torchvision", *NATIVE],
+        choices=["timm", "onnx", "torchvision", *NATIVE, "clip"],
         default="timm",
         help="default: %(default)s",
     )
@@ -44,6 +45,14 @@ def _parser() -> argparse.ArgumentParser:
         help="encoder of our checkpoints (default: %(default)s)",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier timm export")
+    parser.add_argument(
+        "--wise_ft",
+        type=float,
+        default=1.0,
+        metavar="ALPHA",
+        help="format clip: share of the trained weights, the rest is the model that training"
+        " started from (default: %(default)s)",
+    )
     published = parser.add_argument_group("published checkpoints")
     published.add_argument("--architecture", help="timm's name (default: by the weights' shapes)")
     published.add_argument("--img_size", type=int, help="pixels per side (default: by the weights)")
@@ -67,6 +76,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     options: dict[str, Any] = {}
     try:
+        if args.format == "clip":
+            from cmid.vision_language.folder import export_checkpoint
+
+            export_checkpoint(args.source, args.out, alpha=args.wise_ft)
+            print(f'model = open_clip.create_model("local-dir:{args.out}")')
+            return
         if Path(args.source).is_dir():
             encoder = load_encoder(args.source)
             statistics = exported_statistics(Path(args.source))

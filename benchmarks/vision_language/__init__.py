@@ -1,0 +1,1 @@
+"""Zero-shot classification, retrieval, open-vocabulary segmentation and regions of CLIP models."""

@@ -1,0 +1,57 @@
+"""Objects of DOTA's text files, for texts about them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+from PIL import Image as PillowImage
+from PIL import UnidentifiedImageError
+
+from benchmarks.detection.dota import read_objects
+from cmid.data.folder import IMAGE_EXTENSIONS, find_files
+from cmid.vision_language.data.boxes import Box, check_box
+from cmid.vision_language.data.categories import category_text
+from cmid.vision_language.data.objects import ImageObjects
+from cmid.vision_language.data.problems import AnnotationError, Problems
+
+
+def read_dota(images: Path, labels: Path, problems: Problems) -> Iterator[ImageObjects]:
+    """Images with the upright boxes around their oriented objects, cut off at the border.
+
+    Args:
+        images, labels: folders; ``labels`` holds a text file of the stem of each image.
+        problems: what faulty files and boxes do.
+
+    Raises:
+        FileNotFoundError: a folder is missing.
+        ValueError: (as ``problems`` says) a file is faulty, or a box lies beside its image.
+    """
+    for folder in (images, labels):
+        if not folder.is_dir():
+            raise FileNotFoundError(f"folder {folder} does not exist: DOTA has images and labelTxt")
+    for name in find_files(images, IMAGE_EXTENSIONS):
+        with problems.at(name):
+            try:
+                objects = read_objects(labels / Path(name).with_suffix(".txt"))
+            except (FileNotFoundError, ValueError) as error:
+                raise AnnotationError(str(error)) from error
+            size = _stored_size(images / name)
+            kept: list[tuple[str, Box]] = []
+            for number, corners in enumerate(objects.corners):
+                with problems.at(f"{name}, object {number}"):
+                    around = (*corners.min(axis=0).tolist(), *corners.max(axis=0).tolist())
+                    box = check_box(around, size, overhang=math.inf)
+                    kept.append((category_text(objects.categories[number]), box))
+            categories, boxes = zip(*kept, strict=True) if kept else ((), ())
+            yield ImageObjects(name, size, categories, boxes)
+
+
+def _stored_size(path: Path) -> tuple[int, int]:
+    """Height and width, without decoding."""
+    try:
+        with PillowImage.open(path) as picture:
+            return picture.height, picture.width
+    except (OSError, UnidentifiedImageError, PillowImage.DecompressionBombError) as error:
+        raise AnnotationError(f"not a readable image ({error})") from error

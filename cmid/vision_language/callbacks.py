@@ -1,0 +1,125 @@
+"""Whether a CLIP learns, seen while it is trained."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import lightning as L
+import torch
+
+from cmid.data.source import ImageSource
+from cmid.evaluation.zero_shot import zero_shot_classification
+from cmid.processes import gather_rows
+
+TEMPLATES = ("an aerial image of {}", "a satellite photo of {}.")
+
+
+class OnlineZeroShot(L.Callback):
+    """Classify labelled images by the names of their classes, all of them.
+
+    Before the first step, every ``every_n_epochs`` epochs and after the last. Does nothing without
+    a source.
+
+    Args:
+        source: labelled images; their class names (folder names) are the texts.
+        names: other class names, in the order of the source's.
+        templates: texts with ``{}``.
+        every_n_epochs: 0 scores only at the beginning and the end.
+        batch_size: images at a time.
+    """
+
+    def __init__(
+        self,
+        source: ImageSource | None = None,
+        *,
+        names: Sequence[str] | None = None,
+        templates: Sequence[str] = TEMPLATES,
+        every_n_epochs: int = 1,
+        batch_size: int = 128,
+    ) -> None:
+        self.source = source
+        self.names = names
+        self.templates = templates
+        self.every_n_epochs = every_n_epochs
+        self.batch_size = batch_size
+        self.initial: float | None = None
+        self.score: float | None = None
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+        if self.source is not None and trainer.global_step == 0:
+            self.initial = self.measure(trainer, pl_module)
+            self._log(trainer, {"zero_shot/random_init": self.initial})
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        epoch = trainer.current_epoch + 1
+        last = epoch == trainer.max_epochs or trainer.should_stop
+        due = self.every_n_epochs and epoch % self.every_n_epochs == 0
+        if self.source is not None and (due or last):
+            self.score = self.measure(trainer, pl_module)
+            self._log(trainer, {"zero_shot/top1": self.score})
+            start = "" if self.initial is None else f" ({self.initial:.3f} at the start)"
+            pl_module.print(f"epoch {epoch}: zero-shot accuracy {self.score:.3f}{start}")
+
+    def measure(self, trainer: L.Trainer, pl_module: Any) -> float:
+        """Top-1 accuracy in [0, 1]; the first process measures for all."""
+        score = 0.0
+        if trainer.is_global_zero:
+            source = self.source
+            assert source is not None
+            names = self.names or [name.replace("_", " ") for name in source.classes]
+            scores = zero_shot_classification(
+                pl_module.clip,
+                source,
+                names=names,
+                templates=self.templates,
+                batch_size=self.batch_size,
+            )
+            score = scores.top1
+            pl_module.train()
+        return float(trainer.strategy.broadcast(score))
+
+    def _log(self, trainer: L.Trainer, scores: dict[str, float]) -> None:
+        for logger in trainer.loggers:
+            logger.log_metrics(scores, step=trainer.global_step)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"initial": self.initial, "score": self.score}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.initial, self.score = state_dict["initial"], state_dict["score"]
+
+
+class LeftOutRegions(L.Callback):
+    """Count the annotated regions that views did not use, and say so at the end of each epoch."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self.used = 0
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self.used += len(batch["regions"])
+        self.counts.update(batch["left_out"])
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        # Reasons differ between processes: a rare one may have met only one of them.
+        reasons = sorted({reason for names in self._gather_names(trainer) for reason in names})
+        numbers = torch.tensor([[self.used, *(self.counts[reason] for reason in reasons)]])
+        used, *counts = gather_rows(numbers.to(pl_module.device)).sum(dim=0).tolist()
+        pl_module.log("data/regions", float(used), rank_zero_only=True)
+        if any(counts):
+            text = ", ".join(f"{n} {r}" for n, r in zip(counts, reasons, strict=True))
+            pl_module.print(
+                f"epoch {trainer.current_epoch + 1}: {used} regions used; left out: {text}"
+            )
+        self.counts, self.used = Counter(), 0
+
+    def _gather_names(self, trainer: L.Trainer) -> list[list[str]]:
+        if trainer.world_size == 1:
+            return [list(self.counts)]
+        names: list[Any] = [None] * trainer.world_size
+        torch.distributed.all_gather_object(names, list(self.counts))
+        return names

@@ -1,0 +1,72 @@
+"""The command that trains a CLIP: LightningCLI like that of pretraining."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import lightning as L
+from lightning.pytorch.cli import LightningArgumentParser
+
+from cmid.callbacks import CurvePicture, TrainingProgress
+from cmid.callbacks.checkpoint import newest_checkpoints
+from cmid.run import RunCLI
+from cmid.vision_language.callbacks import LeftOutRegions, OnlineZeroShot
+from cmid.vision_language.data import ImageTextData
+from cmid.vision_language.farslip.module import FarSLIP
+from cmid.vision_language.folder import export_checkpoint
+
+
+class TrainCLIPCLI(RunCLI):
+    """FarSLIP's module and its data."""
+
+    def __init__(self, args: list[str]) -> None:
+        super().__init__(
+            FarSLIP,
+            ImageTextData,
+            args,
+            description="Train a CLIP on images, texts and regions (FarSLIP).",
+            max_epochs=1,
+        )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        super().add_arguments_to_parser(parser)
+        parser.set_defaults({"run_dir": "runs/clip", "throughput.images_key": "images"})
+        parser.add_lightning_class_args(OnlineZeroShot, "zero_shot")
+
+    def own_callbacks(self) -> list[L.Callback]:
+        curves = CurvePicture(scores="zero_shot", title="zero-shot accuracy")
+        return [
+            TrainingProgress(title="training"),
+            LeftOutRegions(),
+            *super().own_callbacks(),
+            curves,
+        ]
+
+    def finish(self) -> Path:
+        """Write the CLIP of the last checkpoint, and say what came out."""
+        folder = self.run_dir / "clip"
+        if self.trainer.is_global_zero:
+            export_checkpoint(newest_checkpoints(self.run_dir)[0], folder)
+            zero_shot = next(
+                c
+                for c in self.trainer.callbacks  # type: ignore[attr-defined]
+                if isinstance(c, OnlineZeroShot)
+            )
+            if zero_shot.score is not None:
+                print(
+                    f"zero-shot accuracy {zero_shot.score:.3f} (at the start: "
+                    f"{'unknown' if zero_shot.initial is None else f'{zero_shot.initial:.3f}'})"
+                )
+            for picture in sorted(self.run_dir.glob("*.png")):
+                print(f"picture: {picture}")
+            print(f"CLIP: {folder}; evaluate it with")
+            print(f"  python tools/evaluate_clip.py --suite scenes --model {folder} --out DIR")
+            print(f'or load it with open_clip.create_model("local-dir:{folder}")')
+        return folder
+
+
+def train_clip(args: list[str]) -> Path:
+    """Run the command with these arguments; returns the folder of the CLIP."""
+    cli = TrainCLIPCLI(args)
+    cli.fit()
+    return cli.finish()

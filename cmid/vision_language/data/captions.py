@@ -1,0 +1,195 @@
+"""Captions of image files: tables, lines of JSON, and the JSON of caption benchmarks."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from cmid.vision_language.data.files import AnnotatedFiles, FileEntry
+from cmid.vision_language.data.problems import (
+    AnnotationError,
+    OnError,
+    Problems,
+    field,
+    load_json,
+    text_field,
+)
+
+_PATH_COLUMNS = ("filepath", "path", "file", "image", "filename", "image_path")
+_CAPTION_COLUMNS = ("captions", "caption", "title", "text", "sentence")
+_SPLIT_COLUMN = "split"
+_Row = tuple[str, dict[str, Any]]  # where it stands, and its fields
+
+
+class CaptionTable(AnnotatedFiles):
+    """Images and captions in a table: CSV, TSV or lines of JSON (``.jsonl``).
+
+    A table has a header. Rows of the same file are one image with several captions. In lines of
+    JSON, the captions of a row may be a list.
+
+    Args:
+        path: the table. A CSV whose header holds a tab is divided by tabs.
+        root: folder that paths start from; by default the folder of the table.
+        split: only rows with this value in their column ``split``; None for all.
+        path_column: by default ``filepath``, ``path``, ``file``, ``image``, ``filename`` or
+            ``image_path``, the first that is there.
+        caption_column: by default ``captions``, ``caption``, ``title``, ``text`` or ``sentence``.
+        on_error: ``error`` stops at the first row without path or caption; ``skip`` counts them.
+
+    Raises:
+        FileNotFoundError: the table or its first image does not exist.
+        ValueError: a column is missing, a row is faulty, or no row has the split.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        root: str | os.PathLike[str] | None = None,
+        split: str | None = None,
+        path_column: str | None = None,
+        caption_column: str | None = None,
+        on_error: OnError = "error",
+    ) -> None:
+        path = Path(path)
+        if not path.is_file():
+            raise FileNotFoundError(f"table of captions {path} does not exist")
+        columns = (
+            _PATH_COLUMNS if path_column is None else (path_column.lower(),),
+            _CAPTION_COLUMNS if caption_column is None else (caption_column.lower(),),
+        )
+        problems = Problems(path, on_error)
+        read = _json_rows if path.suffix.lower() in (".jsonl", ".ndjson") else _table_rows
+        entries = _group_rows(read(path, problems), columns, split, problems)
+        super().__init__(path.parent if root is None else Path(root), entries, problems=problems)
+
+
+class KarpathyCaptions(AnnotatedFiles):
+    """Caption benchmarks in the JSON form of Karpathy's splits: UCM, RSICD, RSITMD, Sydney, COCO.
+
+    The file is ``{"images": [{"filename", "split", "sentences": [{"raw"}]}]}``; an optional
+    ``filepath`` is the sub-folder of an image.
+
+    Args:
+        path: the JSON file.
+        root: folder of the images; by default the folder of the file.
+        split: ``train``, ``val`` or ``test``; None for all.
+        on_error: ``error`` stops at the first faulty entry; ``skip`` counts them.
+
+    Raises:
+        FileNotFoundError: the file or its first image does not exist.
+        ValueError: it has not this form, an entry is faulty, or there is no such split.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        root: str | os.PathLike[str] | None = None,
+        split: str | None = None,
+        on_error: OnError = "error",
+    ) -> None:
+        path = Path(path)
+        content = load_json(path)
+        images = content.get("images") if isinstance(content, dict) else None
+        if not isinstance(images, list):
+            raise ValueError(f"{path} has no list images of captions with a split")
+        problems = Problems(path, on_error)
+        entries = _karpathy_entries(images, split, problems)
+        super().__init__(path.parent if root is None else Path(root), entries, problems=problems)
+
+
+def _karpathy_entries(
+    images: Sequence[Any], split: str | None, problems: Problems
+) -> Iterator[FileEntry]:
+    splits: Counter[str] = Counter()
+    for number, image in enumerate(images):
+        with problems.at(f"images[{number}]"):
+            name = text_field(image, "filename")
+            name = os.path.join(image.get("filepath") or "", name)
+            splits[str(image.get("split"))] += 1
+            if split is not None and field(image, "split") != split:
+                continue
+            sentences = field(image, "sentences")
+            if not isinstance(sentences, list):
+                raise AnnotationError("its sentences are not a list")
+            captions = list[str]()
+            for place, sentence in enumerate(sentences):
+                with problems.at(f"images[{number}] ({name}), sentence {place}"):
+                    captions.append(text_field(sentence, "raw"))
+            if not captions:
+                raise AnnotationError("it has no sentence")
+            yield FileEntry(name, tuple(captions))
+    _check_split(problems, split, splits)
+
+
+def _group_rows(
+    rows: Iterator[_Row],
+    columns: tuple[Sequence[str], Sequence[str]],
+    split: str | None,
+    problems: Problems,
+) -> Iterator[FileEntry]:
+    captions_of: dict[str, list[str]] = {}
+    splits: Counter[str] = Counter()
+    for where, row in rows:
+        with problems.at(where):
+            if split is not None:
+                splits[str(field(row, _SPLIT_COLUMN))] += 1
+                if row[_SPLIT_COLUMN] != split:
+                    continue
+            path_column, caption_column = (_choose(row, names) for names in columns)
+            path, captions = text_field(row, path_column), row[caption_column]
+            captions = captions if isinstance(captions, list) else [captions]
+            if not captions or not all(isinstance(c, str) and c.strip() for c in captions):
+                raise AnnotationError(f"its {caption_column} is {row[caption_column]!r}, no text")
+            captions_of.setdefault(path, []).extend(caption.strip() for caption in captions)
+    _check_split(problems, split, splits)
+    for path, texts in captions_of.items():
+        yield FileEntry(path, tuple(texts))
+
+
+def _choose(row: dict[str, Any], names: Sequence[str]) -> str:
+    for name in names:
+        if name in row:
+            return name
+    raise AnnotationError(f"it has none of the columns {', '.join(names)}, only {', '.join(row)}")
+
+
+def _check_split(problems: Problems, split: str | None, splits: Counter[str]) -> None:
+    if split is not None and split not in splits:
+        found = ", ".join(f"{name} ({count})" for name, count in splits.items()) or "none"
+        raise ValueError(f"{problems.path} has no split {split!r}; there are: {found}")
+
+
+def _json_rows(path: Path, problems: Problems) -> Iterator[_Row]:
+    with path.open(encoding="utf-8-sig") as lines:
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            with problems.at(f"line {number}"):
+                try:
+                    row = json.loads(line)
+                except ValueError as error:
+                    raise AnnotationError(f"it is not JSON ({error})") from error
+                if not isinstance(row, dict):
+                    raise AnnotationError("it is not an object")
+                yield f"line {number}", {name.lower(): value for name, value in row.items()}
+
+
+def _table_rows(path: Path, problems: Problems) -> Iterator[_Row]:
+    with path.open(newline="", encoding="utf-8-sig") as lines:
+        tabs = "\t" in lines.readline()
+        lines.seek(0)
+        reader = csv.DictReader(lines, delimiter="\t" if tabs else ",", restval="")
+        reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]
+        for row in reader:
+            where = f"line {reader.line_num}"
+            with problems.at(where):
+                if None in row:
+                    raise AnnotationError("it has more fields than the header: quote commas")
+                yield where, row

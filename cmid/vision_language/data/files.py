@@ -1,0 +1,162 @@
+"""Image files with texts that were read from an annotation file."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cmid.data.decoding import decode_image
+from cmid.data.source import Image, UnreadableImageError
+from cmid.vision_language.data.boxes import Box
+from cmid.vision_language.data.categories import (
+    CATEGORY_TEMPLATES,
+    category_prompts,
+    check_templates,
+)
+from cmid.vision_language.data.problems import Problems
+from cmid.vision_language.data.source import ImageText, ImageTextSource, Region
+
+
+@dataclass(frozen=True)
+class RegionEntry:
+    """A region of an annotation file: a category, captions of its own, or both."""
+
+    box: Box
+    category: str | None = None
+    captions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """An image of an annotation file.
+
+    Attributes:
+        path: relative to the folder of the images.
+        captions: at least one.
+        regions: boxes in pixels of an image of ``size``.
+        size: height and width that the annotations are for; None where there are no boxes.
+    """
+
+    path: str
+    captions: tuple[str, ...]
+    regions: tuple[RegionEntry, ...] = ()
+    size: tuple[int, int] | None = None
+
+
+class AnnotatedFiles(ImageTextSource):
+    """What sources of image files with an annotation file have in common.
+
+    Args:
+        root: folder that paths start from.
+        entries: the images.
+        problems: of the annotation file; they are reported here.
+        templates: prompts of a region's category, with ``{category}`` in them.
+
+    Attributes:
+        skipped: one line for every entry that is faulty and was skipped.
+        left_out: counts of what options leave out, by reason.
+
+    Raises:
+        FileNotFoundError: the first image does not exist.
+        ValueError: there is no entry.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        entries: Iterable[FileEntry],
+        *,
+        problems: Problems,
+        templates: Sequence[str] = CATEGORY_TEMPLATES,
+    ) -> None:
+        self.root = root
+        self.templates = check_templates(templates)
+        self._records = PackedRecords(asdict(entry) for entry in entries)
+        self.skipped = tuple(problems.skipped)
+        self.left_out = dict(problems.left_out)
+        problems.report()
+        if not len(self):
+            raise ValueError(f"{problems.path} names no image with a text that is asked for")
+        # The usual mistake is the wrong folder; it should not take a worker to find it.
+        first = root / self._records[0]["path"]
+        if not first.is_file():
+            raise FileNotFoundError(
+                f"{problems.path}: its first image {first} does not exist; name the folder of the"
+                " images with root"
+            )
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def captions(self, index: int) -> tuple[str, ...]:
+        return tuple(self._records[index]["captions"])
+
+    def read(
+        self,
+        index: int,
+        *,
+        min_size: tuple[float, float] | None = None,
+        generator: np.random.Generator | None = None,
+    ) -> ImageText:
+        """Decode an image.
+
+        Raises:
+            UnreadableImageError: it cannot be decoded, or has another shape than its annotations.
+        """
+        record = self._records[index]
+        path = self.root / record["path"]
+        pixels, full_size = decode_image(path, min_size=min_size, num_bands=self.num_bands)
+        regions = tuple(
+            self._region(entry, _scale(record["size"], full_size, path))
+            for entry in record["regions"]
+        )
+        image = Image(pixels, full_size, name=os.fspath(path))
+        return ImageText(image, tuple(record["captions"]), regions)
+
+    def _region(self, entry: dict[str, Any], scale: tuple[float, float]) -> Region:
+        x0, y0, x1, y1 = entry["box"]
+        box = (x0 * scale[1], y0 * scale[0], x1 * scale[1], y1 * scale[0])
+        category, captions = entry["category"], tuple(entry["captions"])
+        prompts = category_prompts(category, self.templates) if category else ()
+        return Region(box, prompts + captions, category, captions)
+
+
+def _scale(
+    annotated: Sequence[int] | None, stored: tuple[int, int], path: Path
+) -> tuple[float, float]:
+    """Factors from annotated to stored pixels, for images that were resized as a whole."""
+    if annotated is None:
+        return 1.0, 1.0
+    scale = stored[0] / annotated[0], stored[1] / annotated[1]
+    # Of the shorter side, rounding alone may take half a pixel.
+    tolerance = 0.01 + 0.5 / min(*stored, *annotated)
+    if abs(scale[0] / scale[1] - 1) > tolerance:
+        raise UnreadableImageError(
+            f"{path} has width {stored[1]} and height {stored[0]}, its annotations are for"
+            f" {annotated[1]} and {annotated[0]}: correct them, or the image"
+        )
+    return scale
+
+
+class PackedRecords:
+    """Records as JSON in one array of bytes: forked workers do not copy it, pickling is quick."""
+
+    def __init__(self, records: Iterable[Any]) -> None:
+        encoded = [json.dumps(record).encode() for record in records]
+        self._ends: NDArray[np.int64] = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
+        self._bytes: NDArray[np.uint8] = np.frombuffer(b"".join(encoded), dtype=np.uint8)
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    def __getitem__(self, index: int) -> Any:
+        if not 0 <= index < len(self):
+            raise IndexError(f"entry {index} of {len(self)}")
+        return json.loads(self._bytes[self._ends[index] : self._ends[index + 1]].tobytes())

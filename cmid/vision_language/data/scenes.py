@@ -1,0 +1,82 @@
+"""Generated scenes with captions and described objects."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+
+from cmid.data.scenes import Scene, SceneSource, generate_scene
+from cmid.data.source import Image
+from cmid.vision_language.data.boxes import Box
+from cmid.vision_language.data.categories import (
+    CATEGORY_TEMPLATES,
+    category_prompts,
+    check_templates,
+)
+from cmid.vision_language.data.source import ImageText, ImageTextSource, Region
+
+
+class SceneTexts(ImageTextSource):
+    """Generated scenes as image-text data; land-use classes are balanced.
+
+    Regions are all objects in sight, with their category and what is true of them alone ("the
+    largest ship"), and large areas of land cover, with a caption only.
+
+    Args:
+        num_images: number of scenes.
+        size: height and width in pixels.
+        seed: sources of different seeds share no scene (training and validation).
+        templates: prompts of an object's category, with ``{category}`` in them.
+    """
+
+    def __init__(
+        self,
+        num_images: int = 10000,
+        *,
+        size: int = 64,
+        seed: int = 0,
+        templates: Sequence[str] = CATEGORY_TEMPLATES,
+    ) -> None:
+        self._scenes = SceneSource(num_images, size=size, seed=seed)
+        self.templates = check_templates(templates)
+
+    def __len__(self) -> int:
+        return len(self._scenes)
+
+    def captions(self, index: int) -> tuple[str, ...]:
+        """The captions of one scene; they take as long as the scene itself."""
+        return self._generate(index).captions
+
+    def read(
+        self,
+        index: int,
+        *,
+        min_size: tuple[float, float] | None = None,
+        generator: np.random.Generator | None = None,
+    ) -> ImageText:
+        """Generate one scene; ``min_size`` and ``generator`` have no effect."""
+        scene = self._generate(index)
+        size, seed = self._scenes.size, self._scenes.seed
+        image = Image(scene.image, (size, size), scene.label, f"scene/{seed}/{index}")
+        return ImageText(image, scene.captions, scene_regions(scene, self.templates))
+
+    def _generate(self, index: int) -> Scene:
+        if not 0 <= index < len(self):
+            raise IndexError(f"scene {index} of {len(self)}")
+        return generate_scene(index, seed=self._scenes.seed, size=self._scenes.size)
+
+
+def scene_regions(scene: Scene, templates: Sequence[str]) -> tuple[Region, ...]:
+    """Objects with their category and phrases, then areas of land cover."""
+    phrases: dict[Box, list[str]] = defaultdict(list)
+    for phrase, box in scene.region_phrases:
+        phrases[box].append(phrase)
+    regions = []
+    for instance in scene.instances:
+        own = tuple(phrases.pop(instance.box, ()))
+        texts = category_prompts(instance.category, templates) + own
+        regions.append(Region(instance.box, texts, instance.category, own))
+    covers = (Region(box, tuple(own), None, tuple(own)) for box, own in phrases.items())
+    return (*regions, *covers)

@@ -1,0 +1,76 @@
+"""The one interface of image-text data: an indexable source of images, captions and regions."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import numpy as np
+
+from cmid.data.source import Image
+from cmid.vision_language.data.boxes import Box
+
+
+@dataclass(frozen=True)
+class Region:
+    """A part of an image and what can be said of it.
+
+    Attributes:
+        box: x0, y0, x1, y1 in pixels of the stored image.
+        texts: prompts of its category and captions of its own, at least one in all.
+        category: name as text, such as ``storage tank``; None where only captions are known.
+        captions: those of ``texts`` that speak of this region rather than of its category.
+    """
+
+    box: Box
+    texts: tuple[str, ...]
+    category: str | None
+    captions: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.texts:
+            raise ValueError(f"the region {self.box} has no text")
+
+    def key(self, text: str) -> str:
+        """What one of its texts is about: all prompts of a category are about the same."""
+        return text if self.category is None or text in self.captions else self.category
+
+
+@dataclass(frozen=True)
+class ImageText:
+    """One decoded image with its captions (each true of the whole image) and regions."""
+
+    image: Image
+    captions: tuple[str, ...]
+    regions: tuple[Region, ...] = ()
+
+
+class ImageTextSource(ABC):
+    """An indexable source of images with texts.
+
+    Like `cmid.data.source.ImageSource`: cheap to pickle, files are opened lazily, and the same
+    ``(index, generator state)`` always gives the same entry. Images have three bands.
+    """
+
+    num_bands: int = 3
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Number of images."""
+
+    @abstractmethod
+    def read(
+        self,
+        index: int,
+        *,
+        min_size: tuple[float, float] | None = None,
+        generator: np.random.Generator | None = None,
+    ) -> ImageText:
+        """Decode one image; arguments and errors are those of `ImageSource.read`."""
+
+    @abstractmethod
+    def captions(self, index: int) -> tuple[str, ...]:
+        """The captions of one image, without decoding it."""
+
+    def __getitem__(self, index: int) -> ImageText:
+        return self.read(index)

@@ -1,0 +1,1 @@
+"""FarSLIP: fine-grained language-image pretraining (arXiv:2511.14901)."""

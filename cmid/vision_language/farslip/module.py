@@ -1,0 +1,280 @@
+"""FarSLIP (arXiv:2511.14901) as a LightningModule; both stages are configurations of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+
+import cmid
+from cmid.evaluation.image_text import ImageFeatures
+from cmid.memory import keep_freed_memory
+from cmid.models import EMATeacher
+from cmid.optimization import OptimizerParameters, configure_training, seed_step
+from cmid.views import ColourParameters
+from cmid.views.colour import ColourAugmentation
+from cmid.vision_language.building import CLIPParameters, build_clip
+from cmid.vision_language.clip import MAX_LOGIT_SCALE
+from cmid.vision_language.contrastive import (
+    gather_pairs,
+    multi_positive_loss,
+    pairwise_sigmoid_loss,
+)
+from cmid.vision_language.farslip.losses import region_distillation_loss
+from cmid.vision_language.regions import pool_regions
+
+
+@dataclass(frozen=True)
+class FarSLIPWeights:
+    """Weights of the three losses; 0 leaves a loss (and the passes that only it needs) out.
+
+    Attributes:
+        image_text: whole images against their captions.
+        distillation: patches of a region against the region seen on its own (stage 1).
+        region_text: regions seen on their own against categories and captions (stage 2).
+    """
+
+    image_text: float = 1.0
+    distillation: float = 0.1
+    region_text: float = 0.0
+
+
+@dataclass(frozen=True)
+class Distillation:
+    """What a region's patches learn from.
+
+    Attributes:
+        teacher: who sees the cropped region: the trained weights themselves, with gradient
+            (``shared``, as published), their moving average (``ema``), or the weights at the
+            start (``frozen``).
+        target: ``patch``, the mean of the crop's patches (as published); ``cls``, its pooled
+            feature (CLIPSelf, arXiv:2310.01403); ``both``, the average of the two losses.
+        momentum: of the moving average, per optimizer step.
+    """
+
+    teacher: Literal["shared", "ema", "frozen"] = "shared"
+    target: Literal["patch", "cls", "both"] = "patch"
+    momentum: float = 0.99
+
+
+class FarSLIP(L.LightningModule):
+    """A CLIP whose patches mean something.
+
+    Whole images and the crops of regions pass the image tower in one batch (BatchNorm, where a
+    tower has it, sees both); each image is read once, pooled and dense. Losses are those of the
+    batch of all processes.
+
+    Args:
+        clip: where the towers come from.
+        weights: of the losses.
+        distillation: teacher and target of stage 1.
+        similarity: ``infonce``, or SigLIP's pairwise loss for whole images (``sigmoid``).
+        class_balance: every text of the region loss weighs the same, however frequent it is.
+        lock: a tower that stays as it is: ``image`` is LiT (a new projection is still trained).
+        colours: of images and crops; None for none, as stage 1 was published.
+        optimizer: optimizer and schedule.
+        grad_checkpointing: recompute activations in the backward pass to save memory.
+        seed: of the randomness on the device (colour).
+    """
+
+    def __init__(
+        self,
+        clip: CLIPParameters = CLIPParameters(),
+        *,
+        weights: FarSLIPWeights = FarSLIPWeights(),
+        distillation: Distillation = Distillation(),
+        similarity: Literal["infonce", "sigmoid"] = "infonce",
+        class_balance: bool = False,
+        lock: Literal["none", "image", "text"] = "none",
+        colours: ColourParameters | None = None,
+        optimizer: OptimizerParameters = OptimizerParameters(
+            name="adamw",
+            base_lr=1.6e-6,
+            weight_decay=1.0,
+            betas=(0.9, 0.98),
+            eps=1e-6,
+            warmup_epochs=0.03,
+            warmup_factor=1e-3,
+            min_lr=0.0,
+        ),
+        grad_checkpointing: bool = False,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if max(asdict(weights).values()) <= 0:
+            raise ValueError("model.weights: at least one loss needs a weight above 0")
+        if similarity == "sigmoid" and clip.logit_bias is None:
+            clip = CLIPParameters(**(asdict(clip) | {"logit_bias": -10.0}))
+        self.parameters_of_clip = clip
+        self.weights = weights
+        self.distillation = distillation
+        self.similarity = similarity
+        self.class_balance = class_balance
+        self.optimizer_parameters = optimizer
+        self.seed = seed
+        torch.manual_seed(seed)
+        self.clip = build_clip(clip)
+        self.locked = self._lock(lock)
+        self.colour = None if colours is None else ColourAugmentation(colours)
+        if grad_checkpointing:
+            towers = (getattr(self.clip.image, "visual", None), self.clip.text.module)
+            trunk = getattr(self.clip.image, "trunk", None)
+            for tower in (*towers, trunk):
+                if tower is not None:
+                    tower.set_grad_checkpointing()
+        own_teacher = weights.distillation > 0 and distillation.teacher != "shared"
+        self.teacher = EMATeacher(self.clip.image) if own_teacher else None
+
+    def losses(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        """The terms of one step, unweighted; those of weight 0 are absent.
+
+        Args:
+            batch: of :class:`cmid.vision_language.data.ImageTextData`.
+        """
+        images, regions = self._colour(batch["images"]), batch["regions"]
+        crops = self._colour(batch["region_images"])
+        whole, seen, target = self._read(images, crops)
+        terms: dict[str, Tensor] = {}
+        if self.weights.image_text:
+            terms["image_text"] = self._image_text(whole.pooled, batch["texts"])
+        if self.weights.distillation:
+            assert target is not None
+            terms["distillation"] = self._distil(pool_regions(whole.dense, regions), target)
+        if self.weights.region_text:
+            assert seen is not None
+            terms["region_text"] = self._region_text(
+                seen.pooled, batch["region_texts"], batch["region_keys"]
+            )
+        return terms
+
+    def _read(
+        self, images: Tensor, crops: Tensor
+    ) -> tuple[ImageFeatures, ImageFeatures | None, ImageFeatures | None]:
+        """Features of images, of crops by the trained tower, and of crops by the teacher."""
+        tower, weights = self.clip.image, self.weights
+        shared = weights.distillation > 0 and self.teacher is None
+        if weights.region_text or shared:
+            pooled, dense = tower.read(torch.cat([images, crops]))
+            whole = ImageFeatures(pooled[: len(images)], dense[: len(images)])
+            seen = ImageFeatures(pooled[len(images) :], dense[len(images) :])
+        else:
+            whole, seen = tower.read(images), None
+        if self.teacher is None:
+            return whole, seen, seen
+        with torch.no_grad():
+            return whole, seen, self.teacher.module.read(crops)  # type: ignore[operator]
+
+    def _image_text(self, images: Tensor, captions: Sequence[str]) -> Tensor:
+        different = list(dict.fromkeys(captions))
+        texts = self.clip.encode_texts(different)
+        pairs = gather_pairs(images, texts, captions, different)
+        if self.similarity == "sigmoid":
+            assert self.clip.logit_bias is not None
+            return pairwise_sigmoid_loss(*pairs, self.clip.scale, self.clip.logit_bias)
+        return multi_positive_loss(*pairs, self.clip.scale)
+
+    def _distil(self, regions: Tensor, target: ImageFeatures) -> Tensor:
+        terms = []
+        if self.distillation.target in ("patch", "both"):
+            terms.append(region_distillation_loss(regions, target.dense.mean(dim=(2, 3))))
+        if self.distillation.target in ("cls", "both"):
+            terms.append(region_distillation_loss(regions, target.pooled))
+        return torch.stack(terms).mean()
+
+    def _region_text(self, regions: Tensor, texts: Sequence[str], keys: Sequence[str]) -> Tensor:
+        different = dict(zip(texts, keys, strict=True))
+        # A process without regions still takes part: gradients of all parameters are awaited.
+        embedded = self.clip.encode_texts(list(different) or [""])[: len(different)]
+        pairs = gather_pairs(regions, embedded, keys, list(different.values()))
+        return multi_positive_loss(*pairs, self.clip.scale, balance=self.class_balance)
+
+    def total(self, terms: dict[str, Tensor]) -> Tensor:
+        """Weighted sum of the terms."""
+        weights = asdict(self.weights)
+        return torch.stack([weights[name] * term for name, term in terms.items()]).sum()
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        seed_step(self, self.seed)
+        terms = self.losses(batch)
+        total = self.total(terms)
+        if not torch.isfinite(total):
+            raise FloatingPointError(
+                f"loss is {float(total)} at step {self.global_step}: lower"
+                " model.optimizer.base_lr or use trainer.precision=32-true"
+            )
+        size = len(batch["images"])
+        self.log_dict({f"loss/{k}": v.detach() for k, v in terms.items()}, batch_size=size)
+        self.log("loss", total.detach(), prog_bar=True, batch_size=size)
+        self.log("logit_scale", self.clip.scale.detach(), batch_size=size)
+        return total
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        terms, size = self.losses(batch), len(batch["images"])
+        self.log_dict(
+            {f"val/{name}": term for name, term in terms.items()}, batch_size=size, sync_dist=True
+        )
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        super().optimizer_step(*args, **kwargs)
+        with torch.no_grad():
+            self.clip.logit_scale.clamp_(0, MAX_LOGIT_SCALE)
+        if self.teacher is not None and self.distillation.teacher == "ema":
+            self.teacher.update(self.clip.image, self.distillation.momentum)
+
+    def on_fit_start(self) -> None:
+        if self.device.type == "cpu":
+            keep_freed_memory()
+
+    def train(self, mode: bool = True) -> FarSLIP:
+        super().train(mode)
+        for module in self.locked:
+            module.eval()
+        return self
+
+    def no_weight_decay(self) -> set[str]:
+        """Position embeddings and tokens; biases, norms and scales are left out by their shape."""
+        ends = ("positional_embedding", "pos_embed", "cls_token", "reg_token", "class_embedding")
+        return {name for name, _ in self.named_parameters() if name.endswith(ends)}
+
+    def configure_optimizers(self) -> Any:
+        return configure_training(self, self.optimizer_parameters)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what an export needs to rebuild and to describe the model, as plain values."""
+        statistics = asdict(self.clip.image.statistics)
+        statistics = {k: list(statistics[k]) for k in ("mean", "std", "low", "high")}
+        checkpoint["cmid"] = {
+            "version": cmid.__version__,
+            "method": "FarSLIP",
+            "model_cfg": self.clip.model_cfg,
+            "origin": self.clip.origin | {"statistics": statistics},
+            "start": asdict(self.parameters_of_clip),
+            "seed": self.seed,
+            "global_step": int(self.global_step),
+            "epoch": int(self.current_epoch),
+            "weights": asdict(self.weights),
+            "distillation": asdict(self.distillation),
+        }
+
+    def _lock(self, which: str) -> list[nn.Module]:
+        modules: list[nn.Module] = []
+        if which == "image":
+            modules = self.clip.image.pretrained_modules()
+        elif which == "text":
+            modules = [self.clip.text]
+        for module in modules:
+            module.requires_grad_(False).eval()
+        return modules
+
+    def _colour(self, images: Tensor) -> Tensor:
+        """Stored values, with random colour, standardised."""
+        standardize = self.clip.image.standardize
+        with torch.autocast(self.device.type, enabled=False):
+            unit = standardize.to_unit(images)
+            if self.colour is not None and self.training and len(unit):
+                unit = self.colour(unit.clamp(0, 1))
+            return standardize.from_unit(unit)

@@ -1,0 +1,196 @@
+"""A CLIP on disk: a folder of open_clip's own form.
+
+``open_clip.create_model("local-dir:FOLDER")`` loads it; an entry ``cmid`` of its configuration says
+what open_clip does not know: how patches are read, range and statistics of the bands, provenance.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from cmid.vision_language.building import CLIPParameters, build_clip, rebuild
+from cmid.vision_language.clip import CLIP, interpolate
+from cmid.vision_language.dense_attention import DenseMode
+
+CONFIG_FILE = "open_clip_config.json"
+WEIGHTS_FILE = "open_clip_model.safetensors"
+# Our names of weights, and open_clip's.
+_PREFIXES = {
+    "image.visual.": "visual.",
+    "image.trunk.": "visual.trunk.",
+    "image.head.": "visual.head.",
+    "text.module.": "text.",
+}
+
+
+def save_clip(
+    clip: CLIP, folder: str | Path, *, provenance: Mapping[str, Any] | None = None
+) -> Path:
+    """Write a CLIP as a folder, each file whole or not at all; an earlier one is replaced.
+
+    Args:
+        provenance: plain values that the configuration keeps under ``cmid``.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {
+        name: tensor.detach().cpu().contiguous().clone()
+        for name, tensor in _open_clip_names(clip.state_dict()).items()
+    }
+    described = asdict(clip.image.statistics)
+    statistics = {key: list(described[key]) for key in ("mean", "std", "low", "high")}
+    size = clip.size
+    about = clip.origin | {"statistics": statistics} | dict(provenance or {})
+    scratch = folder / f".{WEIGHTS_FILE}.part"
+    save_file(weights, scratch, metadata={"format": "pt"})
+    about["sha256"] = hashlib.sha256(scratch.read_bytes()).hexdigest()
+    config = {
+        "model_cfg": _for_open_clip(clip),
+        "preprocess_cfg": {
+            "mean": statistics["mean"],
+            "std": statistics["std"],
+            "size": [size, size],
+            "interpolation": "bicubic",
+            "resize_mode": "shortest",
+        },
+        "cmid": about,
+    }
+    partial = folder / f".{CONFIG_FILE}.part"
+    partial.write_text(json.dumps(config, indent=2) + "\n")
+    scratch.rename(folder / WEIGHTS_FILE)
+    partial.rename(folder / CONFIG_FILE)
+    return folder
+
+
+def load_clip(spec: str | Path, *, dense_mode: DenseMode | None = None) -> CLIP:
+    """Load a CLIP for evaluation.
+
+    Args:
+        spec: a folder of `save_clip`; a checkpoint (``.ckpt``) of training; ``NAME`` for an
+            untrained model of open_clip (or the path of a JSON of its form); ``NAME:TAG`` or
+            ``NAME:FILE`` for weights.
+        dense_mode: how patch features are read; None keeps what the folder says.
+
+    Raises:
+        FileNotFoundError: no such folder, or a file of it is missing.
+        ValueError: damaged weights, or a folder that is no CLIP.
+    """
+    if Path(spec).suffix == ".ckpt":
+        clip = read_clip_checkpoint(Path(spec))[0]
+        clip.image.dense_mode = dense_mode or clip.image.dense_mode
+    elif not Path(spec).is_dir():
+        name, _, weights = str(spec).partition(":")
+        if Path(spec).suffix == "" and "/" in name and not weights:
+            raise FileNotFoundError(f"no CLIP {spec}: give a folder, NAME or NAME:TAG of open_clip")
+        clip = build_clip(
+            CLIPParameters(name, weights or None, dense_mode=dense_mode or "segearth")
+        )
+    else:
+        clip = _load_folder(Path(spec), dense_mode)
+    return clip.eval().requires_grad_(False)
+
+
+def export_checkpoint(path: str | Path, folder: str | Path, *, alpha: float = 1.0) -> Path:
+    """Write the CLIP of a training checkpoint as a folder.
+
+    Args:
+        alpha: share of the trained weights; the rest is the model that training started from
+            (WiSE-FT, see :func:`cmid.vision_language.clip.interpolate`).
+    """
+    clip, origin = read_clip_checkpoint(Path(path))
+    if alpha != 1:
+        # Random parts of the start are drawn anew from the run's seed, as training drew them.
+        torch.manual_seed(origin["seed"])
+        clip = interpolate(build_clip(CLIPParameters(**origin["start"])), clip, alpha)
+    kept = ("version", "method", "global_step", "epoch", "weights", "distillation")
+    provenance = {key: origin[key] for key in kept} | {"wise_ft": alpha}
+    return save_clip(clip, folder, provenance=provenance)
+
+
+def read_clip_checkpoint(path: Path) -> tuple[CLIP, dict[str, Any]]:
+    """The CLIP of a checkpoint of training, and the checkpoint's entry ``cmid``.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: truncated, or not a checkpoint of a CLIP.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"no checkpoint {path}")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise ValueError(f"{path} is not a checkpoint, or is truncated: {reason}") from error
+    if not isinstance(checkpoint, dict) or "model_cfg" not in checkpoint.get("cmid", {}):
+        raise ValueError(f"{path} is not a checkpoint of tools/train_clip.py")
+    origin = dict(checkpoint["cmid"])
+    weights = {
+        name.removeprefix("clip."): tensor
+        for name, tensor in checkpoint["state_dict"].items()
+        if name.startswith("clip.")
+    }
+    clip = rebuild(origin["model_cfg"], origin["origin"], bias="logit_bias" in weights)
+    load_weights(clip, _open_clip_names(weights), where=str(path))
+    return clip, origin
+
+
+def _for_open_clip(clip: CLIP) -> dict[str, Any]:
+    extra = {"custom_text": True}
+    if clip.logit_bias is not None:
+        extra["init_logit_bias"] = 0.0  # type: ignore[assignment]
+    return clip.model_cfg | extra
+
+
+def _open_clip_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Our names of weights to open_clip's."""
+    renamed = {}
+    for name, tensor in weights.items():
+        for ours, theirs in _PREFIXES.items():
+            if name.startswith(ours):
+                name = theirs + name.removeprefix(ours)
+                break
+        renamed[name] = tensor
+    return renamed
+
+
+def _load_folder(folder: Path, dense_mode: DenseMode | None) -> CLIP:
+    for file in (CONFIG_FILE, WEIGHTS_FILE):
+        if not (folder / file).is_file():
+            raise FileNotFoundError(f"{folder} is no CLIP: it has no {file}")
+    config = json.loads((folder / CONFIG_FILE).read_text())
+    if "cmid" not in config:
+        raise ValueError(f"{folder} was not written by cmid: {CONFIG_FILE} has no entry 'cmid'")
+    digest = hashlib.sha256((folder / WEIGHTS_FILE).read_bytes()).hexdigest()
+    if digest != config["cmid"]["sha256"]:
+        raise ValueError(f"{folder / WEIGHTS_FILE} is damaged: it is not the file of {CONFIG_FILE}")
+    origin = config["cmid"] | ({} if dense_mode is None else {"dense_mode": dense_mode})
+    weights = load_file(folder / WEIGHTS_FILE)
+    clip = rebuild(config["model_cfg"], origin, bias="logit_bias" in weights)
+    load_weights(clip, weights, where=str(folder))
+    return clip
+
+
+def load_weights(clip: CLIP, weights: Mapping[str, Tensor], *, where: str) -> None:
+    """Load weights of open_clip's names, all of them or none.
+
+    Raises:
+        ValueError: names or shapes differ.
+    """
+    own = _open_clip_names(clip.state_dict())
+    odd = sorted(own.keys() ^ weights.keys())
+    odd += [name for name in own if name in weights and own[name].shape != weights[name].shape]
+    if odd:
+        raise ValueError(f"{where} holds another model: {len(odd)} weights differ, first {odd[0]}")
+    with torch.no_grad():
+        for name, tensor in own.items():
+            tensor.copy_(weights[name])

@@ -1,0 +1,252 @@
+"""The training module: terms, teachers, locking, checkpoints, several processes."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+import torch.multiprocessing as mp
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+pytest.importorskip("open_clip", reason="extra vision-language is not installed")
+
+from cmid.optimization import OptimizerParameters
+from cmid.vision_language.building import CLIPParameters
+from cmid.vision_language.farslip.module import (
+    Distillation,
+    FarSLIP,
+    FarSLIPWeights,
+)
+from cmid.vision_language.folder import export_checkpoint, load_clip
+
+ALL = FarSLIPWeights(1.0, 0.5, 1.0)
+SGD = OptimizerParameters(name="sgd", base_lr=0.5, warmup_epochs=0)
+STEPS = 3
+
+
+def batch_of(samples: list[int]) -> dict[str, Any]:
+    """Samples by number; image ``i`` has ``i % 3`` regions, so that processes differ in number."""
+    images, regions, crops, texts, region_texts = [], [], [], [], []
+    for place, sample in enumerate(samples):
+        generator = torch.Generator().manual_seed(sample)
+        images.append(torch.randint(0, 256, (3, 32, 32), generator=generator, dtype=torch.uint8))
+        texts.append(f"a scene with {sample % 5} ships")
+        for region in range(sample % 3):
+            corner = torch.rand(2, generator=generator) * 0.5
+            regions.append(torch.cat([torch.tensor([float(place)]), corner, corner + 0.4]))
+            crops.append(torch.randint(0, 256, (3, 32, 32), generator=generator, dtype=torch.uint8))
+            region_texts.append(("a ship", "a plane", "a tank")[(sample + region) % 3])
+    return {
+        "images": torch.stack(images),
+        "texts": texts,
+        "regions": torch.stack(regions) if regions else torch.zeros(0, 5),
+        "region_images": torch.stack(crops)
+        if crops
+        else torch.zeros(0, 3, 32, 32, dtype=torch.uint8),
+        "region_texts": region_texts,
+        "region_keys": region_texts,
+        "skipped": [],
+    }
+
+
+class Batches(L.LightningDataModule):
+    """Two samples out of each four go to each of two processes, or all four to one."""
+
+    def __init__(self, batch_size: int) -> None:
+        super().__init__()
+        self.batch_size = batch_size
+
+    def train_dataloader(self) -> Any:
+        rank, size = self.trainer.global_rank, self.batch_size
+        starts = [4 * step + rank * size for step in range(STEPS)]
+        lists = [list(range(start, start + size)) for start in starts]
+        return DataLoader(lists, batch_size=None, collate_fn=batch_of)  # type: ignore[arg-type]
+
+
+def train(model: FarSLIP, folder: Path, *, processes: int = 1, steps: int = STEPS) -> L.Trainer:
+    trainer = L.Trainer(
+        max_steps=steps,
+        max_epochs=1,
+        accelerator="cpu",
+        devices=processes,
+        strategy="auto" if processes == 1 else "ddp",
+        use_distributed_sampler=False,
+        default_root_dir=folder,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(model, Batches(4 // processes))
+    return trainer
+
+
+def test_terms_are_those_of_the_weights(tiny_clip: str) -> None:
+    clip = CLIPParameters(tiny_clip)
+    batch = batch_of([0, 1, 2, 3])
+    terms = FarSLIP(clip, weights=ALL).losses(batch)
+    assert terms.keys() == {"image_text", "distillation", "region_text"}
+    assert all(torch.isfinite(term) for term in terms.values())
+    assert FarSLIP(clip).losses(batch).keys() == {"image_text", "distillation"}
+    stage2 = FarSLIP(clip, weights=FarSLIPWeights(1.0, 0.0, 1.0)).losses(batch)
+    assert stage2.keys() == {"image_text", "region_text"}
+    with pytest.raises(ValueError, match="at least one loss"):
+        FarSLIP(clip, weights=FarSLIPWeights(0, 0, 0))
+
+
+@pytest.mark.parametrize("teacher", ["shared", "ema", "frozen"])
+def test_distillation_is_zero_where_the_region_is_the_whole_image(
+    teacher: Any, tiny_clip: str
+) -> None:
+    module = FarSLIP(CLIPParameters(tiny_clip), distillation=Distillation(teacher)).eval()
+    batch = batch_of([0, 0])
+    batch |= {
+        "regions": torch.tensor([[0.0, 0, 0, 1, 1], [1.0, 0, 0, 1, 1]]),
+        "region_images": batch["images"],
+    }
+    batch |= {"region_texts": ["", ""], "region_keys": ["", ""]}
+    assert float(module.losses(batch)["distillation"].detach()) == pytest.approx(0, abs=1e-5)
+
+
+def test_targets_and_teachers_differ(tiny_clip: str) -> None:
+    batch = batch_of([1, 2, 4])
+
+    def distilled(**settings: Any) -> Tensor:
+        module = FarSLIP(CLIPParameters(tiny_clip), distillation=Distillation(**settings))
+        return module.losses(batch)["distillation"]
+
+    patch, cls = distilled(target="patch"), distilled(target="cls")
+    torch.testing.assert_close(distilled(target="both"), (patch + cls) / 2)
+    assert abs(float(patch - cls)) > 1e-4
+    # Before the first step all teachers have the same weights.
+    torch.testing.assert_close(distilled(teacher="ema"), patch)
+    torch.testing.assert_close(distilled(teacher="frozen"), patch)
+
+
+def test_only_a_shared_teacher_takes_a_gradient(tiny_clip: str) -> None:
+    batch = batch_of([1, 2])
+    for teacher in ("shared", "ema"):
+        module = FarSLIP(CLIPParameters(tiny_clip), distillation=Distillation(teacher))  # type: ignore[arg-type]
+        crops = batch["region_images"].float().requires_grad_()
+        module.losses(batch | {"region_images": crops})["distillation"].backward()
+        assert (crops.grad is not None) == (teacher == "shared")
+        if module.teacher is not None:
+            assert all(p.grad is None for p in module.teacher.parameters())
+
+
+def test_teachers_follow_or_stay(tiny_clip: str, tmp_path: Path) -> None:
+    name = "conv1.weight"
+    for teacher in ("ema", "frozen"):
+        module = FarSLIP(
+            CLIPParameters(tiny_clip),
+            distillation=Distillation(teacher, momentum=0.5),  # type: ignore[arg-type]
+            optimizer=SGD,
+        )
+        start = module.clip.image.visual.get_parameter(name).clone()  # type: ignore[union-attr]
+        train(module, tmp_path, steps=1)
+        tuned = module.clip.image.visual.get_parameter(name)  # type: ignore[union-attr]
+        assert module.teacher is not None
+        followed = module.teacher.module.visual.get_parameter(name)  # type: ignore[union-attr]
+        assert not torch.equal(tuned, start)
+        expected = (start + tuned) / 2 if teacher == "ema" else start
+        torch.testing.assert_close(followed, expected)
+
+
+def test_locked_towers_stay(tiny_clip: str, tmp_path: Path) -> None:
+    for lock, name in (
+        ("image", "image.trunk.conv1.weight"),
+        ("text", "text.module.ln_final.bias"),
+    ):
+        clip = CLIPParameters(tiny_clip, backbone="random:resnet18", image_size=32)
+        module = FarSLIP(clip, lock=lock, optimizer=SGD)  # type: ignore[arg-type]
+        start = {k: v.clone() for k, v in module.clip.state_dict().items()}
+        train(module, tmp_path, steps=1)
+        end = module.clip.state_dict()
+        assert torch.equal(start[name], end[name])
+        assert not torch.equal(start["image.head.proj.weight"], end["image.head.proj.weight"])
+        if lock == "image":
+            assert torch.equal(
+                start["image.trunk.bn1.running_mean"], end["image.trunk.bn1.running_mean"]
+            )
+
+
+def test_weight_decay_spares_norms_tokens_and_positions(tiny_clip: str, tmp_path: Path) -> None:
+    module = FarSLIP(CLIPParameters(tiny_clip))
+    trainer = train(module, tmp_path, steps=1)
+    decayed = {
+        id(p)
+        for group in trainer.optimizers[0].param_groups
+        if group["weight_decay"]
+        for p in group["params"]
+    }
+    named = dict(module.clip.named_parameters())
+    for name in (
+        "image.visual.positional_embedding",
+        "image.visual.class_embedding",
+        "logit_scale",
+    ):
+        assert id(named[name]) not in decayed
+    assert id(named["image.visual.proj"]) in decayed
+    assert id(named["text.module.token_embedding.weight"]) in decayed
+
+
+def test_checkpoints_become_folders_and_mix_with_the_start(tiny_clip: str, tmp_path: Path) -> None:
+    module = FarSLIP(CLIPParameters(tiny_clip), optimizer=SGD, seed=3)
+    start = {k: v.clone() for k, v in module.clip.state_dict().items()}
+    trainer = train(module, tmp_path)
+    trainer.save_checkpoint(tmp_path / "last.ckpt")
+    tuned = module.clip.state_dict()
+    name = "image.visual.proj"
+    assert torch.equal(load_clip(tmp_path / "last.ckpt").state_dict()[name], tuned[name])
+    for alpha in (1.0, 0.25):
+        folder = export_checkpoint(tmp_path / "last.ckpt", tmp_path / f"{alpha}", alpha=alpha)
+        mixed = load_clip(folder).state_dict()[name]
+        torch.testing.assert_close(mixed, (1 - alpha) * start[name] + alpha * tuned[name])
+
+
+def test_sigmoid_similarity_learns_its_bias(tiny_clip: str, tmp_path: Path) -> None:
+    module = FarSLIP(CLIPParameters(tiny_clip), similarity="sigmoid", optimizer=SGD)
+    assert module.clip.logit_bias is not None
+    train(module, tmp_path)
+    assert float(module.clip.logit_bias) != -10.0
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tiny_clip: str, tmp_path: Path) -> None:
+    module = FarSLIP(CLIPParameters(tiny_clip))
+    module.clip.image.visual.proj.data.fill_(float("nan"))  # type: ignore[union-attr]
+    with pytest.raises(FloatingPointError, match="at step 0: lower"):
+        train(module, tmp_path)
+
+
+def run_process(rank: int, port: int, spec: str, settings: dict[str, Any], folder: Path) -> None:
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    os.environ |= {"WORLD_SIZE": "2", "NODE_RANK": "0", "LOCAL_RANK": str(rank)}
+    torch.set_num_threads(1)
+    module = FarSLIP(CLIPParameters(spec), weights=ALL, optimizer=SGD, **settings)
+    train(module, folder, processes=2)
+    if rank == 0:
+        torch.save(module.state_dict(), folder / "two.pt")
+
+
+@pytest.mark.slow
+def test_two_processes_equal_one(tiny_clip: str, tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"class_balance": True, "distillation": Distillation("ema")}
+    module = FarSLIP(CLIPParameters(tiny_clip), weights=ALL, optimizer=SGD, **settings)
+    start = {k: v.clone() for k, v in module.state_dict().items()}
+    train(module, tmp_path)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    mp.spawn(run_process, (port, tiny_clip, settings, tmp_path), nprocs=2)  # type: ignore[attr-defined]
+    two = torch.load(tmp_path / "two.pt", weights_only=True)
+    moved = 0.0
+    for name, tensor in module.state_dict().items():
+        moved = max(moved, float((tensor - start[name]).abs().max()))
+        torch.testing.assert_close(two[name], tensor, atol=1e-5, rtol=1e-4, msg=name)
+    assert moved > 1e-3  # what is compared has been trained
