@@ -1,0 +1,91 @@
+"""What ``tools/evaluate_clip.py`` does with its arguments."""
+
+from __future__ import annotations
+
+import argparse
+
+import torch
+
+from benchmarks.vision_language.outcome import Evaluation, Options
+from benchmarks.vision_language.suite import run_evaluations, suite
+from benchmarks.vision_language.tasks import Regions, Retrieval, Segmentation, ZeroShot
+from cmid.evaluation.image_text import ImageTextModel
+from cmid.evaluation.open_vocabulary import Sliding
+from cmid.vision_language.folder import load_clip
+
+
+def run(args: argparse.Namespace, command: str) -> None:
+    """Evaluate, print the tables, write the report.
+
+    Args:
+        command: how the report says it was made.
+
+    Raises:
+        ImportError, OSError, RuntimeError, ValueError: with a one-line message.
+    """
+    options = Options(
+        out=args.out,
+        pictures=args.pictures,
+        cache=args.cache,
+        batch_size=args.batch_size,
+        num_workers=args.num_workers,
+        scenes=args.scenes,
+        scene_size=args.scene_size,
+    )
+    device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
+
+    def load(spec: str) -> ImageTextModel:
+        torch.manual_seed(0)  # of untrained models
+        return load_clip(spec, dense_mode=args.dense_mode).to(device)
+
+    tables = run_evaluations(
+        suite(args.suite, args.data_root) if args.suite else [_evaluation(args)],
+        args.model,
+        load=load,
+        options=options,
+        skip_missing=bool(args.suite),
+        title=f"Image-text models: {args.suite or args.task}",
+        command=command,
+    )
+    print(tables)
+    if args.out is not None:
+        print(f"\nreport: {args.out / 'report.html'}")
+
+
+def _evaluation(args: argparse.Namespace) -> Evaluation:
+    if args.task == "zero_shot":
+        return ZeroShot(
+            args.data,
+            names=args.names,
+            templates=args.templates,
+            split_file=args.split_file,
+            split=args.split,
+            fit=args.fit,
+        )
+    if args.task == "retrieval":
+        return Retrieval(
+            args.data,
+            images=args.images,
+            split=None if args.split == "all" else args.split,
+            prefix=args.prefix,
+            identity=args.identity,
+            fit=args.fit,
+        )
+    if args.task == "regions":
+        return Regions(args.data, images=args.images, templates=args.templates)
+    return Segmentation(
+        args.data,
+        args.vocabulary,
+        background=args.background,
+        templates=args.templates,
+        part=args.part,
+        zero_ignored=args.zero_ignored,
+        settings=Sliding(
+            args.long_side,
+            args.stride,
+            args.scale or None,
+            cls_weight=args.cls_weight,
+            batch_size=args.batch_size,
+        ),
+        threshold=args.threshold,
+    )

@@ -1,0 +1,135 @@
+"""The data of the four evaluations: folders, captions, masks, boxes, and generated scenes."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks.vision_language.vocabularies import ClassList
+from cmid.data.folder import ImageFolder
+from cmid.data.opening import open_source
+from cmid.data.scenes import generate_scene
+from cmid.data.segmentation import SegmentationFolder
+from cmid.data.source import ImageSource
+from cmid.data.splits import SubsetSource
+from cmid.evaluation.region_classification import ImageRegions
+from cmid.evaluation.segmentation_scores import IGNORED, MaskedImages
+from cmid.vision_language.data import (
+    CaptionTable,
+    CocoRegions,
+    ImageTextSource,
+    KarpathyCaptions,
+)
+from cmid.vision_language.data.categories import category_text
+
+SCENE_SEED = 1000  # far from those that training and its validation draw from
+
+
+def open_labelled(path: str, *, split_file: str | None = None, split: str = "test") -> ImageSource:
+    """Labelled images for zero-shot classification.
+
+    Args:
+        path: what `cmid.data.open_source` opens with labels.
+        split_file: JSON lines with ``image`` (a path relative to the file) and ``split``; only the
+            images of ``split`` are used.
+
+    Raises:
+        ValueError: images without labels, or none of the split.
+    """
+    source = open_source(path)
+    if len(source.classes) < 2:
+        raise ValueError(f"{path} has no labels: put the images of each class in a folder")
+    if split_file is None:
+        return source
+    if not isinstance(source, ImageFolder):
+        raise ValueError(f"{path}: a split file needs a folder of images")
+    folder = Path(split_file).resolve().parent
+    with open(split_file) as lines:
+        entries = [json.loads(line) for line in lines if line.strip()]
+    chosen = {folder / entry["image"] for entry in entries if entry.get("split") == split}
+    root = Path(path).resolve()
+    paths = [root / os.fsdecode(bytes(name)) for name in source.paths]
+    indices = [index for index, name in enumerate(paths) if name in chosen]
+    if not indices:
+        raise ValueError(f"{split_file} names no image of {path} in the split {split}")
+    return SubsetSource(source, indices)
+
+
+def open_captions(
+    path: str, *, images: str | None = None, split: str | None = None
+) -> ImageTextSource:
+    """Images with captions: Karpathy's JSON (``.json``), else a table or lines of JSON.
+
+    Args:
+        images: folder that paths start from; None: the file's own.
+        split: ``train``, ``val`` or ``test``; None for all.
+    """
+    reader = KarpathyCaptions if Path(path).suffix.lower() == ".json" else CaptionTable
+    return reader(path, root=images, split=split)
+
+
+class _ReducedMasks:
+    """Masks of 1 to K, and 0 for pixels to ignore, as 0 to K - 1 and 255."""
+
+    def __init__(self, folder: SegmentationFolder) -> None:
+        self.folder = folder
+
+    def __len__(self) -> int:
+        return len(self.folder)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        pixels, mask = self.folder[index]
+        return pixels, torch.where((mask == 0) | (mask == IGNORED), IGNORED, mask.long() - 1).byte()
+
+
+def open_masks(root: str, classes: ClassList, *, part: str | None = None) -> MaskedImages:
+    """Images and masks below ``root`` as `SegmentationFolder` finds them."""
+    count = len(classes.lines)
+    if not classes.zero_ignored:
+        return SegmentationFolder(root, num_classes=count, part=part)
+    return _ReducedMasks(SegmentationFolder(root, num_classes=count + 1, part=part))
+
+
+class SceneMasks:
+    """Generated scenes with their semantic masks."""
+
+    def __init__(self, count: int, *, size: int, seed: int = SCENE_SEED) -> None:
+        self.count, self.size, self.seed = count, size, seed
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        scene = generate_scene(index, seed=self.seed, size=self.size)
+        return scene.image, torch.from_numpy(scene.semantic_mask)
+
+
+class SourceRegions:
+    """The regions of an image-text source whose category is one of ``categories``."""
+
+    def __init__(self, source: ImageTextSource, categories: Sequence[str]) -> None:
+        self.source = source
+        self.number = {name: k for k, name in enumerate(categories)}
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> ImageRegions:
+        entry = self.source.read(index)
+        regions = [r for r in entry.regions if r.category in self.number]
+        boxes = torch.tensor(np.array([r.box for r in regions], dtype=np.float32)).reshape(-1, 4)
+        labels = [self.number[str(r.category)] for r in regions]
+        return ImageRegions(entry.image.pixels, boxes, torch.tensor(labels, dtype=torch.int64))
+
+
+def open_coco(path: str, images: str) -> tuple[CocoRegions, list[str]]:
+    """Boxes of a file of COCO's form, and its categories in its order, as words."""
+    source = CocoRegions(path, root=images)
+    content = json.loads(Path(path).read_text())
+    return source, [category_text(entry["name"]) for entry in content["categories"]]

@@ -1,0 +1,137 @@
+"""All evaluations for several models, and one report."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from benchmarks.vision_language.outcome import Evaluation, Options, Outcome, file_name
+from benchmarks.vision_language.report import Section, make_section, markdown_table, write_report
+from benchmarks.vision_language.tasks import SCENES, Regions, Retrieval, Segmentation, ZeroShot
+from cmid.evaluation.image_text import ImageTextModel
+
+
+def suite(name: str, data_root: str = "data") -> list[Evaluation]:
+    """Evaluations of a suite: ``scenes`` (generated) or ``real`` (below ``data_root``).
+
+    Raises:
+        ValueError: another name.
+    """
+    if name == "scenes":
+        return [
+            ZeroShot(SCENES, templates="aerial"),
+            Retrieval(SCENES, prefix=""),
+            Segmentation(SCENES, "scenes", templates="aerial"),
+            Regions(SCENES),
+        ]
+    if name != "real":
+        raise ValueError(f"no suite {name!r}: give scenes or real")
+    root = Path(data_root)
+    captions = str(root / "ucm/captions.jsonl")
+    masks = ("potsdam", "vaihingen", "loveda", "roads")
+    return [
+        ZeroShot(str(root / "eurosat/val"), "eurosat"),
+        ZeroShot(str(root / "ucm/images"), "ucm", split_file=captions),
+        Retrieval(captions),
+        *(Segmentation(str(root / "segmentation" / set_), set_) for set_ in masks),
+        Regions(str(root / "nwpu_vhr10/val.json")),
+    ]
+
+
+def run_evaluations(
+    evaluations: Sequence[Evaluation],
+    models: Sequence[str],
+    *,
+    load: Callable[[str], ImageTextModel],
+    options: Options = Options(),
+    skip_missing: bool = False,
+    title: str = "Evaluation of image-text models",
+    command: str = "",
+) -> str:
+    """Score every model, print what is left out, write the report to ``options.out``.
+
+    Args:
+        models: names for ``load`` and for the report.
+        load: gives a model on its device.
+        skip_missing: leave out evaluations whose data is missing, and say so.
+        command: how the report was made.
+
+    Returns:
+        The main tables as Markdown.
+
+    Raises:
+        FileNotFoundError: data is missing, and ``skip_missing`` is off, or nothing is left.
+        ValueError: models whose names do not differ in letters and digits.
+    """
+    if len({file_name(name) for name in models}) < len(models):
+        raise ValueError(f"two of the models {', '.join(models)} have one name: rename a folder")
+    chosen, skipped = [], []
+    for evaluation in evaluations:
+        missing = [path for path in evaluation.needs() if not Path(path).exists()]
+        if missing and not skip_missing:
+            raise FileNotFoundError(f"{evaluation.task}: {missing[0]} does not exist")
+        if missing:
+            skipped.append(f"{evaluation.task}: {missing[0]} does not exist")
+            print(f"LEFT OUT: {skipped[-1]}", file=sys.stderr)
+        else:
+            chosen.append(evaluation)
+    if not chosen:
+        raise FileNotFoundError(f"the data of all {len(skipped)} evaluations is missing")
+    outcomes: list[dict[str, Outcome]] = [{} for _ in chosen]
+    lines = []
+    for name in models:
+        model = load(name)
+        lines.append(f"{name}: digest {model.digest[:12]}, input {model.size} pixels")
+        for evaluation, found in zip(chosen, outcomes, strict=True):
+            found[name] = evaluation.run(model, name, options)
+    out = options.out or Path()
+    sections = [
+        make_section(evaluation, found, out=out)
+        for evaluation, found in zip(chosen, outcomes, strict=True)
+    ]
+    if options.out is not None:
+        write_report(
+            options.out,
+            sections,
+            title=title,
+            command=command,
+            models=lines,
+            skipped=skipped,
+            results=_plain(chosen, outcomes, skipped),
+        )
+    return _summary(sections, skipped)
+
+
+def _summary(sections: Sequence[Section], skipped: Sequence[str]) -> str:
+    parts = [f"{section.title}\n\n{markdown_table(section.tables[0])}" for section in sections]
+    if skipped:
+        parts.append(f"left out: {len(skipped)} of {len(sections) + len(skipped)} evaluations")
+    return "\n\n".join(parts)
+
+
+def _plain(
+    evaluations: Sequence[Evaluation],
+    outcomes: Sequence[dict[str, Outcome]],
+    skipped: Sequence[str],
+) -> dict[str, Any]:
+    entries = []
+    for evaluation, found in zip(evaluations, outcomes, strict=True):
+        scores = {
+            name: {"measures": o.measures, "per_class": _without_nan(o), "facts": o.facts}
+            for name, o in found.items()
+        }
+        about = {"settings": asdict(evaluation), "chance": next(iter(found.values())).chance}  # type: ignore[call-overload]
+        entries.append(
+            {"task": evaluation.task, "data": evaluation.data, **about, "models": scores}
+        )
+    return {"evaluations": entries, "left_out": [*skipped]}
+
+
+def _without_nan(outcome: Outcome) -> dict[str, float | None]:
+    """Scores by class; JSON knows no nan."""
+    scores = {} if outcome.per_class is None else outcome.per_class[1]
+    return {name: None if math.isnan(value) else value for name, value in scores.items()}

@@ -1,0 +1,281 @@
+"""The four evaluations, each of one data set: what it needs, and how it scores a model."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from benchmarks.vision_language.class_names import named_classes
+from benchmarks.vision_language.data import (
+    SCENE_SEED,
+    SceneMasks,
+    SourceRegions,
+    open_captions,
+    open_coco,
+    open_labelled,
+    open_masks,
+)
+from benchmarks.vision_language.outcome import Options, Outcome, file_name
+from benchmarks.vision_language.painting import MapPainter
+from benchmarks.vision_language.templates import read_templates
+from benchmarks.vision_language.vocabularies import read_vocabulary
+from cmid.data.scenes import INSTANCE_CATEGORIES, SceneSource
+from cmid.data.source import ImageSource
+from cmid.evaluation.image_text import Fit, ImageTextModel, embed_classes
+from cmid.evaluation.image_text_retrieval import PREFIX, Identity, image_text_retrieval
+from cmid.evaluation.open_vocabulary import Sliding
+from cmid.evaluation.region_classification import classify_regions
+from cmid.evaluation.segmentation_scores import MaskedImages, evaluate_segmentation
+from cmid.evaluation.zero_shot import zero_shot_classification
+from cmid.vision_language.data import ImageTextSource, SceneTexts
+from cmid.vision_language.regions import pool_regions
+
+SCENES = "scenes"
+
+
+@dataclass(frozen=True)
+class ZeroShot:
+    """Zero-shot classification of labelled images.
+
+    Attributes:
+        data: what `open_labelled` opens, or ``scenes``.
+        names: of `named_classes`; templates: of `read_templates`.
+        split_file, split: of `open_labelled`.
+        fit: of `cmid.evaluation.image_text.fit_square`.
+    """
+
+    data: str
+    names: str | None = None
+    templates: str = "satellite"
+    split_file: str | None = None
+    split: str = "test"
+    fit: Fit = "crop"
+    task: str = "zero-shot classification"
+
+    def needs(self) -> list[str]:
+        return [p for p in (self.data, self.split_file) if p is not None and p != SCENES]
+
+    def run(self, model: ImageTextModel, name: str, options: Options) -> Outcome:
+        if self.data == SCENES:
+            size = options.scene_size or model.size
+            source: ImageSource = SceneSource(options.scenes, size=size, seed=SCENE_SEED)
+        else:
+            source = open_labelled(self.data, split_file=self.split_file, split=self.split)
+        scores = zero_shot_classification(
+            model,
+            source,
+            names=named_classes(source.classes, self.names),
+            templates=read_templates(self.templates),
+            cache=options.cache,
+            fit=self.fit,
+            batch_size=options.batch_size,
+            num_workers=options.num_workers,
+            progress=f"{name}: {self.task}, {self.data}",
+        )
+        count = len(scores.per_class)
+        measures = {"top-1": scores.top1, "top-5": scores.top5, "mean class": scores.mean_class}
+        chance = {"top-1": 1 / count, "top-5": min(1, 5 / count), "mean class": 1 / count}
+        facts = f"{scores.images} images, {count} classes, templates {self.templates}"
+        return Outcome(measures, facts, ("accuracy", scores.per_class), chance)
+
+
+@dataclass(frozen=True)
+class Retrieval:
+    """Retrieval between images and captions.
+
+    Attributes:
+        data: a file of captions that `cmid.vision_language.data` reads, or ``scenes``.
+        images: folder that its paths start from; None: the file's own.
+        split: part of it.
+        prefix: before each caption.
+        identity, fit: of `image_text_retrieval`.
+    """
+
+    data: str
+    images: str | None = None
+    split: str | None = "test"
+    prefix: str = PREFIX
+    identity: Identity = "name"
+    fit: Fit = "crop"
+    task: str = "image-text retrieval"
+
+    def needs(self) -> list[str]:
+        return [p for p in (self.data, self.images) if p is not None and p != SCENES]
+
+    def run(self, model: ImageTextModel, name: str, options: Options) -> Outcome:
+        if self.data == SCENES:
+            source: ImageTextSource = _scene_texts(model, options)
+        else:
+            source = open_captions(self.data, images=self.images, split=self.split)
+        scores = image_text_retrieval(
+            model,
+            source,
+            prefix=self.prefix,
+            identity=self.identity,
+            fit=self.fit,
+            cache=options.cache,
+            batch_size=options.batch_size,
+            num_workers=options.num_workers,
+            progress=f"{name}: {self.task}, {self.data}",
+        )
+        facts = (
+            f"{scores.images} images and {scores.texts} captions"
+            f" ({scores.repeated_images} repeated images and {scores.repeated_texts} repeated"
+            f" captions taken once), prefix {self.prefix!r}"
+        )
+        return Outcome(
+            {_shown(key): value for key, value in scores.recalls.items()},
+            facts,
+            chance={_shown(key): value for key, value in scores.chance.items()},
+        )
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """Open-vocabulary segmentation.
+
+    Attributes:
+        data: folder with ``img_dir`` and ``ann_dir``, or ``scenes``.
+        vocabulary, background: of `read_vocabulary`.
+        templates: of `read_templates`.
+        part: sub-folder of both folders.
+        zero_ignored: of `read_vocabulary`.
+        settings: of the sliding windows.
+        threshold: below which a pixel is background.
+    """
+
+    data: str
+    vocabulary: str
+    background: str | None = None
+    templates: str = "imagenet"
+    part: str | None = None
+    zero_ignored: bool = False
+    settings: Sliding = field(default_factory=Sliding)
+    threshold: float = 0.0
+    task: str = "open-vocabulary segmentation"
+
+    def needs(self) -> list[str]:
+        return [] if self.data == SCENES else [self.data]
+
+    def run(self, model: ImageTextModel, name: str, options: Options) -> Outcome:
+        classes = read_vocabulary(
+            self.vocabulary, background=self.background, zero_ignored=self.zero_ignored
+        )
+        vocabulary = classes.vocabulary
+        if self.data == SCENES:
+            size = options.scene_size or model.size
+            data: MaskedImages = SceneMasks(options.scenes, size=size)
+        else:
+            data = open_masks(self.data, classes, part=self.part)
+        painter = None
+        if options.out is not None and options.pictures > 0:
+            folder = options.out / "pictures" / file_name(self.data)
+            painter = MapPainter(
+                folder,
+                prefix=file_name(name),
+                classes=vocabulary.classes,
+                total=len(data),
+                limit=options.pictures,
+            )
+        templates = read_templates(self.templates)
+        scores = evaluate_segmentation(
+            model,
+            data,
+            queries=embed_classes(
+                model, vocabulary.queries, templates=templates, cache=options.cache
+            ),
+            vocabulary=vocabulary,
+            settings=self.settings,
+            threshold=self.threshold,
+            paint=painter,
+            progress=f"{name}: {self.task}, {self.data}",
+        )
+        measures = {"mIoU": scores.mean_iou, "pixel accuracy": scores.accuracy}
+        facts = f"{scores.images} images, {len(vocabulary.queries)} names of"
+        facts += f" {len(vocabulary.classes)} classes, templates {self.templates},"
+        facts += f" {_described(self.settings, model.size)}"
+        if scores.tuned is not None:
+            tuned = scores.tuned
+            measures["mIoU, held-out half"] = tuned.untuned
+            measures["mIoU, held-out half, tuned threshold"] = tuned.tuned
+            facts += (
+                f"; threshold {tuned.threshold} tuned on {tuned.tuning_images} images, held out:"
+                f" {tuned.test_images}"
+            )
+        pictures = () if painter is None else tuple(painter.paths)
+        return Outcome(measures, facts, ("IoU", scores.per_class), pictures=pictures)
+
+
+@dataclass(frozen=True)
+class Regions:
+    """Classification of boxes.
+
+    Attributes:
+        data: a JSON file of COCO's form, or ``scenes``.
+        images: folder that its file names start from; None: one of the file's name without ending.
+        templates: of `read_templates`.
+    """
+
+    data: str
+    images: str | None = None
+    templates: str = "satellite"
+    task: str = "region classification"
+
+    def needs(self) -> list[str]:
+        return [] if self.data == SCENES else [self.data, self._folder()]
+
+    def _folder(self) -> str:
+        return self.images or str(Path(self.data).with_suffix(""))
+
+    def run(self, model: ImageTextModel, name: str, options: Options) -> Outcome:
+        left_out: dict[str, int] = {}
+        if self.data == SCENES:
+            source: ImageTextSource = _scene_texts(model, options)
+            names = [*INSTANCE_CATEGORIES]
+        else:
+            boxes, names = open_coco(self.data, self._folder())
+            source, left_out = boxes, boxes.left_out
+        scores = classify_regions(
+            model,
+            SourceRegions(source, names),
+            names=names,
+            templates=read_templates(self.templates),
+            pool=pool_regions,
+            cache=options.cache,
+            batch_size=options.batch_size,
+            progress=f"{name}: {self.task}, {self.data}",
+        )
+        measures: dict[str, float] = {}
+        per_class: dict[str, float] = {}
+        for kind, title in (("crop", "CLS of crop"), ("roi", "RoI pooling")):
+            score = scores[kind]
+            measures[f"accuracy, {title}"] = score.accuracy
+            measures[f"mean class accuracy, {title}"] = score.mean_class_accuracy
+            measures[f"mAP, {title}"] = score.mean_average_precision
+            per_class |= {f"{label}, {title}": v for label, v in score.per_class.items()}
+        crop = scores["crop"]
+        left_out |= {"boxes outside of their image": crop.left_out} if crop.left_out else {}
+        facts = f"{crop.regions} regions of {len(names)} classes, templates {self.templates}"
+        facts += "".join(f"; left out: {count} {reason}" for reason, count in left_out.items())
+        occurring = sum(not math.isnan(value) for value in crop.per_class.values())
+        guess = {key: 1 / len(names) for key in measures if "mean class" in key}
+        guess |= {key: 1 / occurring for key in measures if "mAP" in key}
+        return Outcome(measures, facts, ("accuracy", per_class), guess)
+
+
+def _scene_texts(model: ImageTextModel, options: Options) -> SceneTexts:
+    """Generated scenes with captions and regions, as many and as large as the options say."""
+    return SceneTexts(options.scenes, size=options.scene_size or model.size, seed=SCENE_SEED)
+
+
+def _described(settings: Sliding, size: int) -> str:
+    long_side, stride = settings.long_side or 2 * size, settings.stride or max(1, size // 2)
+    scale = "the model's scale" if settings.scale is None else f"scale {settings.scale:g}"
+    weight = f", CLS weight {settings.cls_weight:g}" if settings.cls_weight else ""
+    return f"long side {long_side}, windows of {size} at stride {stride}, {scale}{weight}"
+
+
+def _shown(measure: str) -> str:
+    """``image_to_text@5`` to ``image to text R@5``."""
+    return measure.replace("_", " ").replace("@", " R@")

@@ -1,0 +1,44 @@
+"""Texts that class names are put into."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+SATELLITE = ("a satellite photo of {}.", "a satellite image of {}")
+TEMPLATES: dict[str, tuple[str, ...]] = {
+    "satellite": SATELLITE,
+    "aerial": ("an aerial image of {}", "{} seen from above"),
+    "plain": ("{}",),
+}
+
+
+def read_templates(name: str) -> tuple[str, ...]:
+    """Templates by name.
+
+    Args:
+        name: a key of `TEMPLATES`; ``imagenet`` for the 80 templates of CLIP; a text that holds
+            ``{}``; or a file with one template a line.
+
+    Raises:
+        FileNotFoundError: none of these.
+        ModuleNotFoundError: ``imagenet`` comes with open_clip, which is not installed.
+    """
+    if name in TEMPLATES:
+        return TEMPLATES[name]
+    if name == "imagenet":
+        try:
+            from open_clip import OPENAI_IMAGENET_TEMPLATES
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError(
+                "the imagenet templates come with open_clip: pip install 'cmid[vision-language]'"
+            ) from error
+        return tuple(template("{}") for template in OPENAI_IMAGENET_TEMPLATES)
+    if "{}" in name:
+        return (name,)
+    if Path(name).is_file():
+        lines = (line.strip() for line in Path(name).read_text().splitlines())
+        return tuple(line for line in lines if line)
+    raise FileNotFoundError(
+        f"{name} is neither a set of templates ({', '.join(TEMPLATES)}, imagenet), nor a text with"
+        " {}, nor a file"
+    )

@@ -1,0 +1,144 @@
+"""Class lists of segmentation sets: a line a class, synonyms with commas, in the masks' order."""
+
+from __future__ import annotations
+
+import colorsys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cmid.data.scenes import SEMANTIC_CLASSES
+from cmid.evaluation.open_vocabulary import Vocabulary
+
+
+@dataclass(frozen=True)
+class ClassList:
+    """Names of a set's classes.
+
+    Attributes:
+        lines: of `Vocabulary.parse`, in the order of the masks' labels.
+        background: name of the class that unsure pixels get, or None.
+        zero_ignored: masks hold 1 to K, and 0 for pixels to ignore (mmsegmentation's
+            ``reduce_zero_label``).
+    """
+
+    lines: tuple[str, ...]
+    background: str | None = None
+    zero_ignored: bool = False
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The parsed lines."""
+        return Vocabulary.parse(self.lines, background=self.background)
+
+
+def _list(text: str, background: str | None = None, *, zero_ignored: bool = False) -> ClassList:
+    lines = tuple(" ".join(line.split()) for line in text.split("|"))
+    return ClassList(lines, background, zero_ignored)
+
+
+CLASS_LISTS: dict[str, ClassList] = {
+    "open_earth_map": _list(
+        """background | bareland, barren | grass | pavement | road | tree, forest | water, river
+        | cropland | building, roof, house""",
+        "background",
+    ),
+    "loveda": _list(
+        "background | building, roof, house | road | water | barren | forest | agricultural",
+        "background",
+        zero_ignored=True,
+    ),
+    "potsdam": _list(
+        "road, parking lot | building | low vegetation | tree | car | clutter, background",
+        "clutter",
+        zero_ignored=True,
+    ),
+    "vaihingen": _list(
+        "impervious surface | building | low vegetation | tree | car | clutter",
+        "clutter",
+        zero_ignored=True,
+    ),
+    "isaid": _list(
+        """background | ship | store tank | baseball diamond | tennis court | basketball court
+        | ground track field | bridge | large vehicle | small vehicle | helicopter | swimming pool
+        | roundabout | soccer ball field | plane | harbor""",
+        "background",
+    ),
+    "udd5": _list("vegetation | building | road | vehicle | background", "background"),
+    "vdd": _list("background | facade | road | vegetation | vehicle | roof | water", "background"),
+    "uavid": _list("background | building | road | car | tree | vegetation | human", "background"),
+    "roads": _list("background | road", "background"),
+    "scenes": ClassList(SEMANTIC_CLASSES),
+}
+
+_COLOURS: dict[str, str] = {
+    "background": "#202020",
+    "clutter": "#202020",
+    "water": "#2f6fd6",
+    "road": "#b8b8b8",
+    "pavement": "#8d8d8d",
+    "impervious surface": "#b8b8b8",
+    "building": "#d1432f",
+    "roof": "#d1432f",
+    "facade": "#8e2f5f",
+    "tree": "#1f6b2c",
+    "trees": "#1f6b2c",
+    "forest": "#1f6b2c",
+    "vegetation": "#6abf4b",
+    "low vegetation": "#8fd16a",
+    "grass": "#8fd16a",
+    "cropland": "#e0b84c",
+    "agricultural": "#e0b84c",
+    "barren": "#a9794a",
+    "bareland": "#a9794a",
+    "bare ground": "#a9794a",
+    "car": "#f5e342",
+    "vehicle": "#f5e342",
+    "human": "#f26fc0",
+    "ship": "#e8f4ff",
+    "plane": "#b06cff",
+    "storage tank": "#ff8c1a",
+}
+
+
+def read_vocabulary(
+    name: str, *, background: str | None = None, zero_ignored: bool = False
+) -> ClassList:
+    """A class list by name.
+
+    Args:
+        name: a key of `CLASS_LISTS`, or a text file with a line a class.
+        background: replaces the list's own; a name in it.
+        zero_ignored: masks are as `ClassList.zero_ignored` says; lists that say so keep it.
+
+    Raises:
+        FileNotFoundError: neither of them.
+        ValueError: as `Vocabulary.parse`.
+    """
+    if name in CLASS_LISTS:
+        known = CLASS_LISTS[name]
+    elif Path(name).is_file():
+        lines = (line.strip() for line in Path(name).read_text().splitlines())
+        known = ClassList(tuple(line for line in lines if line))
+    else:
+        raise FileNotFoundError(f"{name} is neither a list ({', '.join(CLASS_LISTS)}) nor a file")
+    chosen = ClassList(
+        known.lines, background or known.background, known.zero_ignored or zero_ignored
+    )
+    _ = chosen.vocabulary  # errors belong here, where the name is known
+    return chosen
+
+
+def palette(classes: Sequence[str]) -> list[tuple[int, int, int]]:
+    """A colour a class: the usual one of its name, else a hue of its own."""
+    others = [name for name in classes if name not in _COLOURS]
+    hues = {name: number / max(1, len(others)) for number, name in enumerate(others)}
+    colours = []
+    for name in classes:
+        if name in _COLOURS:
+            text = _COLOURS[name]
+            red, green, blue = (int(text[i : i + 2], 16) for i in (1, 3, 5))
+        else:
+            red, green, blue = (round(255 * v) for v in colorsys.hsv_to_rgb(hues[name], 0.7, 0.95))
+        colours.append((red, green, blue))
+    return colours

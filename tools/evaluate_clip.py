@@ -1,0 +1,32 @@
+#!/usr/bin/env python
+"""Evaluate image-text models: one task on your data, or a whole suite with a report.
+
+    python tools/evaluate_clip.py --suite scenes --model SPEC [SPEC ...] --out DIR
+
+--help tells the tasks and options. Needs the extra vision-language.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Parse the command line, evaluate, print tables, write the report."""
+    from benchmarks.vision_language.arguments import parse_arguments
+
+    given = sys.argv[1:] if arguments is None else [*arguments]
+    args = parse_arguments(given)
+    # After parsing: --help and typing errors answer at once.
+    try:
+        from benchmarks.vision_language.command import run
+
+        run(args, shlex.join(["python", "tools/evaluate_clip.py", *given]))
+    except (ImportError, OSError, RuntimeError, ValueError) as error:
+        sys.exit(f"evaluate_clip: {error}")
+
+
+if __name__ == "__main__":
+    main()
