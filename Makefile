@@ -1,8 +1,9 @@
 # Two commands do everything on a fresh machine with Python >= 3.10:
 #   make pretrain   set up, then pretrain on generated scenes (about two minutes on two cores)
 #   make test       set up, then run all tests (the first time it compiles mmcv: ten minutes)
-# and one makes the downstream benchmarks of OpenMMLab ready:
-#   make openmmlab  set up with the extra openmmlab
+# and one each makes the downstream benchmarks of OpenMMLab, and CLIP, ready:
+#   make openmmlab         set up with the extra openmmlab
+#   make vision-language   set up with the extra vision-language
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -11,7 +12,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 ARGS ?=
 
 .NOTPARALLEL:
-.PHONY: pretrain test lint openmmlab clean
+.PHONY: pretrain test lint openmmlab vision-language clean
 
 pretrain: $(VENV)/.core
 	$(BIN)/python tools/pretrain.py $(ARGS)
@@ -20,6 +21,8 @@ test: $(VENV)/.dev $(VENV)/.openmmlab
 	$(BIN)/python -m pytest $(ARGS)
 
 openmmlab: $(VENV)/.openmmlab
+
+vision-language: $(VENV)/.vision-language
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -37,6 +40,10 @@ $(VENV)/.core: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/.dev: $(VENV)/.core
 	$(PIP) install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+$(VENV)/.vision-language: $(VENV)/.core
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[vision-language]'
 	touch $@
 
 # mmcv is compiled against the installed torch (hence no isolation), for CPUs; FORCE_CUDA=1 adds

@@ -25,7 +25,7 @@ def suite(name: str, data_root: str = "data") -> list[Evaluation]:
         return [
             ZeroShot(SCENES, templates="aerial"),
             Retrieval(SCENES, prefix=""),
-            Segmentation(SCENES, "scenes", templates="aerial"),
+            Segmentation(SCENES, "scenes", templates="scenes"),
             Regions(SCENES),
         ]
     if name != "real":

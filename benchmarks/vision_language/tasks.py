@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from benchmarks.vision_language.class_names import named_classes
@@ -162,9 +162,11 @@ class Segmentation:
         classes = read_vocabulary(
             self.vocabulary, background=self.background, zero_ignored=self.zero_ignored
         )
-        vocabulary = classes.vocabulary
+        vocabulary, settings = classes.vocabulary, self.settings
         if self.data == SCENES:
             size = options.scene_size or model.size
+            # A whole scene has the scale that it was trained at.
+            settings = replace(settings, long_side=settings.long_side or size)
             data: MaskedImages = SceneMasks(options.scenes, size=size)
         else:
             data = open_masks(self.data, classes, part=self.part)
@@ -186,7 +188,7 @@ class Segmentation:
                 model, vocabulary.queries, templates=templates, cache=options.cache
             ),
             vocabulary=vocabulary,
-            settings=self.settings,
+            settings=settings,
             threshold=self.threshold,
             paint=painter,
             progress=f"{name}: {self.task}, {self.data}",
@@ -194,7 +196,7 @@ class Segmentation:
         measures = {"mIoU": scores.mean_iou, "pixel accuracy": scores.accuracy}
         facts = f"{scores.images} images, {len(vocabulary.queries)} names of"
         facts += f" {len(vocabulary.classes)} classes, templates {self.templates},"
-        facts += f" {_described(self.settings, model.size)}"
+        facts += f" {_described(settings, model.size)}"
         if scores.tuned is not None:
             tuned = scores.tuned
             measures["mIoU, held-out half"] = tuned.untuned

@@ -8,6 +8,7 @@ SATELLITE = ("a satellite photo of {}.", "a satellite image of {}")
 TEMPLATES: dict[str, tuple[str, ...]] = {
     "satellite": SATELLITE,
     "aerial": ("an aerial image of {}", "{} seen from above"),
+    "scenes": ("an aerial image with {}", "mostly {}, seen from above"),
     "plain": ("{}",),
 }
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cmid.data.scenes import SEMANTIC_CLASSES
+from cmid.data.scenes import INSTANCE_CATEGORIES, SEMANTIC_CLASSES
 from cmid.evaluation.open_vocabulary import Vocabulary
 
 
@@ -68,7 +68,10 @@ CLASS_LISTS: dict[str, ClassList] = {
     "vdd": _list("background | facade | road | vegetation | vehicle | roof | water", "background"),
     "uavid": _list("background | building | road | car | tree | vegetation | human", "background"),
     "roads": _list("background | road", "background"),
-    "scenes": ClassList(SEMANTIC_CLASSES),
+    # Captions of scenes speak of several objects.
+    "scenes": ClassList(
+        tuple(f"{c}, {c}s" if c in INSTANCE_CATEGORIES else c for c in SEMANTIC_CLASSES)
+    ),
 }
 
 _COLOURS: dict[str, str] = {

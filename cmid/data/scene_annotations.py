@@ -162,6 +162,10 @@ def describe(
     captions.append(f"{class_name}: the ground is mostly {joined(main)}")
     share = round(100 * float(cover.max()))
     captions.append(f"about {share} percent of this {class_name} scene is {main[0]}")
+    # Without the land use, which alone would tell most scenes apart.
+    captions.append(f"mostly {joined(main)}, seen from above")
+    present = [_plural(SEMANTIC_CLASSES[k]) for k in ranked if cover[k] > 0.04]
+    captions.append(f"an aerial image with {joined(present)}")
     return tuple(captions)
 
 

@@ -31,8 +31,8 @@ class CLIPParameters:
     """Where the two towers come from.
 
     Attributes:
-        name: a model of open_clip (``ViT-B-32``, ``RN50``, ...), or the path of a JSON file of the
-            form of its model configurations.
+        name: a model of open_clip (``ViT-B-32``, ``RN50``, ...), the path of a JSON file of the
+            form of its model configurations, or (for training) a folder with a trained CLIP.
         weights: a tag of open_clip (``openai``, ``laion2b_s34b_b79k``: downloaded), or a
             ``.safetensors`` or ``.pt`` file; None starts from random weights.
         backbone: image tower in place of open_clip's: an exported folder, a checkpoint,

@@ -100,6 +100,28 @@ def load_clip(spec: str | Path, *, dense_mode: DenseMode | None = None) -> CLIP:
     return clip.eval().requires_grad_(False)
 
 
+def starting_clip(parameters: CLIPParameters) -> CLIP:
+    """The CLIP that training starts from: built, or that of a folder of `save_clip`.
+
+    Raises:
+        FileNotFoundError, ModuleNotFoundError, ValueError: as of `build_clip` and `load_clip`;
+            also a folder together with what it brings itself.
+    """
+    if not Path(parameters.name).is_dir():
+        return build_clip(parameters)
+    own = ("weights", "backbone", "image_size", "context_length")
+    given = [name for name in own if getattr(parameters, name) is not None]
+    if given:
+        raise ValueError(
+            f"model.clip.name {parameters.name} is a folder with its own {given[0]}: leave out"
+            f" model.clip.{given[0]}"
+        )
+    clip = _load_folder(Path(parameters.name), parameters.dense_mode)
+    if clip.logit_bias is None and parameters.logit_bias is not None:
+        clip.logit_bias = torch.nn.Parameter(torch.tensor(parameters.logit_bias))
+    return clip
+
+
 def export_checkpoint(path: str | Path, folder: str | Path, *, alpha: float = 1.0) -> Path:
     """Write the CLIP of a training checkpoint as a folder.
 
@@ -111,7 +133,7 @@ def export_checkpoint(path: str | Path, folder: str | Path, *, alpha: float = 1.
     if alpha != 1:
         # Random parts of the start are drawn anew from the run's seed, as training drew them.
         torch.manual_seed(origin["seed"])
-        clip = interpolate(build_clip(CLIPParameters(**origin["start"])), clip, alpha)
+        clip = interpolate(starting_clip(CLIPParameters(**origin["start"])), clip, alpha)
     kept = ("version", "method", "global_step", "epoch", "weights", "distillation")
     provenance = {key: origin[key] for key in kept} | {"wise_ft": alpha}
     return save_clip(clip, folder, provenance=provenance)

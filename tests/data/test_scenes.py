@@ -183,6 +183,14 @@ def test_captions_count_the_instances(scenes: list[Scene]) -> None:
     assert count_phrase("ship", 23) == "23 ships"
 
 
+def test_captions_name_the_ground_that_is_there(scenes: list[Scene]) -> None:
+    for scene in scenes:
+        (text,) = [c for c in scene.captions if c.startswith("an aerial image with ")]
+        named = {name for name in SEMANTIC_CLASSES if re.search(rf"\b{name}", text)}
+        cover = np.bincount(scene.semantic_mask.ravel(), minlength=len(SEMANTIC_CLASSES))
+        assert named == {SEMANTIC_CLASSES[k] for k in np.flatnonzero(cover > 0.04 * cover.sum())}
+
+
 def test_region_phrases_are_boxes_in_the_image_and_unique(scenes: list[Scene]) -> None:
     for scene in scenes:
         phrases = [phrase for phrase, _ in scene.region_phrases]

@@ -17,7 +17,7 @@ from cmid.models import EMATeacher
 from cmid.optimization import OptimizerParameters, configure_training, seed_step
 from cmid.views import ColourParameters
 from cmid.views.colour import ColourAugmentation
-from cmid.vision_language.building import CLIPParameters, build_clip
+from cmid.vision_language.building import CLIPParameters
 from cmid.vision_language.clip import MAX_LOGIT_SCALE
 from cmid.vision_language.contrastive import (
     gather_pairs,
@@ -25,6 +25,7 @@ from cmid.vision_language.contrastive import (
     pairwise_sigmoid_loss,
 )
 from cmid.vision_language.farslip.losses import region_distillation_loss
+from cmid.vision_language.folder import starting_clip
 from cmid.vision_language.regions import pool_regions
 
 
@@ -117,7 +118,7 @@ class FarSLIP(L.LightningModule):
         self.optimizer_parameters = optimizer
         self.seed = seed
         torch.manual_seed(seed)
-        self.clip = build_clip(clip)
+        self.clip = starting_clip(clip)
         self.locked = self._lock(lock)
         self.colour = None if colours is None else ColourAugmentation(colours)
         if grad_checkpointing:

@@ -23,7 +23,7 @@ from cmid.vision_language.farslip.module import (
     FarSLIP,
     FarSLIPWeights,
 )
-from cmid.vision_language.folder import export_checkpoint, load_clip
+from cmid.vision_language.folder import export_checkpoint, load_clip, save_clip
 
 ALL = FarSLIPWeights(1.0, 0.5, 1.0)
 SGD = OptimizerParameters(name="sgd", base_lr=0.5, warmup_epochs=0)
@@ -208,6 +208,19 @@ def test_checkpoints_become_folders_and_mix_with_the_start(tiny_clip: str, tmp_p
         folder = export_checkpoint(tmp_path / "last.ckpt", tmp_path / f"{alpha}", alpha=alpha)
         mixed = load_clip(folder).state_dict()[name]
         torch.testing.assert_close(mixed, (1 - alpha) * start[name] + alpha * tuned[name])
+
+
+def test_training_goes_on_from_a_folder(tiny_clip: str, tmp_path: Path) -> None:
+    clip = CLIPParameters(tiny_clip, backbone="random:resnet18", image_size=32)
+    folder = save_clip(FarSLIP(clip, seed=1).clip, tmp_path / "clip")
+    module = FarSLIP(CLIPParameters(str(folder), dense_mode="vanilla"), optimizer=SGD, seed=2)
+    name = "image.trunk.conv1.weight"
+    start = load_clip(folder).state_dict()[name]
+    assert torch.equal(module.clip.state_dict()[name], start)
+    train(module, tmp_path)
+    assert not torch.equal(module.clip.state_dict()[name], start)
+    with pytest.raises(ValueError, match="its own backbone: leave out"):
+        FarSLIP(CLIPParameters(str(folder), backbone="random:resnet18"))
 
 
 def test_sigmoid_similarity_learns_its_bias(tiny_clip: str, tmp_path: Path) -> None:
