@@ -122,11 +122,8 @@ class FarSLIP(L.LightningModule):
         self.locked = self._lock(lock)
         self.colour = None if colours is None else ColourAugmentation(colours)
         if grad_checkpointing:
-            towers = (getattr(self.clip.image, "visual", None), self.clip.text.module)
-            trunk = getattr(self.clip.image, "trunk", None)
-            for tower in (*towers, trunk):
-                if tower is not None:
-                    tower.set_grad_checkpointing()
+            for tower in (*self.clip.image.pretrained_modules(), self.clip.text.module):
+                tower.set_grad_checkpointing()
         own_teacher = weights.distillation > 0 and distillation.teacher != "shared"
         self.teacher = EMATeacher(self.clip.image) if own_teacher else None
 
@@ -166,6 +163,8 @@ class FarSLIP(L.LightningModule):
             whole, seen = tower.read(images), None
         if self.teacher is None:
             return whole, seen, seen
+        if not len(crops):  # BatchNorm refuses an empty batch
+            return whole, seen, ImageFeatures(whole.pooled[:0].detach(), whole.dense[:0].detach())
         with torch.no_grad():
             return whole, seen, self.teacher.module.read(crops)  # type: ignore[operator]
 
@@ -227,6 +226,7 @@ class FarSLIP(L.LightningModule):
             self.teacher.update(self.clip.image, self.distillation.momentum)
 
     def on_fit_start(self) -> None:
+        self._check_regions()
         if self.device.type == "cpu":
             keep_freed_memory()
 
@@ -260,6 +260,20 @@ class FarSLIP(L.LightningModule):
             "weights": asdict(self.weights),
             "distillation": asdict(self.distillation),
         }
+
+    def _check_regions(self) -> None:
+        """Losses of regions without any would be 0, silently."""
+        view = getattr(self.trainer.datamodule, "view", None)  # type: ignore[attr-defined]
+        kind = getattr(view, "regions", None)
+        if self.weights.region_text and kind in ("none", "random"):
+            raise ValueError(
+                f"model.weights.region_text needs data.view.init_args.regions=annotated, not {kind}"
+            )
+        if self.weights.distillation and kind == "none":
+            raise ValueError(
+                "model.weights.distillation needs regions: set data.view.init_args.regions to"
+                " random or annotated, or the weight to 0"
+            )
 
     def _lock(self, which: str) -> list[nn.Module]:
         modules: list[nn.Module] = []

@@ -18,6 +18,7 @@ pytest.importorskip("open_clip", reason="extra vision-language is not installed"
 
 from cmid.optimization import OptimizerParameters
 from cmid.vision_language.building import CLIPParameters
+from cmid.vision_language.data import ImageTextData, ImageTextView, SceneTexts
 from cmid.vision_language.farslip.module import (
     Distillation,
     FarSLIP,
@@ -263,3 +264,38 @@ def test_two_processes_equal_one(tiny_clip: str, tmp_path: Path) -> None:
         moved = max(moved, float((tensor - start[name]).abs().max()))
         torch.testing.assert_close(two[name], tensor, atol=1e-5, rtol=1e-4, msg=name)
     assert moved > 1e-3  # what is compared has been trained
+
+
+def test_checkpointing_activations_changes_no_gradient(tiny_clip: str) -> None:
+    gradients = []
+    for checkpointing in (False, True):
+        module = FarSLIP(CLIPParameters(tiny_clip), weights=ALL, grad_checkpointing=checkpointing)
+        module.total(module.losses(batch_of([1, 2]))).backward()
+        gradients.append(module.clip.image.visual.conv1.weight.grad)  # type: ignore[union-attr]
+    torch.testing.assert_close(*gradients)
+
+
+@pytest.mark.parametrize(
+    ("weights", "regions", "message"),
+    [
+        (FarSLIPWeights(1.0, 1.0, 0.0), "none", "distillation needs regions"),
+        (FarSLIPWeights(1.0, 0.0, 1.0), "random", "region_text needs .*annotated, not random"),
+    ],
+)
+def test_losses_of_regions_need_regions(
+    weights: FarSLIPWeights, regions: Any, message: str, tiny_clip: str, tmp_path: Path
+) -> None:
+    module = FarSLIP(CLIPParameters(tiny_clip), weights=weights)
+    data = ImageTextData(
+        SceneTexts(8, size=32), ImageTextView(size=32, regions=regions), batch_size=4
+    )
+    trainer = L.Trainer(accelerator="cpu", max_epochs=1, logger=False, default_root_dir=tmp_path)
+    with pytest.raises(ValueError, match=message):
+        trainer.fit(module, data)
+
+
+def test_a_teacher_with_batch_norm_passes_a_batch_without_regions(tiny_clip: str) -> None:
+    clip = CLIPParameters(tiny_clip, backbone="random:resnet18", image_size=32)
+    module = FarSLIP(clip, distillation=Distillation("ema"))
+    terms = module.losses(batch_of([0, 3]))  # images without regions
+    assert float(terms["distillation"].detach()) == 0
