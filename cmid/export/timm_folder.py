@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import pickle
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
@@ -22,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import cmid
+from cmid.export.checkpoint import open_checkpoint
 from cmid.models.encoder import MaskedEncoder, MaskMode
 
 WEIGHTS_FILE = "model.safetensors"
@@ -137,15 +137,8 @@ def read_checkpoint(
     """
     if which not in _PREFIX:
         raise ValueError(f"which must be 'teacher' or 'student', got {which!r}")
-    if not path.is_file():
-        raise FileNotFoundError(f"no checkpoint {path}")
-    try:
-        # Memory-mapped: the optimizer's state, twice the size of the weights, is never read.
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise ValueError(f"{path} is not a checkpoint, or is truncated: {reason}") from error
-    if not isinstance(checkpoint, dict) or not {"cmid", "state_dict"} <= checkpoint.keys():
+    checkpoint = open_checkpoint(path)
+    if "model_name" not in checkpoint.get("cmid", {}):
         raise ValueError(f"{path} is not a checkpoint of CMID: it has no entry 'cmid'")
     origin = dict(checkpoint["cmid"])
     encoder = _build(

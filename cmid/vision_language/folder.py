@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import pickle
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -18,6 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from cmid.export.checkpoint import open_checkpoint
 from cmid.vision_language.building import CLIPParameters, build_clip, rebuild
 from cmid.vision_language.clip import CLIP, interpolate
 from cmid.vision_language.dense_attention import DenseMode
@@ -146,14 +146,8 @@ def read_clip_checkpoint(path: Path) -> tuple[CLIP, dict[str, Any]]:
         FileNotFoundError: no such file.
         ValueError: truncated, or not a checkpoint of a CLIP.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"no checkpoint {path}")
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise ValueError(f"{path} is not a checkpoint, or is truncated: {reason}") from error
-    if not isinstance(checkpoint, dict) or "model_cfg" not in checkpoint.get("cmid", {}):
+    checkpoint = open_checkpoint(path)
+    if "model_cfg" not in checkpoint.get("cmid", {}):
         raise ValueError(f"{path} is not a checkpoint of tools/train_clip.py")
     origin = dict(checkpoint["cmid"])
     weights = {
