@@ -65,7 +65,16 @@ def _chosen(suite: str, names: Sequence[str] | None) -> list[Task]:
 
 def _require_data(task: Task) -> None:
     """Generate scenes that are missing; other data has to be there."""
-    if task.data is None or (ROOT / task.data).is_dir():
+    if task.data is None:
+        return
+    folder = ROOT / task.data
+    if folder.is_dir():
+        found = (_scenes(folder, "train"), _scenes(folder, "val"))
+        if task.writer is not None and found != (task.train, task.val):
+            raise ValueError(
+                f"{task.name}: {task.data} holds {found[0]} + {found[1]} scenes, not"
+                f" {task.train} + {task.val}: move it away, and the suite generates its own"
+            )
         return
     if task.writer is None:
         raise FileNotFoundError(
@@ -73,6 +82,11 @@ def _require_data(task: Task) -> None:
         )
     module, _, function = task.writer.rpartition(".")
     write = getattr(import_module(module), function)
-    partial = (ROOT / task.data).with_name(f".{Path(task.data).name}.part")
+    partial = folder.with_name(f".{folder.name}.part")
     write(partial, train=task.train, val=task.val, size=task.size, seed=0)
-    partial.rename(ROOT / task.data)
+    partial.rename(folder)
+
+
+def _scenes(folder: Path, part: str) -> int:
+    """How many scenes a part has, in any task's layout: files of one scene share its name."""
+    return len({path.stem for path in folder.rglob(f"{part}/**/*") if path.is_file()})

@@ -40,7 +40,7 @@ class Task:
         return re.sub(r"\W+", "_", self.name)
 
 
-def _scenes(task: str, config: str, *, measure: str, key: str, scale: float, **more: int) -> Task:
+def _scenes(task: str, config: str, *, measure: str, key: str, scale: float, epochs: int) -> Task:
     room = "detection" if task == "oriented_detection" else task
     function = "write_oriented_scenes" if task == "oriented_detection" else "write_scenes"
     return Task(
@@ -51,8 +51,13 @@ def _scenes(task: str, config: str, *, measure: str, key: str, scale: float, **m
         scale,
         f"runs/scenes/{task}",
         f"benchmarks.{room}.scenes.{function}",
-        **more,
+        options=_epochs(epochs),
     )
+
+
+def _epochs(number: int) -> tuple[str, ...]:
+    """So many epochs, evaluated at their end alone."""
+    return f"train_cfg.max_epochs={number}", f"train_cfg.val_interval={number}"
 
 
 SUITES: dict[str, tuple[Task, ...]] = {
@@ -62,6 +67,7 @@ SUITES: dict[str, tuple[Task, ...]] = {
             "configs/classification/mmpretrain_scenes.py",
             "top-1 accuracy",
             "accuracy/top1",
+            options=_epochs(3),
         ),
         _scenes(
             "segmentation",
@@ -69,6 +75,7 @@ SUITES: dict[str, tuple[Task, ...]] = {
             measure="mIoU",
             key="mIoU",
             scale=1,
+            epochs=12,
         ),
         _scenes(
             "detection",
@@ -76,6 +83,7 @@ SUITES: dict[str, tuple[Task, ...]] = {
             measure="AP",
             key="coco/bbox_mAP",
             scale=100,
+            epochs=5,
         ),
         _scenes(
             "oriented_detection",
@@ -83,6 +91,7 @@ SUITES: dict[str, tuple[Task, ...]] = {
             measure="AP50",
             key="dota/AP50",
             scale=100,
+            epochs=4,
         ),
         _scenes(
             "change_detection",
@@ -90,6 +99,7 @@ SUITES: dict[str, tuple[Task, ...]] = {
             measure="F1",
             key="change/f1",
             scale=100,
+            epochs=5,
         ),
     ),
     "real": (
@@ -102,7 +112,7 @@ SUITES: dict[str, tuple[Task, ...]] = {
         ),
         Task(
             "airplanes",
-            "configs/detection/faster_rcnn_resnet50_airplanes.py",
+            "configs/detection/faster_rcnn_resnet18_airplanes.py",
             "AP50",
             "coco/bbox_mAP_50",
             100,
@@ -110,7 +120,7 @@ SUITES: dict[str, tuple[Task, ...]] = {
         ),
         Task(
             "NWPU VHR-10",
-            "configs/detection/faster_rcnn_resnet50_nwpu_vhr10.py",
+            "configs/detection/faster_rcnn_resnet18_nwpu_vhr10.py",
             "AP50",
             "coco/bbox_mAP_50",
             100,
@@ -118,7 +128,7 @@ SUITES: dict[str, tuple[Task, ...]] = {
         ),
         Task(
             "NWPU VHR-10, oriented",
-            "configs/oriented_detection/oriented_rcnn_resnet50_nwpu_vhr10.py",
+            "configs/oriented_detection/oriented_rcnn_resnet18_nwpu_vhr10.py",
             "AP50",
             "dota/AP50",
             100,

@@ -3,7 +3,8 @@
 # Command:   python tools/train.py configs/change_detection/bit_resnet18_overfit.py \
 #                --backbone BACKBONE
 # Data:      data/change/{levir,dsifn}/{A,B,label}/*.png
-# Time:      2.7 minutes of one core for 44 epochs; F1 0.91 after 30 of them, 0.94 after 44
+# Time:      3 minutes of one core; F1 0.91 with CMID (an epoch of EuroSAT), 0.92
+#            from random weights
 _base_ = [
     "_base_/models/bit_resnet18.py",
     "_base_/datasets/overfit.py",
@@ -12,4 +13,4 @@ _base_ = [
 ]
 model = dict(data_preprocessor=dict(size=(128, 128)))
 train_dataloader = dict(batch_size=7)
-train_cfg = dict(max_epochs=60, val_interval=10)
+train_cfg = dict(max_epochs=40, val_interval=10)

@@ -1,6 +1,7 @@
 # Generated scenes, 10 classes, 64 pixels: no files.
 # Command:   python tools/train.py configs/classification/mmpretrain_scenes.py --backbone BACKBONE
-# Time:      minutes on two cores
+# Time:      2 minutes of one core for 3 epochs; accuracy 0.456 with CMID (an epoch of EuroSAT),
+#            0.462 from random weights
 _base_ = "_base_/mmpretrain_64.py"
 model = dict(data_preprocessor=dict(num_classes=10), head=dict(num_classes=10))
 data = dict(root="scenes", num_scenes=2500)

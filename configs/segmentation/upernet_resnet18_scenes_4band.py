@@ -15,8 +15,7 @@ model = dict(
     backbone=dict(in_channels=4),
 )
 load = dict(type="LoadRaster")
-crops = _base_.train_pipeline[1:-2]
-train_pipeline = [load, *crops, dict(type="BandPhotometricDistortion"), dict(type="PackSegInputs")]
+train_pipeline = [load, *_base_.train_pipeline[1:]]
 test_pipeline = [load, *_base_.test_pipeline[1:]]
 tta_pipeline = [load, *_base_.tta_pipeline[1:]]
 data = dict(data_root="runs/scenes/segmentation_4band")

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("mmcv._ext", reason="extra openmmlab is not installed")
 
+from benchmarks.suite import command
 from benchmarks.suite.command import run_suite
 from benchmarks.suite.report import make_rows, markdown, note, write_report
 from benchmarks.suite.runs import Result, folder_name
@@ -66,6 +68,21 @@ def test_backbones_get_folders_of_their_own() -> None:
 def test_unknown_tasks_are_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no task 'roads' in suite scenes: give classification"):
         run_suite(["random:resnet18"], suite="scenes", out=tmp_path, names=["roads"], command="")
+
+
+def test_scenes_are_generated_and_another_number_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "ROOT", tmp_path)
+    for number, name in enumerate(("segmentation", "detection", "change_detection"), start=1):
+        writer = f"benchmarks.{name}.scenes.write_scenes"
+        task = Task(name, "config", "m", "m", 1, name, writer, train=number, val=1, size=64)
+        command._require_data(task)
+        before = sorted(tmp_path.rglob("*"))
+        command._require_data(task)
+        assert sorted(tmp_path.rglob("*")) == before
+        with pytest.raises(ValueError, match=rf"{name} holds {number} \+ 1 scenes, not 9 \+ 1"):
+            command._require_data(replace(task, train=9))
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-# Generated scenes of 128 pixels; crops of 96.
+# Generated scenes of 128 pixels; crops of 96. They come with their own light and season.
 _base_ = "tiles.py"
 train_pipeline = [
     dict(type="LoadImageFromFile"),
@@ -7,7 +7,6 @@ train_pipeline = [
     dict(type="RandomCrop", crop_size=(96, 96), cat_max_ratio=0.75),
     dict(type="RandomFlip", prob=0.5, direction="horizontal"),
     dict(type="RandomFlip", prob=0.5, direction="vertical"),
-    dict(type="PhotoMetricDistortion"),
     dict(type="PackSegInputs"),
 ]
 data = dict(
