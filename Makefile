@@ -10,6 +10,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 ARGS ?=
+# Tests run in one process a core, each with one thread: more threads than cores cost more than they
+# give. A file's tests share fixtures and stay together. make test WORKERS= runs them in one process.
+WORKERS ?= --numprocesses auto --maxprocesses 4 --dist loadfile
 
 .NOTPARALLEL:
 .PHONY: pretrain test lint openmmlab vision-language clean
@@ -18,7 +21,7 @@ pretrain: $(VENV)/.core
 	$(BIN)/python tools/pretrain.py $(ARGS)
 
 test: $(VENV)/.dev $(VENV)/.openmmlab
-	$(BIN)/python -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(WORKERS) $(ARGS)
 
 openmmlab: $(VENV)/.openmmlab
 

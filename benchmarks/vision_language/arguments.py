@@ -19,7 +19,7 @@ SPEC is a folder that tools/train_clip.py exports, a checkpoint (.ckpt), NAME of
 (untrained), or NAME:TAG or NAME:FILE.safetensors for its weights. All data may be 'scenes', which
 are generated. --out DIR writes report.md, report.html (with painted maps) and results.json.
 'python tools/evaluate_clip.py TASK --help' tells the options of a task.
-Needs the extra vision-language.
+Needs the extra vision-language; configurations of mmsegmentation need the extra openmmlab.
 """
 
 
@@ -85,7 +85,7 @@ def _add_zero_shot(task: argparse.ArgumentParser) -> None:
     task.add_argument(
         "--names",
         help="class names: a set (aid, eurosat, fmow, million_aid, pattern_net, resisc45,"
-        " rsi_cb256, ucm) or a file; default: names of the folders",
+        " rsi_cb256, skyscript, ucm) or a file; default: names of the folders",
     )
     _add_templates(task, "satellite")
     task.add_argument("--split_file", help="JSON lines with image and split")
@@ -108,19 +108,27 @@ def _add_retrieval(task: argparse.ArgumentParser) -> None:
 
 
 def _add_segmentation(task: argparse.ArgumentParser) -> None:
-    task.add_argument("data", help="folder with img_dir and ann_dir, or 'scenes'")
+    task.add_argument(
+        "data",
+        help="folder with img_dir and ann_dir, a configuration of mmsegmentation (.py), or"
+        " 'scenes'",
+    )
     task.add_argument(
         "--vocabulary",
-        required=True,
         help="open_earth_map, loveda, potsdam, vaihingen, isaid, udd5, vdd, uavid, roads, scenes,"
-        " or a file: a line a class in the masks' order, synonyms with commas",
+        " or a file: a line a class in the masks' order, synonyms with commas"
+        " (default: the names of a configuration's dataset)",
     )
     task.add_argument("--background", help="class of unsure pixels (default: the list's own)")
     task.add_argument(
         "--zero_ignored", action="store_true", help="masks hold 1 to K, and 0 where ignored"
     )
     _add_templates(task, "imagenet")
-    task.add_argument("--part", help="sub-folder of both folders, such as val")
+    task.add_argument(
+        "--part",
+        help="sub-folder of both folders, such as val; of a"
+        " configuration train, val or test (default: test)",
+    )
     task.add_argument("--long_side", type=int, help="pixels (default: twice the model's size)")
     task.add_argument("--stride", type=int, help="of windows (default: half the model's size)")
     task.add_argument("--scale", type=float, default=50.0, help="0: the model's (default: 50)")

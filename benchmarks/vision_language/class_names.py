@@ -2,8 +2,8 @@
 
 Names are those of the sets' folders, written as words; EuroSAT's are spelled out, for
 "SeaLake" says little to a text tower. Published results may have used other wordings: give those in
-a file. Of the eight sets that SkyCLIP and FarSLIP report, SkyScript-cls is missing here: its 70
-names come with its download (``classnames.txt``, one a line) and can be given as a file.
+a file. The names of SkyScript-cls are second-hand: no copy of the set was at hand to compare them
+with. A folder that they do not name is an error, and the set's own ``classnames.txt`` can be given.
 """
 
 from __future__ import annotations
@@ -60,6 +60,17 @@ highway, hirst, lakeshore, mangrove, marina, mountain, parking lot, pipeline, re
 river protection forest, sand beach, sapling, sea, shrubwood, snow mountain, sparse forest,
 storage room, stream, town"""
 
+_SKYSCRIPT = """airport apron, airport hangar, airport runway, airport terminal, amusement park,
+apartment, aquaculture land, archaeological site, barn, baseball field, basketball court, beach,
+border checkpoint, bridge, cemetery, church, circular farmland, commercial land, construction land,
+crosswalk, dam, detached house, educational institution, factory, fire station, forest, freeway,
+gas station, glacier, golf course, greenhouse, ground transportation station, harbour, helipad,
+hospital, island, lake, lighthouse, meadow, military facility, mine, mountain, office building,
+oil well, orchard, parking space, playground, pond, prison, quarry, race track, railway,
+railway station, residential land, resort, river, rock land, roundabout, solar power plant, square,
+stadium, storage tank, substation, swimming pool, tennis court, tower, turning circle,
+wastewater treatment plant, wetland, wind farm"""
+
 _UCM = """agricultural, airplane, baseball diamond, beach, buildings, chaparral, dense residential,
 forest, freeway, golf course, harbor, intersection, medium residential, mobile home park, overpass,
 parking lot, river, runway, sparse residential, storage tanks, tennis court"""
@@ -74,6 +85,7 @@ CLASS_NAMES: dict[str, tuple[str, ...]] = {
         "pattern_net": _PATTERN_NET,
         "resisc45": _RESISC45,
         "rsi_cb256": _RSI_CB256,
+        "skyscript": _SKYSCRIPT,
         "ucm": _UCM,
     }.items()
 }

@@ -16,10 +16,11 @@ from benchmarks.vision_language.data import (
     open_labelled,
     open_masks,
 )
+from benchmarks.vision_language.mmseg_masks import open_dataset
 from benchmarks.vision_language.outcome import Options, Outcome, file_name
 from benchmarks.vision_language.painting import MapPainter
 from benchmarks.vision_language.templates import read_templates
-from benchmarks.vision_language.vocabularies import read_vocabulary
+from benchmarks.vision_language.vocabularies import ClassList, read_vocabulary
 from cmid.data.scenes import INSTANCE_CATEGORIES, SceneSource
 from cmid.data.source import ImageSource
 from cmid.evaluation.image_text import Fit, ImageTextModel, embed_classes
@@ -136,17 +137,19 @@ class Segmentation:
     """Open-vocabulary segmentation.
 
     Attributes:
-        data: folder with ``img_dir`` and ``ann_dir``, or ``scenes``.
-        vocabulary, background: of `read_vocabulary`.
+        data: folder with ``img_dir`` and ``ann_dir``, a configuration of mmsegmentation (``.py``),
+            or ``scenes``.
+        vocabulary, background: of `read_vocabulary`; without a vocabulary a configuration's dataset
+            gives its own names.
         templates: of `read_templates`.
-        part: sub-folder of both folders.
+        part: sub-folder of both folders; of a configuration ``train``, ``val`` or ``test``.
         zero_ignored: of `read_vocabulary`.
         settings: of the sliding windows.
         threshold: below which a pixel is background.
     """
 
     data: str
-    vocabulary: str
+    vocabulary: str | None = None
     background: str | None = None
     templates: str = "imagenet"
     part: str | None = None
@@ -159,17 +162,13 @@ class Segmentation:
         return [] if self.data == SCENES else [self.data]
 
     def run(self, model: ImageTextModel, name: str, options: Options) -> Outcome:
-        classes = read_vocabulary(
-            self.vocabulary, background=self.background, zero_ignored=self.zero_ignored
-        )
+        data, classes = self._open(options, model.size)
         vocabulary, settings = classes.vocabulary, self.settings
         if self.data == SCENES:
-            size = options.scene_size or model.size
             # A whole scene has the scale that it was trained at.
-            settings = replace(settings, long_side=settings.long_side or size)
-            data: MaskedImages = SceneMasks(options.scenes, size=size)
-        else:
-            data = open_masks(self.data, classes, part=self.part)
+            settings = replace(
+                settings, long_side=settings.long_side or options.scene_size or model.size
+            )
         painter = None
         if options.out is not None and options.pictures > 0:
             folder = options.out / "pictures" / file_name(self.data)
@@ -207,6 +206,25 @@ class Segmentation:
             )
         pictures = () if painter is None else tuple(painter.paths)
         return Outcome(measures, facts, ("IoU", scores.per_class), pictures=pictures)
+
+    def _open(self, options: Options, size: int) -> tuple[MaskedImages, ClassList]:
+        dataset = open_dataset(self.data, part=self.part) if self.data.endswith(".py") else None
+        if self.vocabulary is not None:
+            classes = read_vocabulary(
+                self.vocabulary, background=self.background, zero_ignored=self.zero_ignored
+            )
+        elif dataset is not None:
+            classes = replace(dataset.classes, background=self.background)
+        else:
+            raise ValueError(f"{self.data} needs names of its classes: give --vocabulary")
+        if dataset is not None:
+            expected, given = len(dataset.classes.lines), len(classes.lines)
+            if expected != given:
+                raise ValueError(f"{self.data} has {expected} classes, {self.vocabulary} {given}")
+            return dataset, classes
+        if self.data == SCENES:
+            return SceneMasks(options.scenes, size=options.scene_size or size), classes
+        return open_masks(self.data, classes, part=self.part), classes
 
 
 @dataclass(frozen=True)

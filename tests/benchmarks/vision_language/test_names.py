@@ -16,6 +16,7 @@ COUNTS = {
     "pattern_net": 38,
     "resisc45": 45,
     "rsi_cb256": 35,
+    "skyscript": 70,
     "ucm": 21,
 }
 

@@ -1,0 +1,91 @@
+"""Images and masks as a dataset of mmsegmentation loads them (extra ``openmmlab``)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks.vision_language.vocabularies import ClassList
+
+
+class DatasetMasks:
+    """The images of a dataset of mmsegmentation with their masks.
+
+    Args:
+        dataset: a dataset whose pipeline ends where ``img`` and ``gt_seg_map`` are loaded.
+        bgr: whether its images come as BGR, as those of ``LoadImageFromFile`` do.
+    """
+
+    def __init__(self, dataset: Any, *, bgr: bool = True) -> None:
+        self.dataset, self.bgr = dataset, bgr
+
+    @property
+    def classes(self) -> ClassList:
+        """The dataset's own names, in the order of its labels."""
+        return ClassList(tuple(name.replace("_", " ") for name in self.dataset.metainfo["classes"]))
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        """Image ``(3, H, W)`` uint8 in RGB and mask ``(H, W)`` uint8, 255 where ignored.
+
+        Raises:
+            FileNotFoundError, ValueError: of the dataset; an image that is not of three bands of
+                uint8, or has another size than its mask, by name.
+        """
+        sample = self.dataset[index]
+        image, mask = sample["img"], sample["gt_seg_map"]
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+            raise ValueError(
+                f"{sample['img_path']} is {image.dtype} of shape {image.shape}: image-text models"
+                " take three bands of uint8"
+            )
+        if image.shape[:2] != mask.shape:
+            raise ValueError(f"{sample['img_path']} is {image.shape[:2]}, its mask {mask.shape}")
+        rgb = image[..., ::-1] if self.bgr else image
+        pixels = torch.from_numpy(np.ascontiguousarray(rgb.transpose(2, 0, 1)))
+        return pixels, torch.from_numpy(mask.astype(np.uint8))
+
+
+def open_dataset(config: str, *, part: str | None = None) -> DatasetMasks:
+    """The dataset of a configuration of mmsegmentation, ours or anyone's.
+
+    Only the loading steps of its pipeline run: images keep their size.
+
+    Args:
+        config: a Python file of mmengine's form.
+        part: ``train``, ``val`` or ``test``; by default the first of test, val that there is.
+
+    Raises:
+        ModuleNotFoundError: the extra ``openmmlab`` is missing.
+        FileNotFoundError: no such file, or no data where it says.
+        ValueError: no such part, or a dataset without a pipeline of its own.
+    """
+    import benchmarks.openmmlab  # noqa: F401  (says what to install)
+
+    # isort: split
+    from mmengine.config import Config
+    from mmengine.registry import DefaultScope
+    from mmseg.registry import DATASETS
+    from mmseg.utils import register_all_modules
+
+    if not Path(config).is_file():
+        raise FileNotFoundError(f"no configuration {config}")
+    content = Config.fromfile(config)
+    names = [part] if part else ["test", "val"]
+    loaders = [content.get(f"{name}_dataloader") for name in names]
+    dataset = next((loader["dataset"] for loader in loaders if loader), None)
+    if dataset is None:
+        raise ValueError(f"{config} has no data for {' or '.join(names)}: --part takes train, val")
+    if not dataset.get("pipeline"):
+        raise ValueError(f"{config}: {dataset['type']} has no pipeline; name a plain dataset")
+    steps = [step for step in dataset["pipeline"] if "Load" in str(step["type"])]
+    register_all_modules(init_default_scope=False)
+    with DefaultScope.overwrite_default_scope("mmseg"):
+        built = DATASETS.build({**dataset, "pipeline": steps, "test_mode": True})
+    return DatasetMasks(built, bgr=not any("LoadRaster" in str(step["type"]) for step in steps))
