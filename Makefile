@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 ARGS ?=
 # Tests run in one process a core, each with one thread: more threads than cores cost more than they
 # give. A file's tests share fixtures and stay together. make test WORKERS= runs them in one process.
-WORKERS ?= --numprocesses auto --maxprocesses 4 --dist loadfile
+WORKERS ?= --numprocesses logical --maxprocesses 4 --dist loadfile
 
 .NOTPARALLEL:
 .PHONY: pretrain test lint openmmlab vision-language clean
