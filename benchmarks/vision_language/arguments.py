@@ -121,7 +121,9 @@ def _add_segmentation(task: argparse.ArgumentParser) -> None:
     )
     task.add_argument("--background", help="class of unsure pixels (default: the list's own)")
     task.add_argument(
-        "--zero_ignored", action="store_true", help="masks hold 1 to K, and 0 where ignored"
+        "--zero_ignored",
+        action="store_true",
+        help="masks hold 1 to K, and 0 where ignored (a configuration knows it itself)",
     )
     _add_templates(task, "imagenet")
     task.add_argument(

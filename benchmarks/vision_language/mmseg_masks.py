@@ -81,7 +81,7 @@ def open_dataset(config: str, *, part: str | None = None) -> DatasetMasks:
     loaders = [content.get(f"{name}_dataloader") for name in names]
     dataset = next((loader["dataset"] for loader in loaders if loader), None)
     if dataset is None:
-        raise ValueError(f"{config} has no data for {' or '.join(names)}: --part takes train, val")
+        raise ValueError(f"{config} has no data for {' or '.join(names)}: choose another --part")
     if not dataset.get("pipeline"):
         raise ValueError(f"{config}: {dataset['type']} has no pipeline; name a plain dataset")
     steps = [step for step in dataset["pipeline"] if "Load" in str(step["type"])]

@@ -33,6 +33,7 @@ from cmid.vision_language.data import ImageTextSource, SceneTexts
 from cmid.vision_language.regions import pool_regions
 
 SCENES = "scenes"
+CONFIGURATION = ".py"  # how the name of a configuration of mmsegmentation ends
 
 
 @dataclass(frozen=True)
@@ -143,9 +144,12 @@ class Segmentation:
             gives its own names.
         templates: of `read_templates`.
         part: sub-folder of both folders; of a configuration ``train``, ``val`` or ``test``.
-        zero_ignored: of `read_vocabulary`.
+        zero_ignored: of `read_vocabulary`; a configuration knows it itself.
         settings: of the sliding windows.
         threshold: below which a pixel is background.
+
+    Raises:
+        ValueError: no vocabulary, and no configuration.
     """
 
     data: str
@@ -157,6 +161,10 @@ class Segmentation:
     settings: Sliding = field(default_factory=Sliding)
     threshold: float = 0.0
     task: str = "open-vocabulary segmentation"
+
+    def __post_init__(self) -> None:
+        if self.vocabulary is None and not self.data.endswith(CONFIGURATION):
+            raise ValueError(f"{self.data} needs names of its classes: give --vocabulary")
 
     def needs(self) -> list[str]:
         return [] if self.data == SCENES else [self.data]
@@ -208,23 +216,22 @@ class Segmentation:
         return Outcome(measures, facts, ("IoU", scores.per_class), pictures=pictures)
 
     def _open(self, options: Options, size: int) -> tuple[MaskedImages, ClassList]:
-        dataset = open_dataset(self.data, part=self.part) if self.data.endswith(".py") else None
+        listed = None
         if self.vocabulary is not None:
-            classes = read_vocabulary(
+            listed = read_vocabulary(
                 self.vocabulary, background=self.background, zero_ignored=self.zero_ignored
             )
-        elif dataset is not None:
-            classes = replace(dataset.classes, background=self.background)
-        else:
-            raise ValueError(f"{self.data} needs names of its classes: give --vocabulary")
-        if dataset is not None:
+        if self.data.endswith(CONFIGURATION):
+            dataset = open_dataset(self.data, part=self.part)
+            classes = listed or replace(dataset.classes, background=self.background)
             expected, given = len(dataset.classes.lines), len(classes.lines)
             if expected != given:
                 raise ValueError(f"{self.data} has {expected} classes, {self.vocabulary} {given}")
             return dataset, classes
+        assert listed is not None  # __post_init__ asks for it
         if self.data == SCENES:
-            return SceneMasks(options.scenes, size=options.scene_size or size), classes
-        return open_masks(self.data, classes, part=self.part), classes
+            return SceneMasks(options.scenes, size=options.scene_size or size), listed
+        return open_masks(self.data, listed, part=self.part), listed
 
 
 @dataclass(frozen=True)

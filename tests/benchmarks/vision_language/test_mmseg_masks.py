@@ -82,7 +82,7 @@ def test_pixels_of_a_dataset_are_named(root: Path) -> None:
     with pytest.raises(ValueError, match=r"config.py has 3 classes, .*short.txt 2"):
         Segmentation(config(root), str(root / "short.txt")).run(ColourCLIP(), "a", Options())
     with pytest.raises(ValueError, match="needs names of its classes: give --vocabulary"):
-        Segmentation(str(root)).run(ColourCLIP(), "a", Options())
+        Segmentation(str(root))
 
 
 def test_a_shipped_configuration_opens(tmp_path: Path, root: Path) -> None:
