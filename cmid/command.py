@@ -35,6 +35,7 @@ class PretrainCLI(RunCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         super().add_arguments_to_parser(parser)
+        parser.link_arguments("seed_everything", "model.seed", compute_fn=int)
         parser.add_lightning_class_args(OnlineKNN, "knn")
         parser.add_lightning_class_args(ReconstructionPicture, "reconstructions")
         parser.add_lightning_class_args(CollapseMonitor, "collapse")

@@ -98,7 +98,6 @@ class RunCLI(LightningCLI):
         parser.add_lightning_class_args(KeepCheckpoints, "checkpoints")
         parser.add_lightning_class_args(ThroughputMonitor, "throughput")
         parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
-        parser.link_arguments("seed_everything", "model.seed", compute_fn=int)
 
     def own_callbacks(self) -> list[L.Callback]:
         """Callbacks without settings of their own."""

@@ -6,6 +6,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from cmid.launch import launch
+
 DEFAULT = Path(__file__).resolve().parents[1] / "configs/classification/scenes.yaml"
 
 HELP = """\
@@ -26,27 +28,15 @@ per-class accuracy, macro F1, a picture of the confusions. Without --config: gen
   --trainer.max_epochs N  --trainer.devices N  --trainer.strategy ddp  --trainer.precision P
   --run_dir DIR       where everything goes; a DIR with checkpoints is left alone: DIR-2 is used
   --ckpt_path last    go on with the newest checkpoint of --run_dir
+  --wandb PROJECT     log to Weights & Biases too (CSV and TensorBoard are always there)
   --print_config      print the whole configuration, and stop
   --help_all          every field with its type and meaning (takes some seconds)
 """
 
-
-def main(args: list[str]) -> None:
-    if not args or "-h" in args or "--help" in args:
-        # Answered before torch is imported, which takes seconds.
-        print(HELP)
-        return
-    args = ["--help" if arg == "--help_all" else arg for arg in args]
-    if not any(arg == "--config" or arg.startswith(("--config=", "-c")) for arg in args):
-        args = ["--config", str(DEFAULT), *args]
-
-    from benchmarks.classification.command import finetune
-
-    try:
-        finetune(args)
-    except (FileNotFoundError, ValueError, ModuleNotFoundError) as error:
-        sys.exit(f"error: {error}")
-
-
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    launch(
+        sys.argv[1:] or ["--help"],
+        command="benchmarks.classification.command:finetune",
+        default=DEFAULT,
+        usage=HELP,
+    )

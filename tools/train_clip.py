@@ -6,6 +6,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from cmid.launch import launch
+
 DEFAULT = Path(__file__).resolve().parents[1] / "configs/vision_language/farslip_stage1_scenes.yaml"
 
 HELP = """\
@@ -46,22 +48,10 @@ The configuration used by default:
 
 """
 
-
-def main(args: list[str]) -> None:
-    if "-h" in args or "--help" in args:
-        # Answered before torch is imported, which takes seconds.
-        print(HELP + DEFAULT.read_text())
-        return
-    args = ["--help" if arg == "--help_all" else arg for arg in args]
-    if not any(arg == "--config" or arg.startswith(("--config=", "-c")) for arg in args):
-        args = ["--config", str(DEFAULT), *args]
-    try:
-        from cmid.vision_language.command import train_clip
-
-        train_clip(args)
-    except (FileNotFoundError, ValueError, ModuleNotFoundError, FloatingPointError) as error:
-        sys.exit(f"error: {error}")
-
-
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    launch(
+        sys.argv[1:],
+        command="cmid.vision_language.command:train_clip",
+        default=DEFAULT,
+        usage=HELP + DEFAULT.read_text(),
+    )

@@ -16,10 +16,10 @@ class ThroughputMonitor(L.Callback):
 
     Args:
         every_n_steps: over how many steps times are averaged.
-        images_key: the entry of a batch whose length is its number of images.
+        images_key: key (or place) of the entry of a batch whose length is its number of images.
     """
 
-    def __init__(self, every_n_steps: int = 20, *, images_key: str = "views") -> None:
+    def __init__(self, every_n_steps: int = 20, *, images_key: str | int = "views") -> None:
         self.images_key = images_key
         self.every_n_steps = every_n_steps
         self.start = self.last_end = 0.0

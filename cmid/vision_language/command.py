@@ -30,6 +30,7 @@ class TrainCLIPCLI(RunCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         super().add_arguments_to_parser(parser)
+        parser.link_arguments("seed_everything", "model.seed", compute_fn=int)
         parser.set_defaults({"run_dir": "runs/clip", "throughput.images_key": "images"})
         parser.add_lightning_class_args(OnlineZeroShot, "zero_shot")
 

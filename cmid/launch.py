@@ -1,0 +1,32 @@
+"""The start of a command whose options are the keys of a configuration file.
+
+Imports nothing heavy: help is there before torch is, which takes seconds.
+"""
+
+from __future__ import annotations
+
+import pkgutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def launch(args: Sequence[str], *, command: str, default: Path, usage: str) -> None:
+    """Answer ``--help``, or import a command and run it; end with one line where it refuses.
+
+    Args:
+        args: the command line without the program's name. ``--help_all`` prints every field.
+        command: ``module:function`` that takes the list of arguments.
+        default: configuration file that is used where ``args`` name none.
+        usage: the help.
+    """
+    if "-h" in args or "--help" in args:
+        print(usage)
+        return
+    args = ["--help" if arg == "--help_all" else arg for arg in args]
+    if not any(arg == "--config" or arg.startswith(("--config=", "-c")) for arg in args):
+        args = ["--config", str(default), *args]
+    try:
+        pkgutil.resolve_name(command)(args)
+    except (FileNotFoundError, ValueError, ModuleNotFoundError, FloatingPointError) as error:
+        sys.exit(f"error: {error}")
