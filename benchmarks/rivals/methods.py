@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from cmid.memory import keep_freed_memory
 from cmid.models import MaskedEncoder, ema_momentum
+from cmid.models.batch_norm import set_running_momentum
 from cmid.optimization import (
     OptimizerParameters,
     build_optimizer,
@@ -35,6 +36,9 @@ from cmid.optimization import (
 from cmid.views import DeviceViews
 
 Pair = tuple[Tensor, Tensor]
+
+# PyTorch's default. CMID keeps the running statistics of its student still and sets them itself.
+RUNNING_MOMENTUM = 0.1
 
 
 class SimCLR(nn.Module):
@@ -155,6 +159,7 @@ class Rival(L.LightningModule):
         memory_format: torch.memory_format = torch.contiguous_format,
     ) -> None:
         super().__init__()
+        set_running_momentum(encoder, RUNNING_MOMENTUM)
         build: dict[str, Callable[[], nn.Module]] = {
             "simclr": lambda: SimCLR(encoder, temperature=temperature),
             "mocov2": lambda: MoCoV2(encoder, temperature=temperature, queue_size=queue_size),

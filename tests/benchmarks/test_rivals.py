@@ -10,6 +10,7 @@ from benchmarks.rivals.compare import ROWS, picture, table
 from benchmarks.rivals.methods import Rival
 from benchmarks.rivals.train import METHODS, train
 from cmid.data import MILLION_AID
+from cmid.methods import CMID
 from cmid.models import MaskedEncoder
 from cmid.views import DeviceViews, ViewColours
 
@@ -28,6 +29,22 @@ def test_gradients_reach_the_encoder_and_no_teacher(name: str) -> None:
     teachers = [p for n, p in rival.method.named_parameters() if n.startswith("teacher")]
     assert all(p.grad is None for p in teachers)
     assert bool(teachers) == (name != "simclr")
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_running_statistics_follow_the_images(name: str) -> None:
+    # The command takes the encoder from a CMID, whose student keeps its statistics still.
+    model = CMID("resnet18", img_size=32, queue_size=16, num_prototypes=8, num_matches=1)
+    rival = Rival(name, encoder=model.student.encoder, views=model.views).train()
+    views = 5 + torch.randn(4, 3, 32, 32), 5 + torch.randn(4, 3, 32, 32)
+    mean = model.student.encoder.backbone.bn1.running_mean
+    passes = []
+    model.student.encoder.backbone.bn1.register_forward_pre_hook(
+        lambda module, args: passes.append(args[0].mean(dim=(0, 2, 3)))
+    )
+    assert not mean.any()
+    rival.method(views, 0)
+    torch.testing.assert_close(mean, 0.1 * passes[0])
 
 
 @pytest.mark.slow
