@@ -10,6 +10,7 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
+import torch.distributed as dist
 import torch.multiprocessing as mp
 from lightning.pytorch.strategies import ModelParallelStrategy
 
@@ -97,6 +98,8 @@ def _rank(rank: int, port: int, strategy: str, result: Path) -> None:
         TORCHELASTIC_RUN_ID="test",
     )
     train(strategy, 4, result)
+    # Threads of the group that outlive the interpreter abort the process now and then.
+    dist.destroy_process_group()
 
 
 @pytest.fixture(scope="module")
