@@ -10,6 +10,7 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
+import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -246,6 +247,8 @@ def run_process(rank: int, port: int, spec: str, settings: dict[str, Any], folde
     train(module, folder, processes=2)
     if rank == 0:
         torch.save(module.state_dict(), folder / "two.pt")
+    # Threads of the group that outlive the interpreter abort the process now and then.
+    dist.destroy_process_group()
 
 
 @pytest.mark.slow
