@@ -235,7 +235,9 @@ def _is_too_small(entry: Mapping[str, Any], size: tuple[float, float]) -> bool:
 def _check_polygons(name: str, polygons: Any, size: tuple[float, float]) -> None:
     if not isinstance(polygons, list) or not polygons:
         code = " but a run-length code" if isinstance(polygons, dict) and polygons else ""
-        raise ValueError(f"{name} has no polygon in segmentation{code}: its oriented box is unknown")
+        raise ValueError(
+            f"{name} has no polygon in segmentation{code}: its oriented box is unknown"
+        )
     for polygon in polygons:
         if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
             count = len(polygon) if isinstance(polygon, list) else 0

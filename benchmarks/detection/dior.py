@@ -163,7 +163,11 @@ def _parse(path: Path) -> ElementTree.Element:
         return ElementTree.parse(path).getroot()
     except FileNotFoundError:
         raise FileNotFoundError(f"no annotation {path}") from None
-    except (ElementTree.ParseError, LookupError, ValueError) as error:  # ValueError: an unknown encoding
+    except (
+        ElementTree.ParseError,
+        LookupError,
+        ValueError,
+    ) as error:  # ValueError: an unknown encoding
         raise ValueError(f"{path} is not XML ({error})") from error
 
 

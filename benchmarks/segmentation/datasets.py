@@ -131,7 +131,9 @@ class ImageMaskFolder(BaseSegDataset):
         names = Counter(Path(sample["img_path"]).with_suffix("") for sample in samples)
         twice = [str(name) for name, number in names.items() if number > 1]
         if twice:
-            raise ValueError(f"{len(twice)} images have several endings, first {twice[0]}: keep one")
+            raise ValueError(
+                f"{len(twice)} images have several endings, first {twice[0]}: keep one"
+            )
         if len(known) > len(samples):
             print_log(
                 f"{masks}: {len(known) - len(samples)} masks belong to no image",

@@ -57,7 +57,9 @@ def open_labelled(path: str, *, split_file: str | None = None, split: str = "tes
     ]
     for number, entry in entries:
         if not isinstance(entry, dict) or not isinstance(entry.get("image"), str):
-            raise ValueError(f"{split_file}, line {number} has no image: each names image and split")
+            raise ValueError(
+                f"{split_file}, line {number} has no image: each names image and split"
+            )
     chosen = {folder / entry["image"] for _, entry in entries if entry.get("split") == split}
     root = Path(path).resolve()
     paths = [root / os.fsdecode(bytes(name)) for name in source.paths]

@@ -6,7 +6,7 @@ import logging
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp")
 _PATH_COLUMNS = ("path", "filepath", "file", "image", "filename")
 _LABEL_COLUMNS = ("label", "class", "category")
+_HIGHEST_LABEL = 100_000
 _PATH_THEN_LABEL = re.compile(
     rf"(?P<path>.*(?:{'|'.join(map(re.escape, IMAGE_EXTENSIONS))}))\s*[\s,]\s*(?P<label>\S.*)",
     re.IGNORECASE,
@@ -64,7 +65,8 @@ class ImageFolder(_ImageFiles):
     Args:
         root: the folder.
         extensions: endings of image files with the dot; upper and lower case are the same.
-        labels: ``"folders"``: the first level of sub-folders names the classes, in sorted order;
+        labels: ``"folders"``: the first level of sub-folders names the classes, in sorted order
+            (names that are all numbers in that of their values: 2 before 10);
             ``"none"``: no labels; ``"auto"``: folders where every image lies in a sub-folder,
             otherwise none.
 
@@ -96,7 +98,7 @@ class ImageFolder(_ImageFiles):
             )
         numbers, classes = [-1] * len(paths), list[str]()
         if labels != "none" and all(top):
-            classes = sorted(set(top))
+            classes = sort_classes(set(top))
             number = {name: i for i, name in enumerate(classes)}
             numbers = [number[name] for name in top]
         super().__init__(folder, paths, numbers, classes)
@@ -187,10 +189,27 @@ class ImageList(_ImageFiles):
         super().__init__(folder, [name for name, _ in rows], labels, classes)
 
 
+def sort_classes(names: Iterable[str]) -> list[str]:
+    """Class names in order: by value where all are numbers, by letters otherwise."""
+    found = list(names)
+    if all(name.isdecimal() for name in found):
+        return sorted(found, key=lambda name: (int(name), name))
+    return sorted(found)
+
+
 def number_labels(labels: Sequence[str]) -> tuple[list[int], list[str]]:
-    """Class indices and class names: numbers keep their value, names are numbered as sorted."""
+    """Class indices and class names: numbers keep their value, names are numbered as sorted.
+
+    Raises:
+        ValueError: a number far beyond any number of classes.
+    """
     if all(label.isdecimal() for label in labels):
         numbers = [int(label) for label in labels]
+        if max(numbers) > _HIGHEST_LABEL:
+            raise ValueError(
+                f"label {max(numbers)} is too high for the number of a class: give numbers from 0"
+                " on, or names"
+            )
         return numbers, [str(number) for number in range(max(numbers) + 1)]
     classes = sorted(set(labels))
     index = {name: i for i, name in enumerate(classes)}

@@ -94,7 +94,9 @@ class HDF5Images(ImageSource):
         try:
             names = [str(label) for label in dataset.asstr()]
         except UnicodeDecodeError as error:
-            raise ValueError(f"{self.path}: labels '{name}' are not UTF-8 ({error.reason})") from None
+            raise ValueError(
+                f"{self.path}: labels '{name}' are not UTF-8 ({error.reason})"
+            ) from None
         numbers, classes = number_labels(names)
         self.classes = tuple(classes)
         return np.array(numbers, dtype=np.int64)

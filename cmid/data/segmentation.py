@@ -60,13 +60,13 @@ class SegmentationFolder:
         check_labels: bool = True,
     ) -> None:
         self.num_classes = num_classes
-        self.table = label_table(
-            num_classes, reduce_zero_label=zero_ignored, foreground=foreground
-        )
+        self.table = label_table(num_classes, reduce_zero_label=zero_ignored, foreground=foreground)
         images, masks = (Path(root) / name / (part or "") for name in ("img_dir", "ann_dir"))
         self.images = [images / path for path in find_files(images, IMAGE_EXTENSIONS)]
         if not self.images:
-            raise FileNotFoundError(f"{images} holds no image ending in {', '.join(IMAGE_EXTENSIONS)}")
+            raise FileNotFoundError(
+                f"{images} holds no image ending in {', '.join(IMAGE_EXTENSIONS)}"
+            )
         self.masks = _paired(self.images, images, masks)
         line = check_labels and survey_masks(
             self.masks,
@@ -100,9 +100,7 @@ class SegmentationFolder:
         mask, wrong = look_up(stored, self.table)
         if wrong.any():
             value = int(stored[wrong][0])
-            raise ValueError(
-                f"{path} holds class {value}; {describe_allowed(self.table, value)}"
-            )
+            raise ValueError(f"{path} holds class {value}; {describe_allowed(self.table, value)}")
         return pixels, torch.from_numpy(mask)
 
 
@@ -136,7 +134,10 @@ def _paired(images: Sequence[Path], image_folder: Path, mask_folder: Path) -> li
     if len(places) > len(masks):
         first = min({*places.values()} - {*masks})
         logger.warning(
-            "%s: %d masks belong to no image, first %s", mask_folder, len(places) - len(masks), first
+            "%s: %d masks belong to no image, first %s",
+            mask_folder,
+            len(places) - len(masks),
+            first,
         )
     return masks
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Sequence
@@ -12,6 +13,8 @@ import numpy as np
 from cmid.data.folder import ImageList, number_labels
 from cmid.data.opening import open_source
 from cmid.data.source import Image, ImageSource
+
+logger = logging.getLogger(__name__)
 
 TEST_FOLDERS = ("test", "val", "validation")
 
@@ -47,7 +50,10 @@ def open_split(
     num_scenes: int = 2000,
     scene_size: int = 64,
 ) -> tuple[ImageSource, ImageSource]:
-    """Open a training and a test part with the same classes.
+    """Open a training and a test part with the same classes, those of the training part.
+
+    Labels of the test part are matched by their names, or by their values where they are numbers;
+    training classes that it lacks are counted and reported.
 
     Args:
         path: anything `open_source` opens: with ``test``, the training part (a list without labels
@@ -61,7 +67,7 @@ def open_split(
 
     Raises:
         FileNotFoundError: a part is missing.
-        ValueError: no labels, or other classes in the two parts.
+        ValueError: no labels, or classes of the test part that the training part lacks.
     """
     if test is not None:
         parts = _named(open_source(path)), _named(open_source(test))
@@ -79,11 +85,56 @@ def open_split(
         parts = open_source(Path(path) / "train"), open_source(Path(path) / found[0])
     else:
         return _divide(open_source(path), train_share, seed=seed, name=os.fspath(path))
-    if tuple(parts[0].classes) != tuple(parts[1].classes):
-        odd = sorted(set(parts[0].classes) ^ set(parts[1].classes))
-        raise ValueError(f"{path}: the two parts differ in their classes: {', '.join(odd[:5])}")
     _check_labels(parts[0], os.fspath(path))
+    align_classes(*parts, name=os.fspath(path))
     return parts
+
+
+def align_classes(train: ImageSource, test: ImageSource, *, name: str) -> None:
+    """Give the test part the classes of the training part, and its labels their numbers.
+
+    Args:
+        name: of the data, for messages.
+
+    Raises:
+        ValueError: images of classes that the training part lacks, or images without a label.
+    """
+    known, found = _occurring(train), _occurring(test)
+    unseen = [label for label in found if label not in known]
+    if unseen:
+        raise ValueError(
+            f"{name}: the two parts differ in their classes: {_some(unseen)} of the test part"
+            f" {'occurs' if len(unseen) == 1 else 'occur'} in no training image; training has"
+            f" {_some(known)}"
+        )
+    lacking = [label for label in known if label not in found]
+    if lacking:
+        logger.warning(
+            "%s: %d of %d classes occur in no test image: %s",
+            name,
+            len(lacking),
+            len(known),
+            _some(lacking),
+        )
+    if tuple(train.classes) != tuple(test.classes):
+        number = {label: index for index, label in enumerate(train.classes)}
+        table = np.array([number.get(label, -1) for label in test.classes], dtype=np.int64)
+        labels = np.asarray(test.labels)  # type: ignore[attr-defined]
+        test.labels = np.where(labels < 0, -1, table[labels])  # type: ignore[attr-defined]
+        test.classes = tuple(train.classes)
+
+
+def _occurring(source: ImageSource) -> list[str]:
+    """Names of the classes that images have; all, where that would take reading them."""
+    labels = getattr(source, "labels", None)
+    if labels is None:
+        return list(source.classes)
+    return [source.classes[label] for label in np.unique(labels) if label >= 0]
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return ", ".join(names[:5]) + more
 
 
 def _divide(
@@ -117,8 +168,8 @@ def _named(source: ImageSource) -> ImageSource:
 
 
 def _check_labels(source: ImageSource, name: str) -> None:
-    if len(source.classes) < 2:
+    count = len(_occurring(source))
+    if count < 2:
         raise ValueError(
-            f"{name} has {len(source.classes)} classes: put the images of each class in a folder"
-            " of its own"
+            f"{name} has {count} classes: put the images of each class in a folder of its own"
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,17 +17,22 @@ from cmid.data.source import ImageSource
 from cmid.data.splits import SubsetSource, open_split
 from cmid.evaluation.cache import cached_features
 from cmid.evaluation.multilabel import read_multilabels
-from cmid.evaluation.tasks import Labelled, Settings, evaluate
+from cmid.evaluation.tasks import SINGLE_LABEL, Labelled, Settings, measure
 from cmid.export.loading import load_backbone
 
 _AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+_SEVERAL = "it needs one label an image"
 
 
 def run(args: argparse.Namespace) -> None:
     """Evaluate every backbone of the command line; print a table and write ``args.out``.
 
+    What cannot be measured is left out, with a line on the error stream; ``args.out`` grows with
+    every backbone.
+
     Raises:
         ValueError, OSError, ImportError: with a one-line message.
+        Exception: the first unexpected failure, once all the others' scores are out.
     """
     devices = args.devices if args.devices == "auto" else int(args.devices)
     if args.accelerator == "cpu" and devices == "auto":
@@ -38,19 +44,57 @@ def run(args: argparse.Namespace) -> None:
     if args.multilabel:
         labels = _multilabels(args.multilabel, train, test)
     settings = Settings(k=args.k, shots=args.shots, seeds=args.seeds, seed=args.seed)
+    tasks = _possible(args.tasks, multilabel=labels is not None)
     results: dict[str, dict[str, float]] = {}
+    left_out: dict[str, dict[str, str]] = {}
+    failure: Exception | None = None
     for spec in args.backbones:
-        parts = _features(fabric, spec, (train, test), args)
-        if labels is not None:
-            parts = (parts[0][0], labels[0]), (parts[1][0], labels[1])
-        if fabric.is_global_zero:
-            results[spec] = evaluate(*parts, args.tasks, settings)
-    if fabric.is_global_zero:
-        print(comparison_table(results))
+        try:
+            parts = _features(fabric, spec, (train, test), args)
+            if labels is not None:
+                parts = (parts[0][0], labels[0]), (parts[1][0], labels[1])
+            if not fabric.is_global_zero:
+                continue
+            found = measure(*parts, tasks, settings)
+        except Exception as error:
+            if fabric.world_size > 1 or len(args.backbones) == 1:
+                raise
+            # The others' scores are worth having; the error is raised behind them.
+            failure = failure or error
+            left_out[spec] = {"all": str(error)}
+            continue
+        results[spec], failure = found.scores, failure or found.error
+        skipped = {name: _SEVERAL for name in args.tasks if name not in tasks}
+        if skipped or found.left_out:
+            left_out[spec] = skipped | found.left_out
         if args.out:
             about = {"data": args.data, "train_images": len(train), "test_images": len(test)}
+            about |= {"left_out": left_out} if left_out else {}
             _write_json(Path(args.out), {**about, "results": results})
-            print(f"wrote {args.out}")
+    if fabric.is_global_zero:
+        _print(results, left_out, args.out)
+    if failure is not None:
+        raise failure
+
+
+def _possible(tasks: Sequence[str], *, multilabel: bool) -> list[str]:
+    """The tasks that the labels allow; all, if that would leave none."""
+    kept = [task for task in tasks if not (multilabel and task in SINGLE_LABEL)]
+    return kept or [*tasks]
+
+
+def _print(
+    results: Mapping[str, Mapping[str, float]],
+    left_out: Mapping[str, Mapping[str, str]],
+    out: str | None,
+) -> None:
+    if results:
+        print(comparison_table(results))
+        if out:
+            print(f"wrote {out}")
+    for spec, reasons in left_out.items():
+        for name, reason in reasons.items():
+            print(f"LEFT OUT: {spec}, {name}: {reason}", file=sys.stderr)
 
 
 def comparison_table(results: Mapping[str, Mapping[str, float]]) -> str:

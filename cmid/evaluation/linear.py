@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -115,13 +116,15 @@ def linear_probe(
     mean, std = features.mean(dim=0), features.std(dim=0, correction=0).clamp_min(1e-6)
     features, test = (features - mean) / std, (test - mean) / std
     held_out = _held_out(labels, validation, seed=seed)
-    best, best_score, classifier = strengths[0], -1.0, None
+    best, best_score, classifier = strengths[0], -math.inf, None
     for l2 in sorted(strengths, reverse=True):  # from smooth to sharp, each starts at the last
         classifier = fit_linear(
             features[~held_out], targets[~held_out], l2=l2, multilabel=multilabel, start=classifier
         )
         logits = classifier(features[held_out])
-        if multilabel:
+        if multilabel and not labels[held_out].any():  # nothing to rank
+            score = -float(F.binary_cross_entropy_with_logits(logits, targets[held_out]))
+        elif multilabel:
             score = mean_average_precision(logits, labels[held_out])
         else:
             score = float((logits.argmax(dim=1) == labels[held_out]).float().mean())
@@ -153,10 +156,9 @@ def few_shot_accuracy(
     features, labels = F.normalize(train[0].float(), dim=1), train[1]
     queries = F.normalize(test[0].float(), dim=1)
     counts = torch.bincount(labels)
-    if 0 < int(counts[counts > 0].min()) < shots:
-        raise ValueError(
-            f"{shots} shots need {shots} images of every class, one has {int(counts.min())}"
-        )
+    fewest = int(counts[counts > 0].min())
+    if fewest < shots:
+        raise ValueError(f"{shots} shots need {shots} images of every class, one has {fewest}")
     accuracies = []
     for seed in range(seeds):
         generator = torch.Generator().manual_seed(seed)

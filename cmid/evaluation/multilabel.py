@@ -24,7 +24,12 @@ def mean_average_precision(scores: Tensor, labels: Tensor) -> float:
     Args:
         scores: ``(N, L)``, higher is surer.
         labels: ``(N, L)`` 0/1.
+
+    Raises:
+        ValueError: no image has a label.
     """
+    if not labels.any():
+        raise ValueError("no image has any label: there is nothing to rank")
     per_label = multilabel_average_precision(
         scores.float(), labels.long(), num_labels=labels.shape[1], average="none"
     )

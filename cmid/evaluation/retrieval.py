@@ -73,7 +73,10 @@ def clustering_nmi(features: Tensor, labels: Tensor, *, seed: int = 0) -> float:
 
     Raises:
         ImportError: scikit-learn is not installed.
+        ValueError: all images are of one class.
     """
+    if len(labels.unique()) < 2:
+        raise ValueError("all images are of one class: there are no clusters to compare")
     try:
         from sklearn.cluster import KMeans
         from sklearn.metrics import normalized_mutual_info_score

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -12,6 +14,8 @@ from cmid.evaluation.knn import knn_accuracy, knn_scores
 from cmid.evaluation.linear import few_shot_accuracy, linear_probe
 from cmid.evaluation.multilabel import multilabel_scores
 from cmid.evaluation.retrieval import clustering_nmi, retrieval_scores
+
+logger = logging.getLogger(__name__)
 
 Labelled = tuple[Tensor, Tensor]
 
@@ -53,11 +57,15 @@ def _linear(train: Labelled, test: Labelled, settings: Settings) -> dict[str, fl
     return {"linear": accuracy, "linear l2": strength}
 
 
+def _shots(train: Labelled, test: Labelled, settings: Settings, *, shots: int) -> dict[str, float]:
+    mean, std = few_shot_accuracy(train, test, shots=shots, seeds=settings.seeds)
+    return {f"{shots}-shot": mean, f"{shots}-shot std": std}
+
+
 def _few_shot(train: Labelled, test: Labelled, settings: Settings) -> dict[str, float]:
     scores: dict[str, float] = {}
     for shots in settings.shots:
-        mean, std = few_shot_accuracy(train, test, shots=shots, seeds=settings.seeds)
-        scores |= {f"{shots}-shot": mean, f"{shots}-shot std": std}
+        scores |= _shots(train, test, settings, shots=shots)
     return scores
 
 
@@ -69,7 +77,8 @@ def _clustering(train: Labelled, test: Labelled, settings: Settings) -> dict[str
     return {"NMI": clustering_nmi(*test, seed=settings.seed)}
 
 
-TASKS: dict[str, Callable[[Labelled, Labelled, Settings], dict[str, float]]] = {
+Measure = Callable[[Labelled, Labelled, Settings], dict[str, float]]
+TASKS: dict[str, Measure] = {
     "knn": _knn,
     "linear": _linear,
     "fewshot": _few_shot,
@@ -79,25 +88,84 @@ TASKS: dict[str, Callable[[Labelled, Labelled, Settings], dict[str, float]]] = {
 SINGLE_LABEL = ("fewshot", "clustering")
 
 
-@torch.no_grad()
+@dataclass(frozen=True)
+class Evaluation:
+    """What a backbone reached, and what could not be measured.
+
+    Attributes:
+        scores: by name, in [0, 1] (``linear l2`` is the chosen regularisation,
+            ``queries_without_match`` a count).
+        left_out: reason by measure, in one line each.
+        error: the first failure that nobody expects; its measure is in ``left_out``, too.
+    """
+
+    scores: dict[str, float]
+    left_out: dict[str, str]
+    error: Exception | None = None
+
+
 def evaluate(
     train: Labelled, test: Labelled, tasks: Sequence[str], settings: Settings = Settings()
 ) -> dict[str, float]:
-    """Run measures on features.
+    """Scores of `measure`; what is left out is logged.
+
+    Raises:
+        ValueError: as `measure`; or nothing could be measured.
+        Exception: a measure failed in a way that nobody expects.
+    """
+    found = measure(train, test, tasks, settings)
+    if found.error is not None:
+        raise found.error
+    for name, reason in found.left_out.items():
+        logger.warning("%s left out: %s", name, reason)
+    return found.scores
+
+
+@torch.no_grad()
+def measure(
+    train: Labelled, test: Labelled, tasks: Sequence[str], settings: Settings = Settings()
+) -> Evaluation:
+    """Run measures on features; one that fails costs no other its score.
 
     Args:
         train: ``(N, D)`` features; ``(N,)`` int64 classes, or ``(N, L)`` 0/1 labels.
         test: ``(M, D)``; ``(M,)`` or ``(M, L)``.
         tasks: names of `TASKS`.
 
-    Returns:
-        Scores in [0, 1] by name (``linear l2`` is the chosen regularisation,
-        ``queries_without_match`` a count).
-
     Raises:
-        ValueError: unknown task, one that needs a single label an image, features that are not
-            finite.
+        ValueError: unknown task, one that needs a single label an image, images without a label,
+            features that are not finite; or no task could be measured for want of data.
     """
+    _check(train, test, tasks)
+    scores: dict[str, float] = {}
+    left_out: dict[str, str] = {}
+    failure: Exception | None = None
+    for name, run in _measures(tasks, settings).items():
+        try:
+            scores |= run(train, test, settings)
+        except (ImportError, ValueError) as error:
+            left_out[name] = str(error)
+        except Exception as error:
+            left_out[name] = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+            failure = failure or error
+    if not scores and failure is None and left_out:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
+        raise ValueError(f"nothing could be measured: {reasons}")
+    return Evaluation(scores, left_out, failure)
+
+
+def _measures(tasks: Sequence[str], settings: Settings) -> dict[str, Measure]:
+    """Measures by their names; each number of shots is one of its own."""
+    found: dict[str, Measure] = {}
+    for task in tasks:
+        if task == "fewshot":
+            found |= {f"{n}-shot": partial(_shots, shots=n) for n in settings.shots}
+        else:
+            found[task] = TASKS[task]
+    return found
+
+
+def _check(train: Labelled, test: Labelled, tasks: Sequence[str]) -> None:
     unknown = [task for task in tasks if task not in TASKS]
     if unknown:
         raise ValueError(f"unknown task {unknown[0]!r}: give {', '.join(TASKS)}")
@@ -107,7 +175,8 @@ def evaluate(
         wrong = [task for task in tasks if task in SINGLE_LABEL and labels.ndim == 2]
         if wrong:
             raise ValueError(f"{wrong[0]} needs one label an image; leave it out of the tasks")
-    scores: dict[str, float] = {}
-    for task in tasks:
-        scores |= TASKS[task](train, test, settings)
-    return scores
+        if not len(labels):
+            raise ValueError("a part has no image: there is nothing to measure")
+        missing = int((labels < 0).sum()) if labels.ndim == 1 else 0
+        if missing:
+            raise ValueError(f"{missing} of {len(labels)} images have no label: leave them out")
