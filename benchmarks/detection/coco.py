@@ -116,7 +116,7 @@ def check_size(name: str, image: Path, annotated: Sequence[int]) -> None:
     turned = ": its EXIF tag turns it" if (*annotated,) == stored[::-1] else ""
     raise ValueError(
         f"{name}: {image} has width {stored[1]} and height {stored[0]}{turned}, its annotations are"
-        f" for {annotated[1]} and {annotated[0]}: correct them, or take the image they were made for"
+        f" for {annotated[1]} and {annotated[0]}: correct them, or take the annotated image"
     )
 
 

@@ -107,7 +107,7 @@ class TilingCounts:
         ]
         if self.outside:
             lines.append(
-                f"{self.outside} of these lie beside their image: are the images the annotated ones?"
+                f"{self.outside} of these lie beside their image: are these the annotated images?"
             )
         width = max(map(len, self.objects), default=0)
         lines += [

@@ -26,7 +26,7 @@ class LoadCheckedAnnotations(BaseTransform):
     """Read a mask in place of ``LoadAnnotations``, with the same result for a mask in order.
 
     Takes ``seg_map_path``, ``num_labels``, ``reduce_zero_label`` and ``label_map`` as the datasets
-    of this room give them (with ``foreground``, if there is one), and ``ori_shape`` of the image, so
+    of this room give them (and ``foreground``, if there is one), and ``ori_shape`` of the image, so
     it comes after an image was loaded.
     Adds ``gt_seg_map``, ``(H, W)`` uint8 of class indices and 255 for pixels to ignore, to which
     belong those that ``LoadRaster`` found ``missing``.

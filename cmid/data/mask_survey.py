@@ -75,7 +75,7 @@ def survey_masks(
         )
     return (
         f"{os.fspath(folder)}: {looked} of {len(paths)} masks were looked at, and none has a pixel"
-        f" of {_listed(missing)}; they hold {values} (if that is wrong, {_counting(table, from_one)})"
+        f" of {_listed(missing)}; they hold {values} ({_counting(table, from_one)})"
     )
 
 

@@ -111,7 +111,9 @@ class Table:
         fields = line.rstrip("\r\n").split(self.separator)
         if len(fields) < len(self.header):
             return False
-        return self.separator == "\t" or any(map(_IMAGE_NAME.search, fields))
+        # The first field of a row is often a name, in which there are neither spaces nor quotes.
+        name = self.separator == "\t" and re.fullmatch(r'[^\s"]+', fields[0])
+        return bool(name) or any(map(_IMAGE_NAME.search, fields))
 
     def _checked(self, number: int, fields: list[str]) -> Row:
         more = [field for field in fields[len(self.header) :] if field.strip()]

@@ -26,7 +26,8 @@ from cmid.vision_language.data.problems import (
 _PATH_COLUMNS = ("filepath", "path", "file", "image", "filename", "image_path")
 _CAPTION_COLUMNS = ("captions", "caption", "title", "text", "sentence")
 _SPLIT_COLUMN = "split"
-_LIST = re.compile(r"\s*[\[(]\s*([\"'].*[\"']\s*,?\s*|\{.*\}\s*)[\])]\s*$", re.DOTALL)
+_LIST = re.compile(r"\s*\[\s*[\"'{].*\]\s*$", re.DOTALL)
+_TUPLE = re.compile(r"\s*\(\s*([\"']).*,.*\)\s*$", re.DOTALL)
 _NO_COMMA = re.compile(r"""(?<=['"])\s+(?=['"])""")
 _Row = tuple[str, dict[str, Any]]  # where it stands, and its fields
 
@@ -70,8 +71,11 @@ class CaptionTable(AnnotatedFiles):
             _CAPTION_COLUMNS if caption_column is None else (caption_column.lower(),),
         )
         problems = Problems(path, on_error)
-        read = _json_rows if path.suffix.lower() in (".jsonl", ".ndjson") else _table_rows
-        entries = _group_rows(read(path, problems), columns, split, problems)
+        if path.suffix.lower() in (".jsonl", ".ndjson"):
+            rows = _json_rows(path, problems)
+        else:
+            rows = _table_rows(path, problems, names=(*columns[0], *columns[1], _SPLIT_COLUMN))
+        entries = _group_rows(rows, columns, split, problems)
         super().__init__(path.parent if root is None else Path(root), entries, problems=problems)
 
 
@@ -179,7 +183,7 @@ def _listed(value: Any) -> list[Any]:
     """
     if isinstance(value, list):
         return value
-    if not isinstance(value, str) or not _LIST.match(value):
+    if not isinstance(value, str) or not (_LIST.match(value) or _TUPLE.match(value)):
         return [value]
     for read in (json.loads, ast.literal_eval):
         try:
@@ -189,6 +193,8 @@ def _listed(value: Any) -> list[Any]:
         # Python joins texts without a comma between them, which numpy prints so.
         if isinstance(found, list | tuple) and not _NO_COMMA.search(value):
             return list(found)
+    if not _LIST.match(value):  # a text in brackets
+        return [value]
     raise AnnotationError(f"its captions {value[:60]!r} are no list with commas between its texts")
 
 
@@ -204,8 +210,10 @@ def _json_rows(path: Path, problems: Problems) -> Iterator[_Row]:
             yield f"line {number}", {name.lower(): value for name, value in row.items()}
 
 
-def _table_rows(path: Path, problems: Problems) -> Iterator[_Row]:
+def _table_rows(path: Path, problems: Problems, *, names: Sequence[str]) -> Iterator[_Row]:
+    """Rows by their columns; of those in ``names``, none may occur twice."""
     table = Table(path)
+    table.check_unique(names)
     header = [name.lower() for name in table.header]
     for row in table.rows():
         where = f"line {row.line}"
