@@ -66,7 +66,9 @@ def survey_masks(
     if not looked or not missing:
         return None
     values = ", ".join(map(str, sorted(found)[:8]))
-    if len(classes) > 1 and len(classes) - len(missing) < 2 and found & ignored:
+    # A label that is not allowed is told where it is read; masks of nothing but 0 are just empty.
+    odd = found - {*allowed_labels(table)} or found == {0}
+    if len(classes) > 1 and len(classes) - len(missing) < 2 and found & ignored and not odd:
         raise ValueError(
             f"{os.fspath(folder)}: {looked} masks hold {values} only, and"
             f" {' and '.join(map(str, sorted(found & ignored)))} means pixels to ignore, so that"

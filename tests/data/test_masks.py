@@ -215,5 +215,5 @@ def test_images_and_masks_are_matched_by_place(
         SegmentationFolder(tmp_path, num_classes=2)
     (tmp_path / "ann_dir/val/c.tif").unlink()
     PillowImage.new("RGB", (3, 2)).save(tmp_path / "img_dir/val/c.png")
-    with pytest.raises(ValueError, match="2 images are named .*c, with other endings"):
+    with pytest.raises(ValueError, match=r"2 images are named .*c, with other endings"):
         SegmentationFolder(tmp_path, num_classes=2)

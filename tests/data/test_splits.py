@@ -69,7 +69,7 @@ def test_names_of_a_smaller_test_part_keep_their_numbers(tmp_path: Path) -> None
 def test_folders_that_lack_a_class_for_the_test_are_matched(tmp_path: Path) -> None:
     for name in ("train/a/1", "train/b/1", "train/c/1", "val/c/1", "val/a/1"):
         picture(tmp_path / f"{name}.png")
-    train, test = open_split(tmp_path)
+    _, test = open_split(tmp_path)
     assert [test.read(index).label for index in range(2)] == [0, 2]
     picture(tmp_path / "val/d/1.png")
     with pytest.raises(ValueError, match="d of the test part occurs in no training image"):

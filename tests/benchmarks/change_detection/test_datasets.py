@@ -127,6 +127,20 @@ def test_labels_of_three_equal_channels_pass_and_colours_do_not(tmp_path: Path) 
         dataset(tmp_path)[0]
 
 
+def test_fractions_and_reversed_palettes_are_not_taken_for_changes(tmp_path: Path) -> None:
+    add_pair(tmp_path, "one", labelled(0, 255))
+    path = tmp_path / "label" / "one.png"
+    path.unlink()
+    PillowImage.fromarray(np.full((2, 2), 0.5, np.float32)).save(path.with_suffix(".tif"))
+    with pytest.raises(ValueError, match=r"one\.tif holds float32 values such as 0\.5"):
+        dataset(tmp_path)[0]
+    path.with_suffix(".tif").unlink()
+    picture = PillowImage.fromarray(labelled(0, 1), mode="P")
+    picture.putpalette([255, 255, 255, 0, 0, 0])  # index 0 is white
+    picture.save(path)
+    np.testing.assert_array_equal(dataset(tmp_path)[0]["gt_seg_map"], [[1, 0], [0, 1]])
+
+
 def test_sizes_must_agree(tmp_path: Path) -> None:
     add_pair(tmp_path, "one", labelled(0, 1))
     save(tmp_path / "label" / "one.png", labelled(0, 1, 0))

@@ -131,6 +131,37 @@ def test_missing_pixels_are_ignored(tmp_path: Path) -> None:
     assert np.array_equal(labels == 255, missing)
 
 
+def test_black_and_white_masks_need_a_word(tmp_path: Path) -> None:
+    labels = np.zeros((8, 10), np.uint8)
+    labels[:3] = 255
+    write(tmp_path, labels)
+    options = {"metainfo": {"classes": ("background", "road")}, "pipeline": PIPELINE}
+    with pytest.raises(ValueError, match=r"ann_dir: 1 masks hold 0, 255 only.* is road.*=255"):
+        ImageMaskFolder(str(tmp_path), **options)
+    with pytest.raises(ValueError, match="no pixel is b, c"):
+        folder(tmp_path)
+    data = ImageMaskFolder(str(tmp_path), foreground=255, **options)
+    assert data[0]["gt_seg_map"][:, 0].tolist() == [1, 1, 1, 0, 0, 0, 0, 0]
+    unchecked = ImageMaskFolder(str(tmp_path), check_labels=False, **options)
+    assert unchecked[0]["gt_seg_map"][0, 0] == 255
+    labels[labels == 255] = 1
+    with pytest.raises(ValueError, match=r"a\.png holds label 1 .*allowed are 0 and 255"):
+        ImageMaskFolder(str(write(tmp_path, labels)), foreground=255, **options)[0]
+    with pytest.raises(ValueError, match=r"hold 0, 1 only, and 0 means .*leave out reduce_zero"):
+        ImageMaskFolder(str(tmp_path), reduce_zero_label=True, **options)
+
+
+def test_masks_and_images_of_one_name_are_named(tmp_path: Path) -> None:
+    write(tmp_path, np.zeros((8, 10), np.uint8))
+    write_image(tmp_path / "ann_dir/a.tif", np.zeros((8, 10), np.uint8))
+    with pytest.raises(ValueError, match=r"ann_dir: a\.\w+ and a\.\w+ have one name"):
+        folder(tmp_path)
+    (tmp_path / "ann_dir/a.tif").unlink()
+    write_image(tmp_path / "img_dir/a.tif", np.zeros((8, 10, 3), np.uint8))
+    with pytest.raises(ValueError, match="1 images have several endings, first .*a: keep one"):
+        folder(tmp_path)
+
+
 def test_real_files_load(root: Path, shared_data: Path) -> None:
     config = Config.fromfile(root / "configs/segmentation/upernet_resnet18_roads.py")
     roads = {}

@@ -103,6 +103,22 @@ test_dataloader = val_dataloader
     assert mask[5].tolist() == [2] * 24 + [0] * 24
 
 
+def test_labels_that_no_byte_holds_are_named_for_any_dataset(root: Path) -> None:
+    wide = np.full((24, 48), 257, np.uint16)  # 1 for who keeps the low byte
+    write_image(root / "ann_dir/val/0.png", wide)
+    with pytest.raises(ValueError, match=r"ann_dir/val/0\.png holds label 257 \(1152 pixels"):
+        open_dataset(config(root))[0]
+
+
+def test_black_and_white_masks_of_any_dataset_are_named(root: Path) -> None:
+    mask = np.full((24, 48), 255, np.uint8)
+    mask[:5] = 0
+    for number in range(len(COLOURS)):
+        write_image(root / f"ann_dir/val/{number}.png", mask)
+    with pytest.raises(ValueError, match=r"ann_dir/val: 3 masks hold 0, 255 only"):
+        open_dataset(config(root))
+
+
 def test_what_cannot_be_opened_is_named(root: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no configuration nowhere.py"):
         open_dataset("nowhere.py")
