@@ -158,7 +158,7 @@ def test_masks_and_images_of_one_name_are_named(tmp_path: Path) -> None:
         folder(tmp_path)
     (tmp_path / "ann_dir/a.tif").unlink()
     write_image(tmp_path / "img_dir/a.tif", np.zeros((8, 10, 3), np.uint8))
-    with pytest.raises(ValueError, match="1 images have several endings, first .*a: keep one"):
+    with pytest.raises(ValueError, match=r"1 images have several endings, first .*a: keep one"):
         folder(tmp_path)
 
 

@@ -211,6 +211,50 @@ def test_loveda_keeps_its_images_and_checks_its_labels(tmp_path: Path) -> None:
         prepare(job, raw, tmp_path / "other", workers=1)
 
 
+@pytest.mark.parametrize(("kind", "value"), [(np.uint16, 257), (np.uint8, 255), (np.int32, 263)])
+def test_labels_that_are_none_are_named_before_they_are_cast(
+    tmp_path: Path, kind: type, value: int
+) -> None:
+    save(tmp_path / "raw/Train/Rural/images_png/1.png", noise(0))
+    save(tmp_path / "raw/Train/Rural/masks_png/1.png", np.full((40, 50), value, kind))
+    with pytest.raises(ValueError, match=rf"1\.png holds label {value}: 2000 pixels .* 0 to 7"):
+        prepare(Preparation("loveda"), tmp_path / "raw", tmp_path / "out", workers=1)
+
+
+def test_wide_masks_are_stored_in_bytes_and_absent_classes_told(tmp_path: Path) -> None:
+    labels = np.full((40, 50), 3, np.uint16)
+    save(tmp_path / "raw/Train/Rural/images_png/1.png", noise(0))
+    save(tmp_path / "raw/Train/Rural/masks_png/1.png", labels)
+    job = Preparation("loveda")
+    summary = prepare(job, tmp_path / "raw", tmp_path / "out", workers=1)
+    with Image.open(tmp_path / "out/ann_dir/train/1.png") as mask:
+        assert mask.mode == "L"
+        assert np.array_equal(np.array(mask), labels)
+    expected = "train has no pixel of background, building, water, barren, forest, agricultural"
+    assert [*report(job, summary)][-1] == expected
+
+
+def test_images_of_more_than_8_bits_are_named(tmp_path: Path) -> None:
+    save(tmp_path / "raw/Train/Rural/images_png/1.png", np.full((40, 50), 4000, np.uint16))
+    save(tmp_path / "raw/Train/Rural/masks_png/1.png", np.zeros((40, 50), np.uint8))
+    with pytest.raises(ValueError, match=r"1\.png has more than 8 bits: convert it"):
+        prepare(Preparation("loveda"), tmp_path / "raw", tmp_path / "out", workers=1)
+
+
+def test_colours_of_a_large_mask_are_looked_up_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    colours = {(0, 0, 0): 0, (0, 0, 63): 1}
+    mask = np.zeros((37, 11, 3), np.uint8)
+    mask[5:, 3:, 2] = 63
+    mask[30, :2] = 9
+    whole = labels_of_colours(mask, colours, name="m", unknown="ignore")
+    monkeypatch.setattr("benchmarks.segmentation.tiling._BLOCK", 40)
+    parts = labels_of_colours(mask, colours, name="m", unknown="ignore")
+    assert np.array_equal(whole[0], parts[0])
+    assert whole[1] == parts[1] == 2
+    with pytest.raises(ValueError, match=r"m: 2 pixels of 1 colours .* \(9, 9, 9\) \(2 pixels\)"):
+        labels_of_colours(mask, colours, name="m")
+
+
 def test_isaid_is_padded_with_ignored_pixels(tmp_path: Path) -> None:
     ship = (0, 0, 63)
     for split, name in (("train", "P0000"), ("val", "P0003")):
