@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cmid.data.folder import find_files
+from cmid.data.listing import find_files
 from cmid.data.source import UnreadableImageError
 from cmid.data.values import (
     ValueKind,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
-from cmid.data.source import ImageSource, UnreadableImageError
+from cmid.data.source import Image, ImageSource, ImageValuesError, UnreadableImageError
+from cmid.data.values import UINT8, NotFiniteError, ValueKind, kind_of
 
 PERCENTILES = (1, 2, 25, 50, 75, 98, 99)
 _SAMPLE_VALUES = 4_000_000
@@ -33,6 +35,8 @@ class ChannelStatistics:
         minimum, maximum: in stored units.
         percentiles: percent to one value per band, in stored units.
         num_images, num_pixels: that were read; ``num_skipped``: that could not be.
+        kind: what the images' numbers mean, as `cmid.data.values.ValueKind` writes it; empty for
+            statistics that were made before this was recorded.
 
     Raises:
         ValueError: different numbers of bands, or a band without spread.
@@ -49,6 +53,7 @@ class ChannelStatistics:
     num_images: int = 0
     num_pixels: int = 0
     num_skipped: int = 0
+    kind: str = ""
 
     def __post_init__(self) -> None:
         bands = len(self.mean)
@@ -60,6 +65,52 @@ class ChannelStatistics:
                     f"band {band + 1} has std {self.std[band]} between {self.low[band]} and"
                     f" {self.high[band]}: a constant band teaches nothing, leave it out"
                 )
+
+    @property
+    def is_8bit(self) -> bool:
+        """Whether they are those of 8-bit images; where it is not recorded, the range tells."""
+        if self.kind:
+            return ValueKind.parse(self.kind).is_8bit
+        return self.dtype == "uint8" and not any(self.low) and set(self.high) == {255.0}
+
+    def check(self, image: Image) -> None:
+        """Refuse an image whose numbers mean something else.
+
+        Raises:
+            ImageValuesError: other bands, type, scale, unit or range than the statistics'.
+            UnreadableImageError: pixels of a source that does not check are not finite.
+        """
+        kind, wanted = image.kind, self._kind
+        if kind is UINT8 and wanted is UINT8 and len(image.pixels) == len(self.mean):
+            return  # nearly all images
+        if len(image.pixels) != len(self.mean):
+            raise ImageValuesError(
+                f"{image.name} has {len(image.pixels)} bands, the statistics describe"
+                f" {len(self.mean)}: give images of the same bands"
+            )
+        try:
+            kind = kind or kind_of(image.pixels)
+        except NotFiniteError as error:
+            raise UnreadableImageError(f"{image.name} {error}") from error
+        if wanted is not None:
+            fits = not kind.differs(wanted)
+        else:
+            # Made before the kind was recorded, when no scale of a file was applied.
+            fits = not (kind.is_8bit or kind.scaled)
+        if not fits:
+            known = f"of {wanted} values" if wanted is not None else "of stored numbers"
+            raise ImageValuesError(
+                f"{image.name} holds {kind} values, the statistics (data.statistics, or those of"
+                f" the backbone) are {known}: compute them from these images with"
+                " tools/compute_stats.py, or convert the images"
+            )
+
+    @cached_property
+    def _kind(self) -> ValueKind | None:
+        """What they are of, None where that is not known."""
+        if self.is_8bit:
+            return UINT8
+        return ValueKind.parse(self.kind) if self.kind else None
 
     def to_json(self, path: str | os.PathLike[str]) -> None:
         """Write to a temporary name beside ``path``, then rename."""
@@ -97,6 +148,7 @@ MILLION_AID = ChannelStatistics(
     std=(0.1359, 0.1352, 0.1407),
     low=(0.0, 0.0, 0.0),
     high=(255.0, 255.0, 255.0),
+    kind="uint8",
 )
 """Published statistics of MillionAID (arXiv:2304.09670), the default for 8-bit RGB."""
 
@@ -113,7 +165,7 @@ def compute_statistics(
 
     Mean, deviation and extremes are exact. Percentiles are exact for uint8; otherwise they come
     from a uniform sample of all pixels, four million values at most (all of them if there are
-    fewer). Pixels with a value that is not finite do not count. The same arguments give the same
+    fewer). Pixels that the file declares missing, or with a value that is not finite, do not count. The same arguments give the same
     result.
 
     Args:
@@ -125,13 +177,15 @@ def compute_statistics(
 
     Raises:
         UnreadableImageError: with ``on_error="error"``, or if no image can be read.
-        ValueError: images of different types or numbers of bands, or a constant band.
+        ImageValuesError: images of different types, scales, units, ranges or numbers of bands.
+        ValueError: a constant band.
     """
     indices: NDArray[np.int64] = np.arange(len(source))
     if max_images is not None and max_images < len(source):
         generator = np.random.default_rng(seed)
         indices = np.sort(generator.choice(len(source), max_images, replace=False))
     totals: _Histogram | _Moments | None = None
+    seen = _SeenKinds()
     skipped = 0
     for index in tqdm(indices.tolist(), desc="statistics", unit="image", disable=not progress):
         try:
@@ -141,19 +195,41 @@ def compute_statistics(
                 raise
             skipped += 1
             continue
+        seen.add(image)
         pixels = image.pixels.numpy()
         if totals is None:
             kind = _Histogram if pixels.dtype == np.uint8 else _Moments
             totals = kind(len(pixels), seed=seed)
-        if len(pixels) != totals.bands or str(pixels.dtype) != totals.dtype:
-            raise ValueError(
-                f"{image.name} has {len(pixels)} bands of {pixels.dtype}, the images before it"
-                f" {totals.bands} of {totals.dtype}: pretrain on them separately"
-            )
-        totals.add(pixels.reshape(len(pixels), -1))  # (C, H*W)
+        flat = pixels.reshape(len(pixels), -1)  # (C, H*W)
+        if image.missing is not None:
+            flat = flat[:, ~image.missing.any(dim=0).flatten().numpy()]
+        totals.add(flat)
     if totals is None or totals.count == 0:
         raise UnreadableImageError(f"none of the {len(indices)} images could be read")
-    return _summary(totals, num_images=len(indices) - skipped, num_skipped=skipped)
+    return _summary(totals, num_images=len(indices) - skipped, num_skipped=skipped, kind=seen.kind)
+
+
+class _SeenKinds:
+    """The one kind of values that all images have; the first image that tells each part of it."""
+
+    def __init__(self) -> None:
+        self.kind: ValueKind | None = None
+        self.name = ""
+        self.bands = 0
+
+    def add(self, image: Image) -> None:
+        """Take an image in; raises ImageValuesError that names it and the one it differs from."""
+        finite = image.pixels if image.kind is not None else image.pixels.nan_to_num(0, 0, 0)
+        kind, bands = image.kind or kind_of(finite), len(image.pixels)
+        if self.kind is None:
+            self.kind, self.name, self.bands = kind, image.name, bands
+        elif bands != self.bands or kind.differs(self.kind):
+            raise ImageValuesError(
+                f"{image.name} has {bands} bands of {kind}, the images before it ({self.name})"
+                f" {self.bands} of {self.kind}: pretrain on them separately, or convert them"
+            )
+        elif (kind.unit and not self.kind.unit) or (kind.span and not self.kind.span):
+            self.kind, self.name = kind, image.name
 
 
 class _Histogram:
@@ -259,7 +335,7 @@ class _Moments:
 
 
 def _summary(
-    totals: _Histogram | _Moments, *, num_images: int, num_skipped: int
+    totals: _Histogram | _Moments, *, num_images: int, num_skipped: int, kind: ValueKind | None
 ) -> ChannelStatistics:
     table = dict(zip(PERCENTILES, totals.percentiles(PERCENTILES), strict=True))
     mean, std = totals.mean_and_std()
@@ -283,4 +359,5 @@ def _summary(
         num_images=num_images,
         num_pixels=totals.count,
         num_skipped=num_skipped,
+        kind=str(kind or ""),
     )
