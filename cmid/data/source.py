@@ -15,29 +15,12 @@ from cmid.data.values import ValueKind
 class UnreadableImageError(RuntimeError):
     """An image could not be decoded; the message is one line and names the file."""
 
-    def __init__(self, message: str) -> None:
-        super().__init__(_own_line(type(self), message))
-
 
 class ImageValuesError(ValueError):
     """The numbers of an image mean something else than is needed; one line that names the file.
 
     Never skipped: such an image is sound, the configuration is not.
     """
-
-    def __init__(self, message: str) -> None:
-        super().__init__(_own_line(type(self), message))
-
-
-def _own_line(kind: type[Exception], message: str) -> str:
-    """What was said where the error arose.
-
-    A loader raises the error of its worker anew, with the worker's traceback for a message, which
-    ends in the original line.
-    """
-    if not message.startswith("Caught "):
-        return message
-    return message.rpartition(f"{kind.__name__}: ")[2].strip()
 
 
 @dataclass(frozen=True)
