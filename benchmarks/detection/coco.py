@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from cmid.data.text_files import read_json
 
 SMALLEST_SIDE = 1.0  # pixels; mmdetection leaves out smaller boxes
 _FIELDS = {
@@ -93,11 +94,9 @@ def check_coco(
 
 def _load(path: Path) -> dict[str, list[dict[str, Any]]]:
     try:
-        content = json.loads(path.read_text())
+        content = read_json(path)
     except FileNotFoundError:
         raise FileNotFoundError(f"no annotations {path}") from None
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON ({error})") from error
     for key, fields in _FIELDS.items():
         if not isinstance(content, dict) or not isinstance(content.get(key), list):
             raise ValueError(f"{path} is not of COCO's form: it has no list {key}")

@@ -14,6 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from benchmarks.detection.new_folder import new_folder
+from cmid.data.text_files import read_text
 
 DIOR_CLASSES = (
     *("airplane", "airport", "baseballfield", "basketballcourt", "bridge", "chimney", "dam"),
@@ -157,7 +158,7 @@ def _parse(path: Path) -> ElementTree.Element:
         return ElementTree.parse(path).getroot()
     except FileNotFoundError:
         raise FileNotFoundError(f"no annotation {path}") from None
-    except ElementTree.ParseError as error:
+    except (ElementTree.ParseError, ValueError) as error:  # ValueError: an unknown encoding
         raise ValueError(f"{path} is not XML ({error})") from error
 
 
@@ -165,7 +166,7 @@ def _read_list(root: Path, part: str) -> list[str]:
     for folder in _LISTS:
         path = root / folder / f"{part}.txt"
         if path.is_file():
-            return path.read_text().split()
+            return read_text(path).split()
     raise FileNotFoundError(f"no list {root / _LISTS[0] / part}.txt")
 
 

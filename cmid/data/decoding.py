@@ -26,6 +26,10 @@ from cmid.data.values import UINT8, NotFiniteError, ValueKind, fill_missing, kin
 # Another library may have switched this on; a half-grey image is worse than an error.
 ImageFile.LOAD_TRUNCATED_IMAGES = False
 
+# Pixels of the largest image that is read. Pillow refuses those above 179 megapixels, for an attack
+# by a small file; scenes are larger than that (DOTA's up to 806), and are the user's own.
+LARGEST_SCENE = 2**31
+
 # Of libjpeg-turbo's eighths, 6/8 and 7/8 are left out: they have no vector code and take longer
 # than decoding in full (512-pixel JPEG, images per CPU-second: 8/8 1200, 7/8 740, 6/8 940, 4/8
 # 1540), more than a smaller image saves in what follows.
@@ -40,6 +44,14 @@ _HEIF_HEADS = tuple(b"ftyp" + brand for brand in (b"heic", b"heix", b"heif", b"m
 _START_OF_SCAN = 0xDA
 _ORIENTATION_TAG = 0x0112
 _UPRIGHT = 1
+
+
+def allow_large_scenes() -> None:
+    """Let Pillow open scenes of up to `LARGEST_SCENE` pixels; what is larger stays an error.
+
+    The one place that decides about Pillow's limit: whatever opens a user's file calls it first.
+    """
+    PillowImage.MAX_IMAGE_PIXELS = LARGEST_SCENE // 2  # an error comes at twice as many
 
 
 def decode_image(
@@ -91,10 +103,11 @@ def read_image(
     data = bytes(data)
     if not data:
         raise UnreadableImageError(f"{name}: file is empty; download or export it again")
+    allow_large_scenes()
     try:
         return replace(_decode(data, min_size, num_bands), name=name)
     except NotFiniteError as error:
-        raise UnreadableImageError(f"{name} {error}; on_error=skip counts and skips it") from error
+        raise UnreadableImageError(f"{name} {error}") from error
     except Exception as error:  # decoders raise everything from SyntaxError to struct.error
         reason = type(error).__name__ if not str(error) else str(error).splitlines()[0]
         if isinstance(error, UnidentifiedImageError):
@@ -102,8 +115,7 @@ def read_image(
             if data[4:12] in _HEIF_HEADS:
                 reason = "HEIC is not supported: convert it to JPEG or PNG"
         raise UnreadableImageError(
-            f"{name}: not a readable image ({reason}); replace the file, or count and skip such"
-            " files with on_error=skip"
+            f"{name}: not a readable image ({reason}); replace the file, or take it out"
         ) from error
 
 

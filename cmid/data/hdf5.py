@@ -131,7 +131,7 @@ class HDF5Images(ImageSource):
             return replace(image, label=label)
         array = np.asarray(entry)
         if array.ndim == 2:
-            array = np.broadcast_to(array, (self.num_bands, *array.shape))
+            array = np.repeat(array[None], self.num_bands, axis=0)
         elif self.channels_last:
             array = array.transpose(2, 0, 1)
         return replace(self._interpret(array, self.values, name), label=label)
@@ -148,9 +148,7 @@ class HDF5Images(ImageSource):
         try:
             found = kind if kind.is_8bit else kind_of(pixels, kind.dtype, unit=kind.unit)
         except NotFiniteError as error:
-            raise UnreadableImageError(
-                f"{name} {error}; on_error=skip counts and skips it"
-            ) from error
+            raise UnreadableImageError(f"{name} {error}") from error
         kind = kind if kind.scaled else found
         size = (pixels.shape[1], pixels.shape[2])
         return Image(pixels, size, name=name, kind=kind, missing=excluded)

@@ -123,7 +123,7 @@ def one_line_errors(name: str) -> Iterator[None]:
         # GDAL tells the reason in the cause; rasterio says "Read failed".
         reason = str(error.__cause__ or error).splitlines()[0]
         raise UnreadableImageError(
-            f"{name}: {reason}; replace the file, or count and skip with on_error=skip"
+            f"{name}: {reason}; replace the file, or take it out"
         ) from error
 
 

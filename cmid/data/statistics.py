@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -14,7 +15,10 @@ from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from cmid.data.source import Image, ImageSource, ImageValuesError, UnreadableImageError
+from cmid.data.text_files import read_json
 from cmid.data.values import UINT8, NotFiniteError, ValueKind, kind_of
+
+logger = logging.getLogger(__name__)
 
 PERCENTILES = (1, 2, 25, 50, 75, 98, 99)
 _SAMPLE_VALUES = 4_000_000
@@ -131,7 +135,7 @@ class ChannelStatistics:
         if not Path(path).is_file():
             raise FileNotFoundError(f"statistics {path} do not exist: run tools/compute_stats.py")
         try:
-            content = json.loads(Path(path).read_text())
+            content = read_json(path)
             percentiles = {k: tuple(v) for k, v in content.pop("percentiles", {}).items()}
             values: dict[str, Any] = {
                 k: tuple(v) if isinstance(v, list) else v for k, v in content.items()
@@ -186,14 +190,16 @@ def compute_statistics(
         indices = np.sort(generator.choice(len(source), max_images, replace=False))
     totals: _Histogram | _Moments | None = None
     seen = _SeenKinds()
-    skipped = 0
+    skipped: list[str] = []
     for index in tqdm(indices.tolist(), desc="statistics", unit="image", disable=not progress):
         try:
             image = source.read(index, generator=np.random.default_rng((seed, index)))
-        except UnreadableImageError:
+        except UnreadableImageError as error:
             if on_error == "error":
-                raise
-            skipped += 1
+                raise UnreadableImageError(
+                    f"{error}; on_error=skip (--on-error skip) counts and skips such images"
+                ) from error
+            skipped.append(str(error))
             continue
         seen.add(image)
         pixels = image.pixels.numpy()
@@ -205,8 +211,12 @@ def compute_statistics(
             flat = flat[:, ~image.missing.any(dim=0).flatten().numpy()]
         totals.add(flat)
     if totals is None or totals.count == 0:
-        raise UnreadableImageError(f"none of the {len(indices)} images could be read")
-    return _summary(totals, num_images=len(indices) - skipped, num_skipped=skipped, kind=seen.kind)
+        first = f": {skipped[0]}" if skipped else " or none has a valid pixel"
+        raise UnreadableImageError(f"none of the {len(indices)} images could be read{first}")
+    if skipped:
+        logger.warning("%d unreadable images left out (first: %s)", len(skipped), skipped[0])
+    num_images = len(indices) - len(skipped)
+    return _summary(totals, num_images=num_images, num_skipped=len(skipped), kind=seen.kind)
 
 
 class _SeenKinds:

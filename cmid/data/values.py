@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -69,8 +70,12 @@ class ValueKind:
 UINT8 = ValueKind("uint8")
 
 
+# No measured quantity is as large; such numbers mark missing pixels, or come of a fault.
+_LARGEST = 1e30
+
+
 class NotFiniteError(ValueError):
-    """Pixels are NaN or infinite, and the file does not declare them missing."""
+    """Pixels are NaN, infinite or absurdly large, and the file does not declare them missing."""
 
 
 def kind_of(pixels: Tensor, stored: str = "", *, unit: str = "") -> ValueKind:
@@ -82,16 +87,16 @@ def kind_of(pixels: Tensor, stored: str = "", *, unit: str = "") -> ValueKind:
         unit: as the file declares it.
 
     Raises:
-        NotFiniteError: a pixel is NaN or infinite.
+        NotFiniteError: a pixel is NaN, infinite or beyond 1e30 either way.
     """
     if pixels.dtype == torch.uint8:
         return UINT8
     lowest, highest = (float(value) for value in pixels.aminmax())
-    # Differences of extremes show both NaN and infinity, also those of a conversion to float32.
-    if not np.isfinite(highest - lowest):
+    if not (lowest >= -_LARGEST and highest <= _LARGEST):  # NaN neither
+        found = "NaN" if math.isnan(lowest) else f"{lowest if lowest < -_LARGEST else highest:g}"
         raise NotFiniteError(
-            "has NaN or infinite pixels that it does not declare missing: set its nodata value to"
-            " NaN, or replace them"
+            f"has pixels of {found} that it does not declare missing: declare that as its nodata"
+            " value (_FillValue in HDF5), or replace them"
         )
     dtype = name_of_type(stored or str(pixels.numpy().dtype))
     if dtype != "float32" or unit or lowest < 0 or highest > 255:

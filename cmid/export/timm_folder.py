@@ -227,6 +227,7 @@ def _config(encoder: MaskedEncoder, statistics: Mapping[str, Any]) -> dict[str, 
         "cmid": {
             "stem": encoder.stem_name,
             **{k: [float(v) for v in statistics[k]] for k in ("low", "high") if k in statistics},
+            **({"kind": str(statistics["kind"])} if statistics.get("kind") else {}),
         },
     }
 
