@@ -21,7 +21,7 @@ from torchvision.io import ImageReadMode, decode_png
 
 from cmid.data.source import Image, UnreadableImageError
 from cmid.data.tiff import TIFF_HEADS, StoredNumbers, read_by_rasterio, tiff_numbers
-from cmid.data.values import UINT8, NotFiniteError, ValueKind, fill_missing, kind_of
+from cmid.data.values import UINT8, NotFiniteError, fill_missing, kind_of
 
 # Another library may have switched this on; a half-grey image is worse than an error.
 ImageFile.LOAD_TRUNCATED_IMAGES = False

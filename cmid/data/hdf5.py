@@ -83,16 +83,19 @@ class HDF5Images(ImageSource):
         """Shape of a dataset of images; raises ValueError for one of anything else."""
         shape = dataset.shape
         self.encoded = shape is not None and len(shape) == 1 and _holds_bytes(dataset)
-        if shape is None or dataset.dtype.kind not in "uifO" or (
-            len(shape) not in (3, 4) and not self.encoded
+        if (
+            shape is None
+            or dataset.dtype.kind not in "uifO"
+            or (len(shape) not in (3, 4) and not self.encoded)
         ):
             raise ValueError(
-                f"{self.path}: dataset '{self.images}' of {dataset.dtype} {shape or 'without values'}"
-                " holds no images: give (N, H, W, C), (N, C, H, W), (N, H, W) or encoded (N,)"
+                f"{self.path}: dataset '{self.images}' of {dataset.dtype}"
+                f" {'without values' if shape is None else shape} holds no images: give"
+                " (N, H, W, C), (N, C, H, W), (N, H, W) or encoded (N,)"
             )
         if 0 in shape:
             raise ValueError(
-                f"{self.path}: dataset '{self.images}' of shape {shape} is empty: write images to it"
+                f"{self.path}: dataset '{self.images}' of shape {shape} is empty: write images"
             )
         filters = dataset.id.get_create_plist()
         for number in range(filters.get_nfilters()):

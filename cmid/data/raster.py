@@ -171,9 +171,7 @@ class RasterWindows(ImageSource):
             options["resampling"] = rasterio.enums.Resampling.average
         scale = BandScale.of(scene, self.bands) if self.kind.scaled else None
         size = (shape, shape)
-        return read_bands(
-            scene, self.bands, nodata=self.nodata, shape=size, scale=scale, **options
-        )
+        return read_bands(scene, self.bands, nodata=self.nodata, shape=size, scale=scale, **options)
 
     def _open(self, path: str) -> Any:
         """A scene's handle, of this process and not too many at once."""
@@ -215,9 +213,7 @@ def read_raster(
     kind = common_kind([scene_file], chosen)
     with one_line_errors(name), opened(name) as scene:
         scale = BandScale.of(scene, chosen) if kind.scaled else None
-        array, missing = read_bands(
-            scene, chosen, nodata=nodata, shape=scene.shape, scale=scale
-        )
+        array, missing = read_bands(scene, chosen, nodata=nodata, shape=scene.shape, scale=scale)
     return fill_missing(array, missing), missing
 
 

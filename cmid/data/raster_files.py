@@ -122,9 +122,7 @@ def one_line_errors(name: str) -> Iterator[None]:
     except rasterio.errors.RasterioError as error:
         # GDAL tells the reason in the cause; rasterio says "Read failed".
         reason = str(error.__cause__ or error).splitlines()[0]
-        raise UnreadableImageError(
-            f"{name}: {reason}; replace the file, or take it out"
-        ) from error
+        raise UnreadableImageError(f"{name}: {reason}; replace the file, or take it out") from error
 
 
 def inspect(path: str) -> SceneFile:

@@ -96,13 +96,10 @@ class ChannelStatistics:
             kind = kind or kind_of(image.pixels)
         except NotFiniteError as error:
             raise UnreadableImageError(f"{image.name} {error}") from error
-        if wanted is not None:
-            fits = not kind.differs(wanted)
-        else:
-            # Made before the kind was recorded, when no scale of a file was applied.
-            fits = not (kind.is_8bit or kind.scaled)
-        if not fits:
-            known = f"of {wanted} values" if wanted is not None else "of stored numbers"
+        # Without a record they were made when no scale of a file was applied.
+        misfit = kind.is_8bit or kind.scaled if wanted is None else kind.differs(wanted)
+        if misfit:
+            known = f"of {wanted} values" if wanted is not None else "of unscaled wide values"
             raise ImageValuesError(
                 f"{image.name} holds {kind} values, the statistics (data.statistics, or those of"
                 f" the backbone) are {known}: compute them from these images with"
@@ -169,8 +166,8 @@ def compute_statistics(
 
     Mean, deviation and extremes are exact. Percentiles are exact for uint8; otherwise they come
     from a uniform sample of all pixels, four million values at most (all of them if there are
-    fewer). Pixels that the file declares missing, or with a value that is not finite, do not count. The same arguments give the same
-    result.
+    fewer). Pixels that the file declares missing, or with a value that is not finite, do not count.
+    The same arguments give the same result.
 
     Args:
         source: of images of any size, all of one type and number of bands.
@@ -206,7 +203,7 @@ def compute_statistics(
         if totals is None:
             kind = _Histogram if pixels.dtype == np.uint8 else _Moments
             totals = kind(len(pixels), seed=seed)
-        flat = pixels.reshape(len(pixels), -1)  # (C, H*W)
+        flat: NDArray[Any] = pixels.reshape(len(pixels), -1)  # (C, H*W)
         if image.missing is not None:
             flat = flat[:, ~image.missing.any(dim=0).flatten().numpy()]
         totals.add(flat)

@@ -35,9 +35,7 @@ class StoredNumbers:
     offsets: Mapping[int, float] = field(default_factory=dict)
     unit: str = ""
 
-    def interpret(
-        self, array: NDArray[Any]
-    ) -> tuple[NDArray[Any], NDArray[np.bool_], ValueKind]:
+    def interpret(self, array: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.bool_], ValueKind]:
         """Stored numbers ``(C, H, W)`` to values, which of them are missing, and their kind."""
         bands = range(len(array))
         missing = missing_pixels(array, [self.nodata] * len(array))

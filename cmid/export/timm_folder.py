@@ -241,6 +241,7 @@ def _as_mapping(statistics: Any) -> Mapping[str, Any]:
 def _plain(origin: Mapping[str, Any]) -> dict[str, Any]:
     """Provenance from a checkpoint's entry, without what ``config.json`` says elsewhere."""
     elsewhere = {"model_name", "in_chans", "img_size", "model_kwargs", "mean", "std", "low", "high"}
+    elsewhere.add("kind")
     return {key: value for key, value in origin.items() if key not in elsewhere}
 
 
