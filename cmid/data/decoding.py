@@ -135,15 +135,16 @@ def _decode(data: bytes, min_size: tuple[float, float] | None, num_bands: int) -
             return Image(*decoded, kind=UINT8)
     array, numbers = _decode_losslessly(data, num_bands)
     kind, missing = UINT8, None
+    absent = None
     if numbers is not None:
         array, absent, kind = numbers.interpret(array)
-        if absent.all():
-            raise ValueError("no valid pixel: check its nodata value")
-        if absent.any():
-            array, missing = fill_missing(array, absent), torch.from_numpy(absent)
     if array.dtype != np.uint8:
         with np.errstate(over="ignore"):  # infinity is an error all the same
             array = array.astype(np.float32, copy=False)
+    if absent is not None and absent.any():
+        if absent.all():
+            raise ValueError("no valid pixel: check its nodata value")
+        array, missing = fill_missing(array, absent), torch.from_numpy(absent)
     pixels = torch.from_numpy(array)
     if not kind.is_8bit:
         kind = kind if kind.scaled else kind_of(pixels, kind.dtype, unit=kind.unit)
@@ -235,8 +236,11 @@ def _decode_losslessly(data: bytes, num_bands: int) -> tuple[NDArray[Any], Store
         return pixels.numpy(), StoredNumbers("uint16")
     if data[:4] not in TIFF_HEADS:
         array, mode = _decode_with_pillow(data, num_bands)
-        wide = array.dtype != np.uint8
-        return array, StoredNumbers(_WIDE_MODES.get(mode, "uint16")) if wide else None
+        if array.dtype == np.uint8:
+            return array, None
+        # Older versions of Pillow hold grey PNGs of 16 bits as 32.
+        png = data[:8] == _PNG_HEAD
+        return array, StoredNumbers("uint16" if png else _WIDE_MODES.get(mode, "uint16"))
     try:
         with PillowImage.open(io.BytesIO(data)) as picture:
             numbers = tiff_numbers(getattr(picture, "tag_v2", {}))

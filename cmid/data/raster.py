@@ -25,7 +25,7 @@ from cmid.data.raster_files import (
     read_bands,
 )
 from cmid.data.source import Image, ImageSource, UnreadableImageError
-from cmid.data.values import fill_missing, kind_of
+from cmid.data.values import NotFiniteError, fill_missing, kind_of
 
 __all__ = ["RASTER_EXTENSIONS", "RasterWindows", "read_raster"]
 _OPEN_SCENES = 16
@@ -140,7 +140,10 @@ class RasterWindows(ImageSource):
             )
         pixels = torch.from_numpy(fill_missing(array, missing))
         plain = self.kind.dtype == "float32" and not (self.kind.scaled or self.kind.unit)
-        kind = kind_of(pixels) if plain else self.kind
+        try:
+            kind = kind_of(pixels) if plain else self.kind
+        except NotFiniteError as error:
+            raise UnreadableImageError(f"{name} {error}") from error
         excluded = torch.from_numpy(missing) if share else None
         return Image(pixels, (side, side), -1, name, kind, excluded)
 

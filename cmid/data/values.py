@@ -144,11 +144,14 @@ def missing_pixels(array: NDArray[Any], nodata: Sequence[float | None]) -> NDArr
 
 
 def fill_missing(array: NDArray[Any], missing: NDArray[np.bool_]) -> NDArray[Any]:
-    """Missing pixels take the mean of their band's others, 0 in a band without any; in place."""
+    """Missing pixels of uint8 or float32 take the mean of their band's others, in place.
+
+    In a band without any they take 0.
+    """
     for band in np.flatnonzero(missing.any(axis=(1, 2))):
         found = array[band][~missing[band]]
         mean = found.mean(dtype=np.float64) if found.size else 0
-        array[band][missing[band]] = np.rint(mean) if array.dtype.kind in "ui" else mean
+        array[band][missing[band]] = np.rint(mean) if array.dtype == np.uint8 else mean
     return array
 
 
