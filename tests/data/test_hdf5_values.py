@@ -223,7 +223,7 @@ def test_missing_compression_is_named_before_any_image_is_read(tmp_path: Path) -
         file.create_dataset("images", data=IMAGES, chunks=(1, 8, 8, 3), compression="gzip")
     content = bytearray(path.read_bytes())
     place = content.find(b"deflate\0")  # the number of the filter stands 8 bytes before its name
-    content[place - 8 : place - 6] = (32000).to_bytes(2, "little")
+    content[place - 8 : place - 6] = (32001).to_bytes(2, "little")
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=re.compile(r"x\.h5: .*'images' is compressed .*32000")):
+    with pytest.raises(ValueError, match=re.compile(r"x\.h5: .*'images' is compressed .*32001")):
         HDF5Images(path)
