@@ -48,7 +48,7 @@ def main() -> None:
         sys.exit(f"error: {error}")
     print(
         f"{statistics.num_images} images ({statistics.num_skipped} unreadable),"
-        f" {statistics.num_pixels} pixels, {statistics.dtype}"
+        f" {statistics.num_pixels} pixels, {statistics.kind}"
     )
     print(f"{'band':>4} {'mean':>9} {'std':>9} {'low':>11} {'high':>11} {'min':>11} {'max':>11}")
     columns = zip(

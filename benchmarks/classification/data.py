@@ -14,7 +14,8 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 from torchvision.transforms.functional import to_pil_image
 
-from cmid.data import ImageSource, open_split
+from cmid.data import ChannelStatistics, ImageSource, open_split
+from cmid.data.checked import CheckedSource
 from cmid.views.crops import resize
 
 
@@ -115,6 +116,14 @@ class ClassificationData(L.LightningDataModule):
         self.classes = tuple(train.classes)
         self.size = size
         self.num_bands = train.num_bands
+
+    def check_images(self, statistics: ChannelStatistics) -> None:
+        """From now on, an image that does not fit the statistics of a backbone is an error."""
+        for images in (self.train, self.test):
+            source = images.source
+            if isinstance(source, CheckedSource):  # fitted before, tested now
+                source = source.source
+            images.source = CheckedSource(source, statistics)
 
     def train_dataloader(self) -> DataLoader[Any]:
         return self._loader(self.train, training=True)

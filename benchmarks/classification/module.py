@@ -20,6 +20,7 @@ from torchmetrics.classification import (
     MulticlassF1Score,
 )
 
+from benchmarks.classification.data import ClassificationData
 from cmid.export import load_backbone
 from cmid.memory import keep_freed_memory
 from cmid.optimization import OptimizerParameters, build_schedule, scaled_lr
@@ -107,6 +108,11 @@ class FineTuning(L.LightningModule):
     def forward(self, images: Tensor) -> Tensor:
         """``(B, C, H, W)`` stored values to ``(B, K)`` logits."""
         return self.network(self.standardize(images))
+
+    def setup(self, stage: str) -> None:
+        data = getattr(self.trainer, "datamodule", None)
+        if isinstance(data, ClassificationData):
+            data.check_images(self.standardize.statistics)
 
     def on_fit_start(self) -> None:
         if self.device.type == "cpu":

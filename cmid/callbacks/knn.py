@@ -7,6 +7,7 @@ from typing import Any
 import lightning as L
 import torch
 
+from cmid.data.classes import match_classes
 from cmid.data.source import ImageSource
 from cmid.evaluation import PooledFeatures, extract_features, knn_accuracy
 from cmid.models import MaskedEncoder
@@ -16,8 +17,8 @@ class OnlineKNN(L.Callback):
     """Classify the labelled images of the datamodule by nearest neighbours, all of them.
 
     Scores the backbone of the teacher and of the student: before the first step (random
-    initialisation), every ``every_n_epochs`` epochs and after the last. Does nothing without
-    ``data.knn_train``.
+    initialisation), every ``every_n_epochs`` epochs and after the last. Classes of the two parts
+    are matched by name. Does nothing without ``data.knn_train``.
 
     Args:
         every_n_epochs: 0 scores only at the beginning and the end.
@@ -88,7 +89,13 @@ class OnlineKNN(L.Callback):
                 precision=_autocast_dtype(trainer),
             )
 
-        bank, queries = features(data.knn_train), features(data.knn_val)
+        bank, (vectors, labels) = features(data.knn_train), features(data.knn_val)
+        for name, found in (("data.knn_train", bank[1]), ("data.knn_val", labels)):
+            if (found < 0).any():
+                raise ValueError(f"{name}: an image has no class: give labelled images")
+        # The same class may have another number there.
+        mapping = torch.from_numpy(match_classes(data.knn_train, data.knn_val)).to(labels.device)
+        queries = vectors, mapping[labels]
         return knn_accuracy(*bank, *queries, k=self.k, temperature=self.temperature)
 
     def _log(self, trainer: L.Trainer, scores: dict[str, float]) -> None:

@@ -6,6 +6,7 @@ import io
 import math
 import os
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ from PIL import ImageFile, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torchvision.io import ImageReadMode, decode_png
 
-from cmid.data.source import UnreadableImageError
+from cmid.data.source import Image, UnreadableImageError
+from cmid.data.tiff import TIFF_HEADS, StoredNumbers, read_by_rasterio, tiff_numbers
+from cmid.data.values import UINT8, NotFiniteError, fill_missing, kind_of
 
 # Another library may have switched this on; a half-grey image is worse than an error.
 ImageFile.LOAD_TRUNCATED_IMAGES = False
@@ -33,8 +36,12 @@ LARGEST_SCENE = 2**31
 _JPEG_SCALES = (1 / 8, 2 / 8, 3 / 8, 4 / 8, 5 / 8)
 _JPEG_COLOURS = {1: "GRAY", 3: "RGB"}
 _PNG_HEAD = b"\x89PNG\r\n\x1a\n"
-_TIFF_HEADS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_TIFF_BITS_TAG = 0x0102
+# 16 bits a band, kind of colour (RGB, grey with alpha, RGBA) and bands to keep.
+_WIDE_PNGS = {b"\x10\x02": 3, b"\x10\x04": 1, b"\x10\x06": 3}
+# Types by Pillow's mode; a TIFF's tags tell more exactly.
+_WIDE_MODES = {"I;16": "uint16", "I;16B": "uint16", "I;16S": "int16", "I": "int32", "F": "float32"}
+_HEIF_HEADS = tuple(b"ftyp" + brand for brand in (b"heic", b"heix", b"heif", b"mif1", b"hevc"))
+_START_OF_SCAN = 0xDA
 _ORIENTATION_TAG = 0x0112
 _UPRIGHT = 1
 
@@ -54,11 +61,25 @@ def decode_image(
     min_size: tuple[float, float] | None = None,
     num_bands: int = 3,
 ) -> tuple[Tensor, tuple[int, int]]:
+    """Pixels ``(num_bands, H, W)`` and stored height and width, all as of `read_image`."""
+    image = read_image(data, name=name, min_size=min_size, num_bands=num_bands)
+    return image.pixels, image.full_size
+
+
+def read_image(
+    data: bytes | str | os.PathLike[str],
+    *,
+    name: str = "",
+    min_size: tuple[float, float] | None = None,
+    num_bands: int = 3,
+) -> Image:
     """Decode an encoded image or an image file.
 
     Grey images are repeated to ``num_bands``, palettes are resolved, alpha is dropped (not
-    blended), CMYK becomes RGB, EXIF rotations are applied. Images of 16 bits a band and float
-    images keep their values as float32.
+    blended), CMYK becomes RGB, EXIF rotations are applied, of animations the first picture counts.
+    All these are 8-bit images, also those of 1, 2 and 4 bits. Images of 16 bits a band and float
+    images keep their values as float32. Scale, offset, unit and nodata value of a GeoTIFF count
+    as they do for `cmid.data.raster.RasterWindows`.
 
     Args:
         data: the encoded bytes, or the path of a file.
@@ -67,10 +88,11 @@ def decode_image(
         num_bands: 3, or 1 for luminance.
 
     Returns:
-        pixels ``(num_bands, H, W)``, uint8 or float32, and the stored (upright) height and width.
+        The image without a label: pixels ``(num_bands, H, W)``, uint8 or float32.
 
     Raises:
-        UnreadableImageError: missing, empty, truncated or not an image.
+        UnreadableImageError: missing, empty, truncated or not an image; no valid pixel, or pixels
+            that are neither finite nor declared missing.
         ValueError: ``num_bands`` is neither 1 nor 3.
     """
     if num_bands not in _JPEG_COLOURS:
@@ -83,14 +105,17 @@ def decode_image(
         raise UnreadableImageError(f"{name}: file is empty; download or export it again")
     allow_large_scenes()
     try:
-        return _decode(data, min_size, num_bands)
+        return replace(_decode(data, min_size, num_bands), name=name)
+    except NotFiniteError as error:
+        raise UnreadableImageError(f"{name} {error}") from error
     except Exception as error:  # decoders raise everything from SyntaxError to struct.error
         reason = type(error).__name__ if not str(error) else str(error).splitlines()[0]
         if isinstance(error, UnidentifiedImageError):
             reason = "format not recognised"
+            if data[4:12] in _HEIF_HEADS:
+                reason = "HEIC is not supported: convert it to JPEG or PNG"
         raise UnreadableImageError(
-            f"{name}: not a readable image ({reason}); replace the file, or count and skip such"
-            " files with on_error=skip"
+            f"{name}: not a readable image ({reason}); replace the file, or take it out"
         ) from error
 
 
@@ -103,19 +128,31 @@ def _read(path: Path, name: str) -> bytes:
         ) from error
 
 
-def _decode(
-    data: bytes, min_size: tuple[float, float] | None, num_bands: int
-) -> tuple[Tensor, tuple[int, int]]:
+def _decode(data: bytes, min_size: tuple[float, float] | None, num_bands: int) -> Image:
     if data[:2] == b"\xff\xd8" and not _is_rotated(data):
         decoded = _decode_jpeg(data, min_size, num_bands)
         if decoded is not None:
-            return decoded
-    pixels = _decode_wide(data)
-    if pixels is None:
-        pixels = _decode_with_pillow(data, num_bands)
+            return Image(*decoded, kind=UINT8)
+    array, numbers = _decode_losslessly(data, num_bands)
+    kind, missing = UINT8, None
+    absent = None
+    if numbers is not None:
+        array, absent, kind = numbers.interpret(array)
+    if array.dtype != np.uint8:
+        with np.errstate(over="ignore"):  # infinity is an error all the same
+            array = array.astype(np.float32, copy=False)
+    if absent is not None and absent.any():
+        if absent.all():
+            raise ValueError("no valid pixel: check its nodata value")
+        array, missing = fill_missing(array, absent), torch.from_numpy(absent)
+    pixels = torch.from_numpy(array)
+    if not kind.is_8bit:
+        kind = kind if kind.scaled else kind_of(pixels, kind.dtype, unit=kind.unit)
     if len(pixels) != num_bands:
         pixels = _to_bands(pixels, num_bands)
-    return pixels, (pixels.shape[1], pixels.shape[2])
+        if missing is not None:
+            missing = missing.any(0, keepdim=True).repeat(num_bands, 1, 1)
+    return Image(pixels, (pixels.shape[1], pixels.shape[2]), kind=kind, missing=missing)
 
 
 def _is_rotated(jpeg: bytes) -> bool:
@@ -131,10 +168,18 @@ def _decode_jpeg(
 ) -> tuple[Tensor, tuple[int, int]] | None:
     """Decode by libjpeg-turbo; ``None`` where Pillow knows better (CMYK, harmless stray bytes).
 
+    Stray bytes between the segments of the header are taken out first.
+
     Fast DCT and fast upsampling stay off: the first gained nothing (SIMD either way) for 45 dB
     against the exact decoder, the second 5 % for errors of up to 25 grey levels at colour edges.
     """
-    height, width, colourspace, _ = simplejpeg.decode_jpeg_header(data)
+    try:
+        height, width, colourspace, _ = simplejpeg.decode_jpeg_header(data)
+    except ValueError as error:
+        if "extraneous bytes" not in str(error):
+            raise
+        data = _without_stray_bytes(data)
+        height, width, colourspace, _ = simplejpeg.decode_jpeg_header(data)
     if colourspace not in ("YCbCr", "RGB", "Gray"):
         return None
     floor = {}
@@ -152,6 +197,22 @@ def _decode_jpeg(
     return torch.from_numpy(pixels).permute(2, 0, 1), (height, width)
 
 
+def _without_stray_bytes(jpeg: bytes) -> bytes:
+    """A JPEG whose header holds nothing but segments."""
+    parts, place = [jpeg[:2]], 2
+    while 0 <= (place := jpeg.find(b"\xff", place)) < len(jpeg) - 4:
+        marker = jpeg[place + 1]
+        if marker in (0x00, 0xFF):  # no marker: a stray byte, or one that fills up
+            place += 1
+            continue
+        if marker == _START_OF_SCAN:
+            break
+        end = place + 2 + int.from_bytes(jpeg[place + 2 : place + 4], "big")
+        parts.append(jpeg[place:end])
+        place = end
+    return b"".join([*parts, jpeg[place:]]) if place >= 0 else jpeg
+
+
 def _smallest_scale(size: tuple[int, int], min_size: tuple[float, float]) -> float:
     """The smallest worthwhile scale that keeps both sides at ``min_size`` or above."""
     for scale in _JPEG_SCALES:
@@ -163,41 +224,36 @@ def _smallest_scale(size: tuple[int, int], min_size: tuple[float, float]) -> flo
     return 1.0
 
 
-def _decode_wide(data: bytes) -> Tensor | None:
-    """Colour images of more than 8 bits a band, which Pillow would cut to 8 or refuse.
+def _decode_losslessly(data: bytes, num_bands: int) -> tuple[NDArray[Any], StoredNumbers | None]:
+    """Stored numbers ``(C, H, W)``, and what they mean; None for 8-bit images.
 
-    Returns:
-        ``(C, H, W)`` float32, or ``None`` for an image that Pillow reads well.
+    Pillow would cut colour of more than 8 bits a band to 8 or refuse it, and knows neither signed
+    bytes nor unsigned integers of 32 bits.
     """
-    if data[:8] == _PNG_HEAD and data[24:26] in (b"\x10\x02", b"\x10\x06"):  # 16 bits, RGB or RGBA
+    if data[:8] == _PNG_HEAD and data[24:26] in _WIDE_PNGS:
         encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
-        return decode_png(encoded, ImageReadMode.UNCHANGED)[:3].float()
-    if data[:4] in _TIFF_HEADS:
-        try:
-            with PillowImage.open(io.BytesIO(data)) as picture:
-                bits = getattr(picture, "tag_v2", {}).get(_TIFF_BITS_TAG, ())
-                wide = len(picture.getbands()) > 1 and max(bits, default=8) > 8
-        except UnidentifiedImageError:
-            wide = True
-        return _decode_tiff(data) if wide else None
-    return None
-
-
-def _decode_tiff(data: bytes) -> Tensor:
+        pixels = decode_png(encoded, ImageReadMode.UNCHANGED)[: _WIDE_PNGS[data[24:26]]]
+        return pixels.numpy(), StoredNumbers("uint16")
+    if data[:4] not in TIFF_HEADS:
+        array, mode = _decode_with_pillow(data, num_bands)
+        if array.dtype == np.uint8:
+            return array, None
+        # Older versions of Pillow hold grey PNGs of 16 bits as 32.
+        png = data[:8] == _PNG_HEAD
+        return array, StoredNumbers("uint16" if png else _WIDE_MODES.get(mode, "uint16"))
     try:
-        import rasterio
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError("this TIFF needs rasterio: pip install 'cmid[geo]'") from error
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-        with rasterio.MemoryFile(data) as memory, memory.open() as scene:
-            alpha = scene.count == 4 and scene.colorinterp[3] == rasterio.enums.ColorInterp.alpha
-            if scene.count not in (1, 3) and not alpha:
-                raise ValueError(f"{scene.count} bands: read it with RasterWindows")
-            return torch.from_numpy(scene.read()[:3].astype(np.float32))
+        with PillowImage.open(io.BytesIO(data)) as picture:
+            numbers = tiff_numbers(getattr(picture, "tag_v2", {}))
+            single = len(picture.getbands()) == 1
+    except UnidentifiedImageError:
+        return read_by_rasterio(data)
+    if numbers.dtype == "uint8" or (single and numbers.dtype in _WIDE_MODES.values()):
+        return _decode_with_pillow(data, num_bands)[0], numbers
+    return read_by_rasterio(data)
 
 
-def _decode_with_pillow(data: bytes, num_bands: int) -> Tensor:
+def _decode_with_pillow(data: bytes, num_bands: int) -> tuple[NDArray[Any], str]:
+    """Numbers ``(C, H, W)``, uint8 or float32, and Pillow's mode of the picture."""
     with warnings.catch_warnings():
         # Large scenes are normal here; what is too large for Pillow still raises an error.
         warnings.simplefilter("ignore", PillowImage.DecompressionBombWarning)
@@ -211,7 +267,7 @@ def _decode_with_pillow(data: bytes, num_bands: int) -> Tensor:
     else:
         grey = num_bands == 1 or picture.mode in ("L", "LA", "1")
         array = np.array(picture.convert("L" if grey else "RGB"))
-    return torch.from_numpy(np.atleast_3d(array)).permute(2, 0, 1)
+    return np.atleast_3d(array).transpose(2, 0, 1), picture.mode
 
 
 def _to_bands(pixels: Tensor, num_bands: int) -> Tensor:

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import re
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cmid.data.decoding import decode_image
+from cmid.data.decoding import read_image
+from cmid.data.listing import find_files
 from cmid.data.source import Image, ImageSource
 from cmid.data.tables import Table
 from cmid.data.text_files import stripped_lines
 
-logger = logging.getLogger(__name__)
+__all__ = ["IMAGE_EXTENSIONS", "ImageFolder", "ImageList", "find_files", "number_labels"]
 
 IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp")
 _PATH_COLUMNS = ("path", "filepath", "file", "image", "filename")
@@ -52,15 +52,15 @@ class _ImageFiles(ImageSource):
         generator: np.random.Generator | None = None,
     ) -> Image:
         path = self.root / os.fsdecode(bytes(self.paths[index]))
-        pixels, full_size = decode_image(path, min_size=min_size, num_bands=self.num_bands)
-        return Image(pixels, full_size, int(self.labels[index]), str(path))
+        image = read_image(path, min_size=min_size, num_bands=self.num_bands)
+        return replace(image, label=int(self.labels[index]))
 
 
 class ImageFolder(_ImageFiles):
     """All images below a folder, at any depth, in the order of their paths.
 
-    Hidden files and folders are left out, links are followed; files with other endings are counted
-    and reported once.
+    Hidden files and folders are left out, links are followed but not in circles; files with other
+    endings, broken links and closed folders are counted and reported once.
 
     Args:
         root: the folder.
@@ -102,43 +102,6 @@ class ImageFolder(_ImageFiles):
             number = {name: i for i, name in enumerate(classes)}
             numbers = [number[name] for name in top]
         super().__init__(folder, paths, numbers, classes)
-
-
-def find_files(folder: Path, extensions: Sequence[str]) -> list[str]:
-    """Sorted paths, relative to ``folder``, of the files with these endings at any depth.
-
-    Other files are counted and logged once; hidden files and folders are passed over.
-    """
-    endings = tuple(ending.lower() for ending in extensions)
-    paths, others = list[str](), Counter[str]()
-    for path in _walk(str(folder), ""):
-        if path.lower().endswith(endings):
-            paths.append(path)
-        else:
-            others[os.path.splitext(path)[1] or "no ending"] += 1
-    if paths and others:
-        found = ", ".join(f"{count} x {ending}" for ending, count in others.most_common(5))
-        logger.warning("%s: %d other files left out (%s)", folder, sum(others.values()), found)
-    paths.sort()
-    return paths
-
-
-def _walk(root: str, below: str) -> Iterator[str]:
-    with os.scandir(os.path.join(root, below)) as entries:
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            path = os.path.join(below, entry.name)
-            if not entry.is_dir():
-                yield path
-            elif not (entry.is_symlink() and _contains(entry.path, os.path.join(root, below))):
-                yield from _walk(root, path)
-
-
-def _contains(link: str, folder: str) -> bool:
-    """Whether a link leads to a folder above itself: following it would never end."""
-    target = os.path.realpath(link)
-    return os.path.commonpath([target, os.path.realpath(folder)]) == target
 
 
 class ImageList(_ImageFiles):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 from weakref import WeakSet
@@ -12,9 +13,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cmid.data.decoding import decode_image
-from cmid.data.folder import number_labels
+from cmid.data.decoding import read_image
+from cmid.data.hdf5_values import PackedValues, packed_values, read_labels
 from cmid.data.source import Image, ImageSource, UnreadableImageError
+from cmid.data.values import NotFiniteError, fill_missing, kind_of
 
 
 class HDF5Images(ImageSource):
@@ -26,14 +28,18 @@ class HDF5Images(ImageSource):
         path: the file.
         images: name of the dataset: ``(N, H, W, C)`` or ``(N, C, H, W)`` numbers, ``(N, H, W)``
             grey (repeated to three bands), or ``(N,)`` variable-length bytes of encoded images.
-            uint8 is kept, other numbers become float32.
-        labels: name of a dataset of ``(N,)`` integers, or names numbered in sorted order.
+            uint8 is kept, other numbers become float32. The attributes of NetCDF count:
+            ``scale_factor``, ``add_offset`` and ``units``; ``_FillValue``, ``missing_value`` and
+            values outside ``valid_range`` are missing as nodata of a raster is.
+        labels: name of a dataset of ``(N,)`` whole numbers, ``(N, K)`` with one 1 a row, or names
+            numbered in sorted order.
         layout: order of the axes of arrays; ``"auto"`` takes the shorter one of the second and the
             last axis for the channels, the last one if they are equal.
 
     Raises:
         FileNotFoundError: the file does not exist.
-        ValueError: not HDF5, no such dataset, or a shape or type that is none of the above.
+        ValueError: not HDF5, no such dataset, or a shape or type that is none of the above; names
+            file and dataset.
     """
 
     def __init__(
@@ -57,49 +63,50 @@ class HDF5Images(ImageSource):
                 f"{self.path} is not a readable HDF5 file ({error}): write or copy it again"
             ) from error
         with file:
-            dataset = self._find(file, images)
-            self._length, *shape = dataset.shape
-            self.encoded = dataset.ndim == 1 and _holds_bytes(dataset)
-            if dataset.dtype.kind not in "uifO" or (
-                dataset.ndim not in (3, 4) and not self.encoded
-            ):
-                raise ValueError(
-                    f"{self.path}: dataset '{images}' of {dataset.dtype} {dataset.shape} holds no"
-                    " images: give (N, H, W, C), (N, C, H, W), (N, H, W) or encoded (N,)"
-                )
-            if self._length == 0:
-                raise ValueError(f"{self.path}: dataset '{images}' is empty")
+            dataset = _find(file, images, self.path)
+            self._length, *shape = self._checked_shape(dataset)
             auto = layout == "auto" and (len(shape) < 3 or shape[2] <= shape[0])
             self.channels_last = layout == "NHWC" or auto
             if len(shape) == 3:
                 self.num_bands = shape[2] if self.channels_last else shape[0]
-            self.labels = None if labels is None else self._read_labels(file, labels)
+            self.values: PackedValues | None = None
+            where = f"{self.path}: dataset '{images}'"
+            if not self.encoded:
+                self.values = packed_values(dataset, where, bands=self.num_bands)
+            self.labels: NDArray[np.int64] | None = None
+            if labels is not None:
+                where = f"{self.path}: labels '{labels}'"
+                stored = _find(file, labels, self.path)
+                self.labels, self.classes = read_labels(stored, where, count=self._length)
 
-    def _find(self, file: h5py.File, name: str) -> h5py.Dataset:
-        if not isinstance(file.get(name), h5py.Dataset):
-            found = ", ".join(sorted(file)) or "nothing"
-            raise ValueError(f"{self.path} has no dataset '{name}'; it holds {found}")
-        return file[name]
-
-    def _read_labels(self, file: h5py.File, name: str) -> NDArray[np.int64]:
-        dataset = self._find(file, name)
-        if dataset.shape != (self._length,):
+    def _checked_shape(self, dataset: h5py.Dataset) -> tuple[int, ...]:
+        """Shape of a dataset of images; raises ValueError for one of anything else."""
+        shape = dataset.shape
+        self.encoded = shape is not None and len(shape) == 1 and _holds_bytes(dataset)
+        if (
+            shape is None
+            or dataset.dtype.kind not in "uifO"
+            or (len(shape) not in (3, 4) and not self.encoded)
+        ):
             raise ValueError(
-                f"{self.path}: labels '{name}' have shape {dataset.shape}, not ({self._length},)"
+                f"{self.path}: dataset '{self.images}' of {dataset.dtype}"
+                f" {'without values' if shape is None else shape} holds no images: give"
+                " (N, H, W, C), (N, C, H, W), (N, H, W) or encoded (N,)"
             )
-        if dataset.dtype.kind in "ui":
-            values = np.asarray(dataset, dtype=np.int64)
-            self.classes = tuple(str(i) for i in range(int(values.max()) + 1))
-            return values
-        try:
-            names = [str(label) for label in dataset.asstr()]
-        except UnicodeDecodeError as error:
+        if 0 in shape:
             raise ValueError(
-                f"{self.path}: labels '{name}' are not UTF-8 ({error.reason})"
-            ) from None
-        numbers, classes = number_labels(names)
-        self.classes = tuple(classes)
-        return np.array(numbers, dtype=np.int64)
+                f"{self.path}: dataset '{self.images}' of shape {shape} is empty: write images"
+            )
+        filters = dataset.id.get_create_plist()
+        for number in range(filters.get_nfilters()):
+            code, _, _, title = filters.get_filter(number)
+            if not h5py.h5z.filter_avail(code):
+                raise ValueError(
+                    f"{self.path}: dataset '{self.images}' is compressed with"
+                    f" {title.decode(errors='replace') or 'a filter'} ({code}), which is not"
+                    " installed: import a plugin for it, or write it with gzip"
+                )
+        return tuple(shape)
 
     def __len__(self) -> int:
         return self._length
@@ -121,19 +128,33 @@ class HDF5Images(ImageSource):
             raise UnreadableImageError(
                 f"{name}: {str(error).splitlines()[0]}; write or copy the file again"
             ) from error
-        if self.encoded:
+        if self.values is None:
             data = entry if isinstance(entry, bytes) else np.asarray(entry, np.uint8).tobytes()
-            pixels, size = decode_image(
-                data, name=name, min_size=min_size, num_bands=self.num_bands
-            )
-            return Image(pixels, size, label, name)
-        array: NDArray[Any] = np.asarray(entry)
-        pixels = torch.from_numpy(array if array.dtype == np.uint8 else array.astype(np.float32))
+            image = read_image(data, name=name, min_size=min_size, num_bands=self.num_bands)
+            return replace(image, label=label)
+        array = np.asarray(entry)
         if array.ndim == 2:
-            pixels = pixels.repeat(self.num_bands, 1, 1)
+            array = np.repeat(array[None], self.num_bands, axis=0)
         elif self.channels_last:
-            pixels = pixels.permute(2, 0, 1)
-        return Image(pixels, (pixels.shape[1], pixels.shape[2]), label, name)
+            array = array.transpose(2, 0, 1)
+        return replace(self._interpret(array, self.values, name), label=label)
+
+    def _interpret(self, array: NDArray[Any], values: PackedValues, name: str) -> Image:
+        """The image of the stored numbers ``(C, H, W)``."""
+        array, missing = values.unpack(array)
+        excluded = None
+        if missing is not None and missing.any():
+            if missing.all():
+                raise UnreadableImageError(f"{name}: no valid pixel; check its _FillValue")
+            array, excluded = fill_missing(array.copy(), missing), torch.from_numpy(missing)
+        pixels, kind = torch.from_numpy(array), values.kind
+        try:
+            found = kind if kind.is_8bit else kind_of(pixels, kind.dtype, unit=kind.unit)
+        except NotFiniteError as error:
+            raise UnreadableImageError(f"{name} {error}") from error
+        kind = kind if kind.scaled else found
+        size = (pixels.shape[1], pixels.shape[2])
+        return Image(pixels, size, name=name, kind=kind, missing=excluded)
 
     def _open(self) -> h5py.Dataset:
         if self._dataset is None:
@@ -150,6 +171,33 @@ class HDF5Images(ImageSource):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_file": None, "_dataset": None}
+
+
+def _find(file: h5py.File, name: str, path: Path) -> h5py.Dataset:
+    """The dataset of a name; raises ValueError where there is none, or its link is broken."""
+    try:
+        found = file.get(name)
+    except (KeyError, OSError, RuntimeError) as error:  # an external link to nothing
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{path}: '{name}' cannot be opened ({reason}): restore it") from error
+    if isinstance(found, h5py.Dataset):
+        return found
+    if isinstance(found, h5py.Group):
+        inner = ", ".join(f"{name}/{key}" for key in sorted(found)) or "nothing"
+        raise ValueError(f"{path}: '{name}' is a group: name a dataset of it; it holds {inner}")
+    link = file.get(name, getlink=True) if name in file or _is_link(file, name) else None
+    if isinstance(link, h5py.SoftLink | h5py.ExternalLink):
+        target = getattr(link, "filename", "") + ":" + link.path
+        raise ValueError(f"{path}: '{name}' is a link to {target.lstrip(':')}, which is not there")
+    held = ", ".join(sorted(file)) or "nothing"
+    raise ValueError(f"{path} has no dataset '{name}'; it holds {held}")
+
+
+def _is_link(file: h5py.File, name: str) -> bool:
+    try:
+        return isinstance(file.get(name, getlink=True), h5py.SoftLink | h5py.ExternalLink)
+    except (KeyError, ValueError):
+        return False
 
 
 def _holds_bytes(dataset: h5py.Dataset) -> bool:

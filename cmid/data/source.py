@@ -9,9 +9,18 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
+from cmid.data.values import ValueKind
+
 
 class UnreadableImageError(RuntimeError):
     """An image could not be decoded; the message is one line and names the file."""
+
+
+class ImageValuesError(ValueError):
+    """The numbers of an image mean something else than is needed; one line that names the file.
+
+    Never skipped: such an image is sound, the configuration is not.
+    """
 
 
 @dataclass(frozen=True)
@@ -20,17 +29,23 @@ class Image:
 
     Attributes:
         pixels: ``(C, H, W)`` in the dtype of the source: uint8, or float32 for everything wider
-            (uint16 and int16 values are kept as they are, only stored as float32).
+            (uint16 and int16 values are kept as they are, only stored as float32; where the file
+            declares scale and offset, they are applied). Always finite.
         full_size: height and width in pixels of the image as it is stored. It differs from
             ``pixels.shape[-2:]`` where a large JPEG was decoded at a reduced scale.
         label: class index, -1 where the source has no labels.
         name: path or key, for messages.
+        kind: what the numbers mean; None where the source does not say.
+        missing: ``(C, H, W)`` bool, which pixels the file declares missing; they took the mean of
+            their band's others. None where none are.
     """
 
     pixels: Tensor
     full_size: tuple[int, int]
     label: int = -1
     name: str = ""
+    kind: ValueKind | None = None
+    missing: Tensor | None = None
 
 
 class ImageSource(ABC):
@@ -70,7 +85,8 @@ class ImageSource(ABC):
                 makes the result a function of ``index`` alone.
 
         Raises:
-            UnreadableImageError: the file is missing, empty, truncated or not an image.
+            UnreadableImageError: the file is missing, empty, truncated or not an image, has no
+                valid pixel, or pixels that are neither finite nor declared missing.
         """
 
     def __getitem__(self, index: int) -> Image:

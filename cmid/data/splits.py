@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cmid.data.classes import known_labels, match_classes
 from cmid.data.folder import ImageList, number_labels
 from cmid.data.opening import open_source
 from cmid.data.source import Image, ImageSource
@@ -117,8 +118,7 @@ def align_classes(train: ImageSource, test: ImageSource, *, name: str) -> None:
             _some(lacking),
         )
     if tuple(train.classes) != tuple(test.classes):
-        number = {label: index for index, label in enumerate(train.classes)}
-        table = np.array([number.get(label, -1) for label in test.classes], dtype=np.int64)
+        table = match_classes(train, test, names=("the training part", "the test part"))
         labels = np.asarray(test.labels)  # type: ignore[attr-defined]
         test.labels = np.where(labels < 0, -1, table[labels])  # type: ignore[attr-defined]
         test.classes = tuple(train.classes)
@@ -126,7 +126,7 @@ def align_classes(train: ImageSource, test: ImageSource, *, name: str) -> None:
 
 def _occurring(source: ImageSource) -> list[str]:
     """Names of the classes that images have; all, where that would take reading them."""
-    labels = getattr(source, "labels", None)
+    labels = known_labels(source)
     if labels is None:
         return list(source.classes)
     return [source.classes[label] for label in np.unique(labels) if label >= 0]

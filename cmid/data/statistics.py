@@ -1,105 +1,23 @@
-"""Per-band statistics of a source, and the scale that colour and standardisation work on."""
+"""Per-band statistics computed from the images of a source."""
 
 from __future__ import annotations
 
-import json
-import os
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+import logging
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
-from cmid.data.source import ImageSource, UnreadableImageError
-from cmid.data.text_files import read_json
+from cmid.data.channel_statistics import MILLION_AID, ChannelStatistics
+from cmid.data.source import Image, ImageSource, ImageValuesError, UnreadableImageError
+from cmid.data.values import ValueKind, kind_of
+
+__all__ = ["MILLION_AID", "ChannelStatistics", "compute_statistics"]
+logger = logging.getLogger(__name__)
 
 PERCENTILES = (1, 2, 25, 50, 75, 98, 99)
 _SAMPLE_VALUES = 4_000_000
-
-
-@dataclass(frozen=True)
-class ChannelStatistics:
-    """Statistics of each band.
-
-    ``low`` and ``high``, in stored units, fix the unit scale ``(value - low) / (high - low)``: 0
-    and 255 for uint8, the 1st and 99th percentile of the band otherwise. ``mean`` and ``std``
-    belong to unit-scaled values; for 8-bit images they are the usual numbers in [0, 1].
-
-    Attributes:
-        mean, std: of unit-scaled values.
-        low, high: in stored units.
-        dtype: ``uint8`` or ``float32`` (everything wider).
-        minimum, maximum: in stored units.
-        percentiles: percent to one value per band, in stored units.
-        num_images, num_pixels: that were read; ``num_skipped``: that could not be.
-
-    Raises:
-        ValueError: different numbers of bands, or a band without spread.
-    """
-
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    low: tuple[float, ...]
-    high: tuple[float, ...]
-    dtype: str = "uint8"
-    minimum: tuple[float, ...] = ()
-    maximum: tuple[float, ...] = ()
-    percentiles: dict[str, tuple[float, ...]] = field(default_factory=dict)
-    num_images: int = 0
-    num_pixels: int = 0
-    num_skipped: int = 0
-
-    def __post_init__(self) -> None:
-        bands = len(self.mean)
-        if bands == 0 or not len(self.std) == len(self.low) == len(self.high) == bands:
-            raise ValueError("statistics need mean, std, low and high for the same bands")
-        for band in range(bands):
-            if not self.std[band] > 0 or not self.high[band] > self.low[band]:
-                raise ValueError(
-                    f"band {band + 1} has std {self.std[band]} between {self.low[band]} and"
-                    f" {self.high[band]}: a constant band teaches nothing, leave it out"
-                )
-
-    def to_json(self, path: str | os.PathLike[str]) -> None:
-        """Write to a temporary name beside ``path``, then rename."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-        partial.write_text(json.dumps(asdict(self), indent=2) + "\n")
-        os.replace(partial, path)
-
-    @classmethod
-    def from_json(cls, path: str | os.PathLike[str]) -> ChannelStatistics:
-        """Read what `to_json` wrote.
-
-        Raises:
-            FileNotFoundError: no such file.
-            ValueError: not statistics; the message names the file.
-        """
-        if not Path(path).is_file():
-            raise FileNotFoundError(f"statistics {path} do not exist: run tools/compute_stats.py")
-        try:
-            content = read_json(path)
-            percentiles = {k: tuple(v) for k, v in content.pop("percentiles", {}).items()}
-            values: dict[str, Any] = {
-                k: tuple(v) if isinstance(v, list) else v for k, v in content.items()
-            }
-            return cls(**values, percentiles=percentiles)
-        except (TypeError, AttributeError, ValueError) as error:
-            raise ValueError(
-                f"{path} holds no channel statistics ({error}): run tools/compute_stats.py"
-            ) from error
-
-
-MILLION_AID = ChannelStatistics(
-    mean=(0.33797, 0.3605, 0.3348),
-    std=(0.1359, 0.1352, 0.1407),
-    low=(0.0, 0.0, 0.0),
-    high=(255.0, 255.0, 255.0),
-)
-"""Published statistics of MillionAID (arXiv:2304.09670), the default for 8-bit RGB."""
 
 
 def compute_statistics(
@@ -114,8 +32,8 @@ def compute_statistics(
 
     Mean, deviation and extremes are exact. Percentiles are exact for uint8; otherwise they come
     from a uniform sample of all pixels, four million values at most (all of them if there are
-    fewer). Pixels with a value that is not finite do not count. The same arguments give the same
-    result.
+    fewer). Pixels that the file declares missing, or with a value that is not finite, do not count.
+    The same arguments give the same result.
 
     Args:
         source: of images of any size, all of one type and number of bands.
@@ -126,35 +44,65 @@ def compute_statistics(
 
     Raises:
         UnreadableImageError: with ``on_error="error"``, or if no image can be read.
-        ValueError: images of different types or numbers of bands, or a constant band.
+        ImageValuesError: images of different types, scales, units, ranges or numbers of bands.
+        ValueError: a constant band.
     """
     indices: NDArray[np.int64] = np.arange(len(source))
     if max_images is not None and max_images < len(source):
         generator = np.random.default_rng(seed)
         indices = np.sort(generator.choice(len(source), max_images, replace=False))
     totals: _Histogram | _Moments | None = None
-    skipped = 0
+    seen = _SeenKinds()
+    skipped: list[str] = []
     for index in tqdm(indices.tolist(), desc="statistics", unit="image", disable=not progress):
         try:
             image = source.read(index, generator=np.random.default_rng((seed, index)))
-        except UnreadableImageError:
+        except UnreadableImageError as error:
             if on_error == "error":
-                raise
-            skipped += 1
+                raise UnreadableImageError(
+                    f"{error}; on_error=skip (--on-error skip) counts and skips such images"
+                ) from error
+            skipped.append(str(error))
             continue
+        seen.add(image)
         pixels = image.pixels.numpy()
         if totals is None:
             kind = _Histogram if pixels.dtype == np.uint8 else _Moments
             totals = kind(len(pixels), seed=seed)
-        if len(pixels) != totals.bands or str(pixels.dtype) != totals.dtype:
-            raise ValueError(
-                f"{image.name} has {len(pixels)} bands of {pixels.dtype}, the images before it"
-                f" {totals.bands} of {totals.dtype}: pretrain on them separately"
-            )
-        totals.add(pixels.reshape(len(pixels), -1))  # (C, H*W)
+        flat: NDArray[Any] = pixels.reshape(len(pixels), -1)  # (C, H*W)
+        if image.missing is not None:
+            flat = flat[:, ~image.missing.any(dim=0).flatten().numpy()]
+        totals.add(flat)
     if totals is None or totals.count == 0:
-        raise UnreadableImageError(f"none of the {len(indices)} images could be read")
-    return _summary(totals, num_images=len(indices) - skipped, num_skipped=skipped)
+        first = f": {skipped[0]}" if skipped else " or none has a valid pixel"
+        raise UnreadableImageError(f"none of the {len(indices)} images could be read{first}")
+    if skipped:
+        logger.warning("%d unreadable images left out (first: %s)", len(skipped), skipped[0])
+    num_images = len(indices) - len(skipped)
+    return _summary(totals, num_images=num_images, num_skipped=len(skipped), kind=seen.kind)
+
+
+class _SeenKinds:
+    """The one kind of values that all images have; the first image that tells each part of it."""
+
+    def __init__(self) -> None:
+        self.kind: ValueKind | None = None
+        self.name = ""
+        self.bands = 0
+
+    def add(self, image: Image) -> None:
+        """Take an image in; raises ImageValuesError that names it and the one it differs from."""
+        finite = image.pixels if image.kind is not None else image.pixels.nan_to_num(0, 0, 0)
+        kind, bands = image.kind or kind_of(finite), len(image.pixels)
+        if self.kind is None:
+            self.kind, self.name, self.bands = kind, image.name, bands
+        elif bands != self.bands or kind.differs(self.kind):
+            raise ImageValuesError(
+                f"{image.name} has {bands} bands of {kind}, the images before it ({self.name})"
+                f" {self.bands} of {self.kind}: pretrain on them separately, or convert them"
+            )
+        elif (kind.unit and not self.kind.unit) or (kind.span and not self.kind.span):
+            self.kind, self.name = kind, image.name
 
 
 class _Histogram:
@@ -260,7 +208,7 @@ class _Moments:
 
 
 def _summary(
-    totals: _Histogram | _Moments, *, num_images: int, num_skipped: int
+    totals: _Histogram | _Moments, *, num_images: int, num_skipped: int, kind: ValueKind | None
 ) -> ChannelStatistics:
     table = dict(zip(PERCENTILES, totals.percentiles(PERCENTILES), strict=True))
     mean, std = totals.mean_and_std()
@@ -284,4 +232,5 @@ def _summary(
         num_images=num_images,
         num_pixels=totals.count,
         num_skipped=num_skipped,
+        kind=str(kind or ""),
     )

@@ -14,6 +14,7 @@ import re
 import tarfile
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from glob import glob, has_magic
 from io import FileIO
 from pathlib import Path
@@ -24,7 +25,7 @@ from numpy.typing import NDArray
 from webdataset.shardlists import expand_urls
 from webdataset.tariterators import base_plus_ext
 
-from cmid.data.decoding import decode_image
+from cmid.data.decoding import read_image
 from cmid.data.folder import number_labels
 from cmid.data.source import Image, ImageSource, UnreadableImageError
 from cmid.data.text_files import decode_text
@@ -121,10 +122,8 @@ class TarShards(ImageSource):
     ) -> Image:
         name = self._name(index)
         data = self._read_bytes(index, *self.spans[index, 1:].tolist())
-        pixels, full_size = decode_image(
-            data, name=name, min_size=min_size, num_bands=self.num_bands
-        )
-        return Image(pixels, full_size, int(self.labels[index]), name)
+        image = read_image(data, name=name, min_size=min_size, num_bands=self.num_bands)
+        return replace(image, label=int(self.labels[index]))
 
     def read_text(self, index: int) -> str:
         """The text of a sample, without white space around it; only with ``text_keys``.

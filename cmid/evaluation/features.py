@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset
 from tqdm import tqdm
 
+from cmid.data.checked import CheckedSource
 from cmid.data.source import ImageSource
 from cmid.models import MaskedEncoder
 from cmid.processes import gather_rows
@@ -72,14 +73,15 @@ def extract_features(
         on every process.
 
     Raises:
-        ValueError: the source and the model differ in their number of bands.
+        ValueError: the source and the model differ in their number of bands, or an image holds
+            other values than the model was trained with (names the file).
     """
     if source.num_bands != standardize.mean.shape[1]:
         raise ValueError(
             f"the images have {source.num_bands} bands, the backbone reads"
             f" {standardize.mean.shape[1]}"
         )
-    images = WholeImages(source, size)
+    images = WholeImages(CheckedSource(source, standardize.statistics), size)
     share = Subset(images, range(rank, len(images), world_size))
     loader: DataLoader[Any] = DataLoader(share, batch_size=batch_size, num_workers=num_workers)
     device = standardize.mean.device

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -128,7 +128,8 @@ def _timm_model(spec: str, *, seed: int, **model_args: Any) -> MaskedEncoder:
 def exported_statistics(folder: Path) -> ChannelStatistics:
     """Statistics in the ``config.json`` of an export."""
     config = json.loads((folder / CONFIG_FILE).read_text())
-    ranges = {key: config["cmid"][key] for key in ("low", "high") if key in config["cmid"]}
+    recorded = ("low", "high", "kind")
+    ranges = {key: config["cmid"][key] for key in recorded if key in config["cmid"]}
     return statistics_of(config["pretrained_cfg"] | ranges)
 
 
@@ -142,13 +143,19 @@ def _timm_statistics(encoder: MaskedEncoder) -> ChannelStatistics:
 
 
 def statistics_of(source: Mapping[str, Any]) -> ChannelStatistics:
-    """Statistics from ``mean``, ``std`` and, of other than 8-bit images, ``low`` and ``high``."""
+    """Statistics from ``mean``, ``std`` and, of other than 8-bit images, ``low`` and ``high``.
+
+    ``kind`` tells what the images' numbers mean; where it is missing, the range tells 8-bit ones.
+    """
     bands = len(source["mean"])
 
     def of(key: str, default: float = 0.0) -> tuple[float, ...]:
         return tuple(float(value) for value in source.get(key, [default] * bands))
 
-    return ChannelStatistics(of("mean"), of("std"), of("low"), of("high", 255.0))
+    made = ChannelStatistics(
+        of("mean"), of("std"), of("low"), of("high", 255.0), kind=str(source.get("kind") or "")
+    )
+    return made if made.is_8bit else replace(made, dtype="float32")
 
 
 def _digest(encoder: MaskedEncoder, statistics: ChannelStatistics) -> str:

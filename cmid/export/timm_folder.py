@@ -227,6 +227,7 @@ def _config(encoder: MaskedEncoder, statistics: Mapping[str, Any]) -> dict[str, 
         "cmid": {
             "stem": encoder.stem_name,
             **{k: [float(v) for v in statistics[k]] for k in ("low", "high") if k in statistics},
+            **({"kind": str(statistics["kind"])} if statistics.get("kind") else {}),
         },
     }
 
@@ -240,6 +241,7 @@ def _as_mapping(statistics: Any) -> Mapping[str, Any]:
 def _plain(origin: Mapping[str, Any]) -> dict[str, Any]:
     """Provenance from a checkpoint's entry, without what ``config.json`` says elsewhere."""
     elsewhere = {"model_name", "in_chans", "img_size", "model_kwargs", "mean", "std", "low", "high"}
+    elsewhere.add("kind")
     return {key: value for key, value in origin.items() if key not in elsewhere}
 
 

@@ -317,6 +317,7 @@ class CMID(L.LightningModule):
             "mask_mode": encoder.mask_mode,
             "model_kwargs": dict(encoder.model_args),
             **{name: list(statistics[name]) for name in ("mean", "std", "low", "high")},
+            "kind": self.statistics.kind,
             "global_step": int(self.global_step),
             "epoch": int(self.current_epoch),
             "weights": asdict(self.weights),

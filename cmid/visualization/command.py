@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from tqdm import tqdm
 
+from cmid.data.checked import CheckedSource
 from cmid.data.folder import IMAGE_EXTENSIONS, ImageFolder
 from cmid.data.opening import open_source
 from cmid.data.source import ImageSource
@@ -43,6 +44,7 @@ def draw(args: argparse.Namespace) -> Figure:
             f"{args.images} has {source.num_bands} bands, {args.backbone} reads"
             f" {backbone.encoder.in_chans}"
         )
+    source = CheckedSource(source, backbone.standardize.statistics)
     if args.kind in ("embedding", "neighbours"):
         return _of_set(args, backbone, source, size)
     count = 2 if args.kind == "correspondence" else args.count

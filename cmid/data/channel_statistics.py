@@ -1,0 +1,144 @@
+"""Statistics of the bands of images, and which images they fit."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from cmid.data.source import Image, ImageValuesError, UnreadableImageError
+from cmid.data.text_files import read_json
+from cmid.data.values import UINT8, NotFiniteError, ValueKind, kind_of
+
+
+@dataclass(frozen=True)
+class ChannelStatistics:
+    """Statistics of each band.
+
+    ``low`` and ``high``, in stored units, fix the unit scale ``(value - low) / (high - low)``: 0
+    and 255 for uint8, the 1st and 99th percentile of the band otherwise. ``mean`` and ``std``
+    belong to unit-scaled values; for 8-bit images they are the usual numbers in [0, 1].
+
+    Attributes:
+        mean, std: of unit-scaled values.
+        low, high: in stored units.
+        dtype: ``uint8`` or ``float32`` (everything wider).
+        minimum, maximum: in stored units.
+        percentiles: percent to one value per band, in stored units.
+        num_images, num_pixels: that were read; ``num_skipped``: that could not be.
+        kind: what the images' numbers mean, as `cmid.data.values.ValueKind` writes it; empty for
+            statistics that were made before this was recorded.
+
+    Raises:
+        ValueError: different numbers of bands, or a band without spread.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    dtype: str = "uint8"
+    minimum: tuple[float, ...] = ()
+    maximum: tuple[float, ...] = ()
+    percentiles: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    num_images: int = 0
+    num_pixels: int = 0
+    num_skipped: int = 0
+    kind: str = ""
+
+    def __post_init__(self) -> None:
+        bands = len(self.mean)
+        if bands == 0 or not len(self.std) == len(self.low) == len(self.high) == bands:
+            raise ValueError("statistics need mean, std, low and high for the same bands")
+        for band in range(bands):
+            if not self.std[band] > 0 or not self.high[band] > self.low[band]:
+                raise ValueError(
+                    f"band {band + 1} has std {self.std[band]} between {self.low[band]} and"
+                    f" {self.high[band]}: a constant band teaches nothing, leave it out"
+                )
+
+    @property
+    def is_8bit(self) -> bool:
+        """Whether they are those of 8-bit images; where it is not recorded, the range tells."""
+        if self.kind:
+            return ValueKind.parse(self.kind).is_8bit
+        return self.dtype == "uint8" and not any(self.low) and set(self.high) == {255.0}
+
+    def check(self, image: Image) -> None:
+        """Refuse an image whose numbers mean something else.
+
+        Raises:
+            ImageValuesError: other bands, type, scale, unit or range than the statistics'.
+            UnreadableImageError: pixels of a source that does not check are not finite.
+        """
+        kind, wanted = image.kind, self._kind
+        if kind is UINT8 and wanted is UINT8 and len(image.pixels) == len(self.mean):
+            return  # nearly all images
+        if len(image.pixels) != len(self.mean):
+            raise ImageValuesError(
+                f"{image.name} has {len(image.pixels)} bands, the statistics describe"
+                f" {len(self.mean)}: give images of the same bands"
+            )
+        try:
+            kind = kind or kind_of(image.pixels)
+        except NotFiniteError as error:
+            raise UnreadableImageError(f"{image.name} {error}") from error
+        # Without a record they were made when no scale of a file was applied.
+        misfit = kind.is_8bit or kind.scaled if wanted is None else kind.differs(wanted)
+        if misfit:
+            known = f"of {wanted} values" if wanted is not None else "of unscaled wide values"
+            raise ImageValuesError(
+                f"{image.name} holds {kind} values, the statistics (data.statistics, or those of"
+                f" the backbone) are {known}: compute them from these images with"
+                " tools/compute_stats.py, or convert the images"
+            )
+
+    @cached_property
+    def _kind(self) -> ValueKind | None:
+        """What they are of, None where that is not known."""
+        if self.is_8bit:
+            return UINT8
+        return ValueKind.parse(self.kind) if self.kind else None
+
+    def to_json(self, path: str | os.PathLike[str]) -> None:
+        """Write to a temporary name beside ``path``, then rename."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+        partial.write_text(json.dumps(asdict(self), indent=2) + "\n")
+        os.replace(partial, path)
+
+    @classmethod
+    def from_json(cls, path: str | os.PathLike[str]) -> ChannelStatistics:
+        """Read what `to_json` wrote.
+
+        Raises:
+            FileNotFoundError: no such file.
+            ValueError: not statistics; the message names the file.
+        """
+        if not Path(path).is_file():
+            raise FileNotFoundError(f"statistics {path} do not exist: run tools/compute_stats.py")
+        try:
+            content = read_json(path)
+            percentiles = {k: tuple(v) for k, v in content.pop("percentiles", {}).items()}
+            values: dict[str, Any] = {
+                k: tuple(v) if isinstance(v, list) else v for k, v in content.items()
+            }
+            return cls(**values, percentiles=percentiles)
+        except (TypeError, AttributeError, ValueError) as error:
+            raise ValueError(
+                f"{path} holds no channel statistics ({error}): run tools/compute_stats.py"
+            ) from error
+
+
+MILLION_AID = ChannelStatistics(
+    mean=(0.33797, 0.3605, 0.3348),
+    std=(0.1359, 0.1352, 0.1407),
+    low=(0.0, 0.0, 0.0),
+    high=(255.0, 255.0, 255.0),
+    kind="uint8",
+)
+"""Published statistics of MillionAID (arXiv:2304.09670), the default for 8-bit RGB."""

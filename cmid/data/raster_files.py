@@ -1,0 +1,250 @@
+"""Raster files: which there are, what their bands hold, and the values of a part of them."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from glob import glob
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cmid.data.listing import find_files
+from cmid.data.source import UnreadableImageError
+from cmid.data.values import (
+    ValueKind,
+    apply_scale,
+    is_scaling,
+    missing_pixels,
+    name_of_type,
+)
+
+RASTER_EXTENSIONS = (".tif", ".tiff", ".vrt", ".img", ".jp2")
+
+
+@dataclass(frozen=True)
+class BandScale:
+    """Scale and offset of each chosen band: ``quantity = stored * scale + offset``."""
+
+    scales: tuple[float, ...]
+    offsets: tuple[float, ...]
+
+    @classmethod
+    def of(cls, scene: Any, bands: Sequence[int]) -> BandScale:
+        """Those that an open scene declares."""
+        return cls(
+            tuple(float(scene.scales[band - 1]) for band in bands),
+            tuple(float(scene.offsets[band - 1]) for band in bands),
+        )
+
+    def __str__(self) -> str:
+        pairs = dict.fromkeys(zip(self.scales, self.offsets, strict=True))
+        return "; ".join(f"scale {scale:g}, offset {offset:g}" for scale, offset in pairs)
+
+
+@dataclass(frozen=True)
+class SceneFile:
+    """What has to be known of a scene before a window is cut; tuples have one entry a band."""
+
+    path: str
+    height: int
+    width: int
+    dtypes: tuple[str, ...]
+    scale: BandScale
+    units: tuple[str, ...]
+
+    @property
+    def count(self) -> int:
+        return len(self.dtypes)
+
+    def scale_of(self, bands: Sequence[int]) -> BandScale:
+        """Scale and offset of the chosen bands."""
+        scales, offsets = self.scale.scales, self.scale.offsets
+        return BandScale(
+            tuple(scales[band - 1] for band in bands), tuple(offsets[band - 1] for band in bands)
+        )
+
+    def kind(self, bands: Sequence[int], *, scaled: bool = True) -> ValueKind:
+        """What the chosen bands hold.
+
+        Args:
+            scaled: scale and offset are applied where there are any.
+
+        Raises:
+            ValueError: bands of different types, or complex ones.
+        """
+        types = dict.fromkeys(self.dtypes[band - 1] for band in bands)
+        if len(types) > 1:
+            raise ValueError(
+                f"{self.path} has bands of {' and '.join(types)}: choose bands of one type"
+            )
+        try:
+            dtype = name_of_type(next(iter(types)))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{self.path}: {error}") from error
+        scale, units = self.scale_of(bands), {self.units[band - 1] for band in bands}
+        unit = units.pop() if len(units) == 1 else ""
+        return ValueKind(dtype, scaled and is_scaling(scale.scales, scale.offsets), unit)
+
+
+def rasterio_module() -> Any:
+    """The library; raises ModuleNotFoundError with the name of the extra."""
+    try:
+        import rasterio
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "reading windows of rasters needs rasterio: pip install cmid[geo]"
+        ) from error
+    return rasterio
+
+
+def opened(path: str) -> Any:
+    """An open scene."""
+    rasterio = rasterio_module()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+        return rasterio.open(path)
+
+
+@contextmanager
+def one_line_errors(name: str) -> Iterator[None]:
+    """Turn errors of GDAL into an UnreadableImageError that begins with ``name``."""
+    rasterio = rasterio_module()
+    try:
+        # Inside an Env GDAL's warnings go to logging instead of straight to the terminal.
+        with rasterio.Env():
+            yield
+    except rasterio.errors.RasterioError as error:
+        # GDAL tells the reason in the cause; rasterio says "Read failed".
+        reason = str(error.__cause__ or error).splitlines()[0]
+        raise UnreadableImageError(f"{name}: {reason}; replace the file, or take it out") from error
+
+
+def inspect(path: str) -> SceneFile:
+    """Open a scene for its description; raises ValueError where that fails."""
+    rasterio = rasterio_module()
+    try:
+        with opened(path) as scene:
+            return SceneFile(
+                path,
+                scene.height,
+                scene.width,
+                tuple(scene.dtypes),
+                BandScale.of(scene, range(1, scene.count + 1)),
+                tuple((unit or "").strip() for unit in scene.units),
+            )
+    except (rasterio.errors.RasterioError, IndexError) as error:
+        raise ValueError(f"{path} is not a readable raster ({error}): remove it") from error
+
+
+def common_bands(scenes: Sequence[SceneFile], bands: Sequence[int] | None) -> tuple[int, ...]:
+    """The bands to read, checked against every scene."""
+    first = scenes[0]
+    if first.count == 0:
+        raise ValueError(f"{first.path} has no band: name its sub-datasets, or remove it")
+    for scene in scenes:
+        if bands is None and scene.count != first.count:
+            raise ValueError(
+                f"{first.path} has {first.count} bands, {scene.path} has {scene.count}: choose"
+                " common ones with bands"
+            )
+        wrong = [band for band in bands or () if not 1 <= band <= scene.count]
+        if wrong:
+            raise ValueError(
+                f"{scene.path} has {scene.count} bands, counted from 1; bands asks for {wrong[0]}"
+            )
+    if bands is not None and not bands:
+        raise ValueError("bands is empty: name at least one, or leave it out")
+    return tuple(range(1, first.count + 1)) if bands is None else tuple(bands)
+
+
+def common_kind(
+    scenes: Sequence[SceneFile], bands: Sequence[int], *, apply_scale: bool = True
+) -> ValueKind:
+    """What the bands of all scenes hold; raises ValueError that names two that differ."""
+    first = scenes[0]
+    kind = first.kind(bands, scaled=apply_scale)
+    for scene in scenes[1:]:
+        other = scene.kind(bands, scaled=apply_scale)
+        if kind.differs(other):
+            raise ValueError(
+                f"{first.path} is {kind}, {scene.path} is {other}: use 8-bit scenes, other types,"
+                " scales and units in separate runs, or convert them to one"
+            )
+        for band in bands:
+            units = first.units[band - 1], scene.units[band - 1]
+            if all(units) and units[0] != units[1]:
+                raise ValueError(
+                    f"{first.path} gives band {band} in {units[0]}, {scene.path} in {units[1]}:"
+                    " convert them to one unit"
+                )
+        mine, its = first.scale_of(bands), scene.scale_of(bands)
+        if not apply_scale and mine != its:
+            raise ValueError(
+                f"{first.path} has {mine}, {scene.path} has {its}: apply_scale=true makes their"
+                " values comparable"
+            )
+        kind = other if other.scaled and not kind.scaled else kind
+    return kind
+
+
+def read_bands(
+    scene: Any,
+    bands: Sequence[int],
+    *,
+    nodata: float | None,
+    shape: tuple[int, int],
+    scale: BandScale | None = None,
+    **options: Any,
+) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Values of an open scene, and which of them are missing.
+
+    Args:
+        scene: opened by rasterio.
+        bands: counted from 1.
+        nodata: overrides the scene's own.
+        shape: height and width of the result.
+        scale: to apply; None keeps the stored numbers.
+        **options: of rasterio's ``read`` and ``read_masks``: window, resampling.
+
+    Returns:
+        ``(C, H, W)`` uint8, or float32 for wider and for scaled values; bool of the same shape.
+    """
+    rasterio = rasterio_module()
+    array = scene.read(list(bands), out_shape=(len(bands), *shape), **options)
+    own = [scene.nodatavals[band - 1] for band in bands]
+    missing = missing_pixels(array, own if nodata is None else [nodata] * len(bands))
+    # Only a mask that was stored as such: four bands are often RGB and infrared, with the last
+    # one declared transparency by the writer's default.
+    if scene.mask_flag_enums[0] == [rasterio.enums.MaskFlags.per_dataset]:
+        missing |= scene.read_masks(1, out_shape=shape, **options) == 0
+    if scale is not None:
+        array = apply_scale(array, scale.scales, scale.offsets)
+    elif array.dtype != np.uint8:
+        with np.errstate(over="ignore"):
+            array = array.astype(np.float32)
+    if array.dtype == np.float32:
+        missing |= ~np.isfinite(array)
+    return array, missing
+
+
+def find_rasters(paths: str | os.PathLike[str] | Sequence[str]) -> list[str]:
+    """Files of a path, a folder, a pattern or a list of these; raises FileNotFoundError."""
+    entries = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+    found: list[str] = []
+    for entry in (os.fspath(path) for path in entries):
+        if Path(entry).is_dir():
+            found += [os.path.join(entry, p) for p in find_files(Path(entry), RASTER_EXTENSIONS)]
+        else:
+            found += [entry] if Path(entry).is_file() else sorted(glob(entry, recursive=True))
+    if not found:
+        raise FileNotFoundError(
+            f"no raster at {', '.join(map(str, entries))}: give files, a folder with"
+            f" {', '.join(RASTER_EXTENSIONS)}, or a pattern"
+        )
+    return found
