@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,7 +89,7 @@ def build_clip(parameters: CLIPParameters = CLIPParameters(), *, sigmoid: bool =
         model = open_clip.CustomTextCLIP(**_arguments(config, parameters.image_size))
     else:
         model, config = _with_weights(name, config, parameters)
-    text = TextTower(model.text, _tokenizer(name, config))
+    text = TextTower(model.text, _tokenizer(config))
     backbone = None if parameters.backbone is None else load_backbone(parameters.backbone)
     image = _image_tower(model, config, backbone, parameters)
     origin: dict[str, Any] = {"dense_mode": image.dense_mode}
@@ -120,7 +121,7 @@ def rebuild(model_cfg: Mapping[str, Any], origin: Mapping[str, Any], *, bias: bo
         model = open_clip.CustomTextCLIP(**_arguments(config | {"vision_cfg": _NO_TOWER}, None))
     else:
         model = open_clip.CustomTextCLIP(**_arguments(config, None))
-    text = TextTower(model.text, _tokenizer("", config))
+    text = TextTower(model.text, _tokenizer(config))
     if origin.get("lengthened"):
         freeze_kept_positions(text.module)
     about = {"statistics": statistics_of(origin["statistics"]), "dense_mode": origin["dense_mode"]}
@@ -182,16 +183,22 @@ def _with_weights(
     return model, config | {"quick_gelu": quick}
 
 
-def _tokenizer(name: str, config: Mapping[str, Any]) -> Any:
+def _tokenizer(config: Mapping[str, Any]) -> Any:
     open_clip = import_open_clip()
     text = config["text_cfg"]
     if text.get("hf_tokenizer_name"):
         return open_clip.tokenizer.HFTokenizer(
             text["hf_tokenizer_name"], **text.get("tokenizer_kwargs", {})
         )
-    if name and "siglip" in name.lower():
-        return open_clip.get_tokenizer(name)
-    return open_clip.tokenizer.SimpleTokenizer(**text.get("tokenizer_kwargs", {}))
+    if text.get("tokenizer_kwargs"):
+        return open_clip.tokenizer.SimpleTokenizer(**text["tokenizer_kwargs"])
+    return _tokenizer_of_clip()
+
+
+@functools.cache
+def _tokenizer_of_clip() -> Any:
+    """Reading its vocabulary takes longer than to build a small tower: once is enough."""
+    return import_open_clip().tokenizer.SimpleTokenizer()
 
 
 def _similarity(
@@ -203,11 +210,9 @@ def _similarity(
     trained = parameters.weights is not None and bias is not None
     if not trained and (sigmoid or bias is not None or parameters.logit_bias is not None):
         # A scale that a softmax was trained with says nothing about pairs judged one by one.
-        scale = (
-            SIGLIP_LOGIT_SCALE
-            if parameters.weights
-            else config.get("init_logit_scale", SIGLIP_LOGIT_SCALE)
-        )
+        scale = SIGLIP_LOGIT_SCALE
+        if parameters.weights is None:
+            scale = config.get("init_logit_scale", scale)
         bias = SIGLIP_LOGIT_BIAS if bias is None else bias
     if parameters.logit_scale is not None:
         scale = parameters.logit_scale
