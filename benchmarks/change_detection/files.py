@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from cmid.data.folder import IMAGE_EXTENSIONS, find_files
 from cmid.data.raster import RASTER_EXTENSIONS
+from cmid.data.text_files import stripped_lines
 
 FOLDERS = ("A", "B", "label")
 _ENDINGS = tuple(dict.fromkeys((*IMAGE_EXTENSIONS, *RASTER_EXTENSIONS)))
@@ -70,10 +71,9 @@ def _by_name(folder: Path) -> dict[str, Path]:
 def _listed(path: Path) -> list[str]:
     if not path.is_file():
         raise FileNotFoundError(f"no list {path}: see ann_file")
-    lines = filter(None, map(str.strip, path.read_text(encoding="utf-8-sig").splitlines()))
     names = [
         str(Path(line).with_suffix("")) if line.lower().endswith(_ENDINGS) else line
-        for line in lines
+        for line in stripped_lines(path)
     ]
     if not names:
         raise ValueError(f"list {path} names no pair")

@@ -8,10 +8,8 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmengine.registry import TRANSFORMS
 from numpy.typing import NDArray
-from PIL import Image as PillowImage
-from PIL import UnidentifiedImageError
 
-IGNORED = 255
+from cmid.data.masks import IGNORED, read_mask
 
 
 @TRANSFORMS.register_module()
@@ -96,19 +94,8 @@ class LoadMarkedPixels(BaseTransform):
 
 
 def _read_mask(path: str) -> NDArray[Any]:
-    """``(H, W)`` of whole numbers or bool; a palette gives its indices."""
-    try:
-        with PillowImage.open(path) as picture:
-            stored = np.array(picture)
-    except FileNotFoundError:
-        raise FileNotFoundError(f"no label {path}: add it, or take its pair away") from None
-    except (UnidentifiedImageError, OSError) as error:
-        raise ValueError(f"{path} is no readable label ({error}): replace it") from error
-    if stored.ndim == 3:
-        if (stored[..., 1:3] != stored[..., :1]).any():
-            raise ValueError(f"{path} holds colours: a label has one channel of 0 and 1, or 255")
-        stored = stored[..., 0]
-    return stored
+    """``(H, W)`` of whole numbers or bool, as `cmid.data.masks.read_mask` with grey colours."""
+    return read_mask(path, what="label", grey_colours=True)
 
 
 def _check_size(mask: NDArray[Any], path: str, results: dict[str, Any]) -> None:

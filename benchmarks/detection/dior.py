@@ -13,7 +13,9 @@ from xml.etree import ElementTree
 import numpy as np
 from tqdm import tqdm
 
+from benchmarks.detection.coco import check_size
 from benchmarks.detection.new_folder import new_folder
+from cmid.data.text_files import read_text
 
 DIOR_CLASSES = (
     *("airplane", "airport", "baseballfield", "basketballcourt", "bridge", "chimney", "dam"),
@@ -68,7 +70,9 @@ def convert_dior(root: Path, out: Path) -> dict[str, DiorCounts]:
     Raises:
         FileExistsError: ``out`` is not empty.
         FileNotFoundError: a folder, list, image or XML file is missing.
-        ValueError: an XML file without what is needed, or with an unknown class.
+        UnreadableImageError: an image is none.
+        ValueError: an XML file without what is needed, with an unknown class, or with another size
+            than its image.
     """
     kinds = [kind for kind, name in BOXES.items() if (root / "Annotations" / name).is_dir()]
     if not kinds:
@@ -97,12 +101,14 @@ def _convert(
     for number, image in enumerate(tqdm(images, desc=title, unit="image")):
         path = root / "Annotations" / BOXES[kind] / f"{image.stem}.xml"
         tree = _parse(path)
+        size = tuple(int(_number(tree, f"size/{side}", path)) for side in ("height", "width"))
+        check_size(f"{path}", image, size)
         content["images"].append(
             {
                 "id": number,
                 "file_name": image.relative_to(root).as_posix(),
-                "width": int(_number(tree, "size/width", path)),
-                "height": int(_number(tree, "size/height", path)),
+                "width": size[1],
+                "height": size[0],
             }
         )
         counts.images += 1
@@ -157,7 +163,7 @@ def _parse(path: Path) -> ElementTree.Element:
         return ElementTree.parse(path).getroot()
     except FileNotFoundError:
         raise FileNotFoundError(f"no annotation {path}") from None
-    except ElementTree.ParseError as error:
+    except (ElementTree.ParseError, LookupError, ValueError) as error:  # ValueError: an unknown encoding
         raise ValueError(f"{path} is not XML ({error})") from error
 
 
@@ -165,7 +171,7 @@ def _read_list(root: Path, part: str) -> list[str]:
     for folder in _LISTS:
         path = root / folder / f"{part}.txt"
         if path.is_file():
-            return path.read_text().split()
+            return read_text(path).split()
     raise FileNotFoundError(f"no list {root / _LISTS[0] / part}.txt")
 
 

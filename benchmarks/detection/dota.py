@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,12 +10,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from cmid.data.text_files import text_lines
+
 DOTA_CLASSES = (
     *("plane", "baseball-diamond", "bridge", "ground-track-field", "small-vehicle"),
     *("large-vehicle", "ship", "tennis-court", "basketball-court", "storage-tank"),
     *("soccer-ball-field", "roundabout", "harbor", "swimming-pool", "helicopter"),
 )
-_HEADERS = ("imagesource:", "gsd:")
+# Lines about the image: imagesource, gsd, acquisition dates, in any case and spelling.
+_HEADER = re.compile(r"[^\W\d][\w \t.-]*[:=\uff1a]|(imagesource|gsd|acquisition\s*dates?)\b", re.I)
+_NUMBER = re.compile(r"[+-]?\d+(\.0*)?")
 _SMALLEST_AREA = 1e-3  # square pixels; below it corners lie on one line
 
 
@@ -35,14 +40,27 @@ class OrientedObjects:
     def __len__(self) -> int:
         return len(self.categories)
 
+    def beside(self, height: int, width: int) -> NDArray[np.bool_]:
+        """``(N,)``: which objects have no part in an image of this size."""
+        low, high = self.corners.min(axis=1), self.corners.max(axis=1)
+        return ((high <= 0) | (low >= (width, height))).any(axis=1)
+
+    def choose(self, kept: NDArray[np.bool_]) -> OrientedObjects:
+        """Those that are marked, ``(N,)``."""
+        names = tuple(name for name, keep in zip(self.categories, kept, strict=True) if keep)
+        return OrientedObjects(self.corners[kept], names, self.difficulties[kept])
+
 
 def read_objects(path: Path, *, classes: Sequence[str] | None = None) -> OrientedObjects:
     """Read ``x1 y1 x2 y2 x3 y3 x4 y4 category difficulty`` a line.
 
-    The lines ``imagesource:`` and ``gsd:`` are skipped; a missing difficulty is 0.
+    Fields are divided by white space or commas; a missing difficulty is 0. Lines that begin with a
+    word and a colon (``imagesource:``, ``gsd:``, ``acquisition dates:``, in any case) are about
+    the image and skipped. Categories are found whatever their case, and with spaces or underscores
+    in place of hyphens (``Small Vehicle``), where ``classes`` has them.
 
     Args:
-        path: the file; an empty one is an image without objects.
+        path: the file, UTF-8; an empty one is an image without objects.
         classes: the allowed categories; None for any.
 
     Raises:
@@ -52,18 +70,18 @@ def read_objects(path: Path, *, classes: Sequence[str] | None = None) -> Oriente
     if not path.is_file():
         raise FileNotFoundError(f"no labels {path}: an image without objects has an empty file")
     corners, categories, difficulties = [], [], []
-    for number, line in enumerate(path.read_text().splitlines(), start=1):
-        fields = line.split()
-        if not fields or line.startswith(_HEADERS):
+    for number, line in enumerate(text_lines(path), start=1):
+        fields = line.replace(",", " ").split()
+        if not fields or _HEADER.match(line.strip()):
             continue
         name = f"{path}, line {number}"
         try:
             points = np.array(fields[:8], dtype=np.float64).reshape(4, 2)
-            category, *difficulty = fields[8:]
-            difficulties.append(int(*difficulty))
-        except (TypeError, ValueError):
+            category, difficulty = _category(fields[8:], classes)
+        except ValueError:
             raise ValueError(
-                f"{name} is not eight coordinates, a category and a difficulty: {line[:80]!r}"
+                f"{name} is not eight coordinates, a category and a difficulty:"
+                f" {line.strip()[:80]!r}"
             ) from None
         if not np.isfinite(points).all():
             raise ValueError(f"{name} has coordinates that are not finite: correct or delete it")
@@ -73,11 +91,31 @@ def read_objects(path: Path, *, classes: Sequence[str] | None = None) -> Oriente
             raise ValueError(f"{name} has its corners on one line: correct or delete it")
         corners.append(points)
         categories.append(category)
+        difficulties.append(difficulty)
     return OrientedObjects(
         np.array(corners).reshape(-1, 4, 2),
         tuple(categories),
         np.array(difficulties, dtype=np.int64),
     )
+
+
+def _category(fields: Sequence[str], classes: Sequence[str] | None) -> tuple[str, int]:
+    """Category and difficulty of the fields behind the corners; ValueError for anything else."""
+    *words, last = fields
+    difficulty = int(float(last)) if words and _NUMBER.fullmatch(last) else None
+    if difficulty is None:
+        words = [*fields]
+    category = "-".join(words)
+    if classes is not None and category not in classes:
+        category = {_letters(name): name for name in classes}.get(_letters(category), category)
+    known = difficulty is not None if classes is None else category in classes
+    if len(words) > 1 and not known:
+        raise ValueError("several words, and no category")
+    return category, difficulty or 0
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"[\s_-]+", "-", name.strip().lower())
 
 
 def write_objects(path: Path, objects: OrientedObjects) -> None:

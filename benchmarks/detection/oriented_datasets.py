@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from mmrotate.datasets import DOTADataset
 from benchmarks.detection.datasets import PALETTE
 from benchmarks.detection.dota import DOTA_CLASSES, OrientedObjects, read_objects
 from cmid.data.folder import IMAGE_EXTENSIONS
+from cmid.data.image_size import stored_size
 
 
 @DATASETS.register_module()
@@ -20,7 +22,8 @@ class CheckedDOTADataset(DOTADataset):
     """mmrotate's ``DOTADataset`` for any image format, with the original files' header lines.
 
     Each image needs a text file of its name, an empty one where it has no objects; such images are
-    kept unless ``filter_cfg`` says otherwise.
+    kept unless ``filter_cfg`` says otherwise. Objects beside their image are left out, counted and
+    reported.
 
     Args:
         kwargs: as of ``DOTADataset``, ``img_suffix`` apart. ``ann_file`` is the folder of the text
@@ -44,6 +47,7 @@ class CheckedDOTADataset(DOTADataset):
                 name: read_objects(path, classes=self.metainfo["classes"])
                 for name, path in labels.items()
             }
+            objects = _within(objects, images, self.ann_file)
             total = sum(map(len, objects.values()))
             empty = sum(not len(each) for each in objects.values())
             print_log(
@@ -72,6 +76,31 @@ class CheckedDOTADataset(DOTADataset):
                 objects.corners, objects.categories, objects.difficulties, strict=True
             )
         ]
+
+
+def _within(
+    objects: dict[str, OrientedObjects], images: dict[str, Path], folder: str
+) -> dict[str, OrientedObjects]:
+    """Objects that have a part in their image; the others are reported."""
+    kept, outside, first = {}, 0, ""
+    for name, each in objects.items():
+        kept[name] = each
+        if not len(each):
+            continue
+        height, width = stored_size(images[name])
+        beside = each.beside(height, width)
+        if beside.any():
+            kept[name] = each.choose(~beside)
+            outside += int(beside.sum())
+            first = first or f"{name}.txt, whose image is {width} x {height}"
+    if outside:
+        print_log(
+            f"{folder}: {outside} objects left out that lie beside their image, first in {first}:"
+            " are the images the annotated ones?",
+            logger="current",
+            level=logging.WARNING,
+        )
+    return kept
 
 
 def _images(folder: Path) -> dict[str, Path]:

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from benchmarks.detection.dota import OrientedObjects, box_corners, read_objects, write_objects
 from benchmarks.detection.new_folder import new_folder
-from cmid.data.decoding import decode_image
+from benchmarks.detection.scene_crops import SceneCrops, open_scene
 from cmid.data.folder import IMAGE_EXTENSIONS, find_files
 from cmid.data.scene_annotations import clip_to_image, oriented_box, polygon_area
 
@@ -77,6 +77,7 @@ class TilingCounts:
             occur several times.
         cut: of the written ones, those with difficulty 2.
         lost: objects that no tile holds to the wanted share.
+        outside: of these, objects that lie beside their image.
     """
 
     images: int = 0
@@ -86,6 +87,7 @@ class TilingCounts:
     written: Counter[str] = field(default_factory=Counter)
     cut: int = 0
     lost: int = 0
+    outside: int = 0
 
     def add(self, part: TilingCounts) -> None:
         """Add the counts of one image."""
@@ -95,6 +97,7 @@ class TilingCounts:
         self.written += part.written
         self.cut += part.cut
         self.lost += part.lost
+        self.outside += part.outside
 
     def __str__(self) -> str:
         lines = [
@@ -102,6 +105,10 @@ class TilingCounts:
             f"{self.objects.total()} objects, {self.written.total()} in tiles; {self.cut} of these"
             f" cut by a border (difficulty {CUT}); {self.lost} objects in no tile",
         ]
+        if self.outside:
+            lines.append(
+                f"{self.outside} of these lie beside their image: are the images the annotated ones?"
+            )
         width = max(map(len, self.objects), default=0)
         lines += [
             f"  {name:{width}} {number:8} {self.written[name]:8}"
@@ -194,12 +201,10 @@ def objects_inside(
 def _split(
     path: Path, objects: OrientedObjects | None, folder: Path, tiling: Tiling
 ) -> TilingCounts:
-    pixels, (height, width) = decode_image(path)
-    if pixels.dtype.is_floating_point:
-        raise ValueError(f"{path} has more than 8 bits: convert it to 8 bits")
+    scene = open_scene(path)
     counts = TilingCounts()
     held: set[int] = set()
-    for window, tile in _tiles(pixels.permute(1, 2, 0).numpy(), tiling.windows(width, height)):
+    for window, tile in _tiles(scene, tiling.windows(scene.width, scene.height)):
         left, top, side = window
         name = f"{path.stem}__{side}__{left}___{top}"
         PillowImage.fromarray(tile).save(folder / "images" / f"{name}.png")
@@ -214,14 +219,16 @@ def _split(
     if objects is not None:
         counts.objects.update(objects.categories)
         counts.lost = len(objects) - len(held)
+        counts.outside = int(objects.beside(scene.height, scene.width).sum())
     return counts
 
 
 def _tiles(
-    pixels: NDArray[np.uint8], windows: Sequence[tuple[int, int, int]]
+    scene: SceneCrops, windows: Sequence[tuple[int, int, int]]
 ) -> Iterator[tuple[tuple[int, int, int], NDArray[Any]]]:
     for left, top, side in windows:
-        tile = pixels[top : top + side, left : left + side]
+        right, bottom = min(left + side, scene.width), min(top + side, scene.height)
+        tile = scene.crop(left, top, right, bottom)
         if tile.shape[:2] != (side, side):
             padded = np.full((side, side, 3), PADDING, dtype=np.uint8)
             padded[: tile.shape[0], : tile.shape[1]] = tile

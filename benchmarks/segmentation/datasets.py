@@ -11,25 +11,38 @@ A dataset of mmsegmentation ignores the pixels of classes that ``metainfo`` leav
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from mmengine.logging import print_log
 from mmseg.datasets import BaseSegDataset, ISPRSDataset, LoveDADataset, PotsdamDataset, iSAIDDataset
 from mmseg.registry import DATASETS
 
 from cmid.data.folder import IMAGE_EXTENSIONS, find_files
+from cmid.data.mask_survey import survey_masks
+from cmid.data.masks import MASK_EXTENSIONS, label_table
 from cmid.data.raster import RASTER_EXTENSIONS
 
 _IMAGES = tuple(dict.fromkeys((*IMAGE_EXTENSIONS, *RASTER_EXTENSIONS)))
-_MASKS = (".png", ".tif", ".tiff", ".bmp")
 
 
 class CheckedFiles:
     """A dataset of mmsegmentation that refuses to be empty or to lack masks.
 
+    Args:
+        check_labels: look for classes that occur in no mask.
+        **more: as of the dataset.
+
     Raises:
         FileNotFoundError: no image, or images without a mask; names the first.
+        ValueError: pixels are ignored, and all others of all masks are of one class.
     """
+
+    def __init__(self, *args: Any, check_labels: bool = True, **more: Any) -> None:
+        self.check_labels = check_labels
+        super().__init__(*args, **more)
 
     def load_data_list(self) -> list[dict[str, Any]]:
         """List the samples; each knows how many classes its mask may hold (``num_labels``)."""
@@ -66,16 +79,28 @@ class ImageMaskFolder(BaseSegDataset):
     Args:
         data_root: folder above both.
         data_prefix: the folders of images and masks; without ``seg_map_path`` there are no masks.
+        foreground: stored label of class 1 of two, such as 255 of masks that are black and white;
+            then no pixel is ignored.
+        check_labels: look for classes that occur in no mask.
         **more: as `mmseg.datasets.BaseSegDataset`; ``indices`` selects some of the sorted images.
 
     Raises:
         FileNotFoundError: no image, or images without a mask; names the first.
-        ValueError: ``metainfo`` names no class.
+        ValueError: ``metainfo`` names no class; two images or masks of one name; or pixels are
+            ignored, and all others of all masks are of one class.
     """
 
     def __init__(
-        self, data_root: str, *, data_prefix: dict[str, str] | None = None, **more: Any
+        self,
+        data_root: str,
+        *,
+        data_prefix: dict[str, str] | None = None,
+        foreground: int | None = None,
+        check_labels: bool = True,
+        **more: Any,
     ) -> None:
+        self.foreground = foreground
+        self.check_labels = check_labels
         if not (more.get("metainfo") or {}).get("classes"):
             raise ValueError(f"the masks of {data_root} need names: set metainfo.classes")
         prefix = data_prefix or {"img_path": "img_dir", "seg_map_path": "ann_dir"}
@@ -84,21 +109,35 @@ class ImageMaskFolder(BaseSegDataset):
     def load_data_list(self) -> list[dict[str, Any]]:
         """Pair images and masks by their paths without the ending."""
         images, masks = (self.data_prefix.get(key) for key in ("img_path", "seg_map_path"))
-        known = {}
-        if masks is not None:
-            known = {Path(path).with_suffix(""): path for path in find_files(Path(masks), _MASKS)}
+        known: dict[Path, str] = {}
+        for path in [] if masks is None else find_files(Path(masks), MASK_EXTENSIONS):
+            name = Path(path).with_suffix("")
+            if name in known:
+                raise ValueError(f"{masks}: {known[name]} and {path} have one name: keep one")
+            known[name] = path
         samples: list[dict[str, Any]] = []
         for path in find_files(Path(images), _IMAGES):
             sample = {
                 "img_path": str(Path(images, path)),
                 "label_map": self.label_map,
                 "reduce_zero_label": self.reduce_zero_label,
+                "foreground": self.foreground,
                 "seg_fields": [],
             }
             if masks is not None:
                 name = Path(path).with_suffix("")
                 sample["seg_map_path"] = str(Path(masks, known.get(name, f"{name}.png")))
             samples.append(sample)
+        names = Counter(Path(sample["img_path"]).with_suffix("") for sample in samples)
+        twice = [str(name) for name, number in names.items() if number > 1]
+        if twice:
+            raise ValueError(f"{len(twice)} images have several endings, first {twice[0]}: keep one")
+        if len(known) > len(samples):
+            print_log(
+                f"{masks}: {len(known) - len(samples)} masks belong to no image",
+                logger="current",
+                level=logging.WARNING,
+            )
         return _checked(self, samples)
 
 
@@ -117,4 +156,26 @@ def _checked(dataset: Any, samples: list[dict[str, Any]]) -> list[dict[str, Any]
     classes = dataset.METAINFO.get("classes") or dataset.metainfo["classes"]
     for sample in samples:
         sample["num_labels"] = len(classes)
+    if masks and dataset.check_labels:
+        _survey(dataset, masks, len(classes))
     return samples
+
+
+def _survey(dataset: Any, masks: list[str], num_labels: int) -> None:
+    """Log classes that no mask holds; raise ValueError where that leaves a single one."""
+    names = dataset.metainfo["classes"]
+    line = survey_masks(
+        masks,
+        label_table(
+            num_labels,
+            reduce_zero_label=dataset.reduce_zero_label,
+            label_map=dataset.label_map,
+            foreground=getattr(dataset, "foreground", None),
+        ),
+        folder=dataset.data_prefix["seg_map_path"],
+        names=dict(enumerate(names)),
+        foreground="foreground=255 of the dataset",
+        from_one="reduce_zero_label=True of the dataset",
+    )
+    if line:
+        print_log(line, logger="current", level=logging.WARNING)

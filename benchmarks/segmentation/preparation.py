@@ -32,6 +32,8 @@ from benchmarks.segmentation.raw_data import (
     usual_division,
 )
 from benchmarks.segmentation.tiling import Unknown, boxes, cut, labels_of_colours
+from cmid.data.decoding import allow_large_scenes
+from cmid.data.masks import read_mask
 from cmid.data.raster import read_raster
 from cmid.data.source import UnreadableImageError
 from cmid.data.writing import write_image
@@ -145,6 +147,12 @@ def report(job: Preparation, summary: Mapping[str, Any]) -> Iterator[str]:
             count = pixels.get(str(label), 0)
             row += f"{count:>14,} {100 * count / sum(pixels.values()):6.2f}%"
         yield row
+    for split in splits:
+        pixels = summary["splits"][split]["pixels"]
+        absent = [name for label, name in job.raw.labels.items() if not pixels.get(str(label))]
+        absent = [name for name in absent if name != job.raw.labels[job.raw.ignored]]
+        if absent:
+            yield f"{split:5} has no pixel of {', '.join(absent)}"
 
 
 def _make(job: Preparation, pair: Pair, out: Path, record: Record | None) -> Record:
@@ -152,8 +160,6 @@ def _make(job: Preparation, pair: Pair, out: Path, record: Record | None) -> Rec
     if record is not None and _as_recorded(out, record):
         return record
     raw = job.raw
-    # Scenes of iSAID have more pixels than Pillow takes for honest.
-    PillowImage.MAX_IMAGE_PIXELS = None
     image = _read_image(pair.image, job)
     mask, unknown = (None, 0) if pair.mask is None else _read_mask(pair.mask, job)
     if mask is not None and mask.shape != image.shape[:2]:
@@ -203,13 +209,14 @@ def _read_mask(path: Path, job: Preparation) -> tuple[NDArray[np.uint8], int]:
     """``(H, W)`` labels, and how many pixels had a colour of no class."""
     raw, unknown = job.raw, 0
     if raw.colours is None:
-        labels = _decode(path)
-        wrong = ~np.isin(labels, list(raw.labels))
-        if labels.ndim != 2 or wrong.any():
-            value = "several channels" if labels.ndim != 2 else f"label {labels[wrong][0]}"
+        stored = read_mask(path, labels=list(raw.labels))
+        wrong = ~np.isin(stored, list(raw.labels))
+        if wrong.any():
             raise ValueError(
-                f"{path} holds {value}: masks of {job.dataset} hold 0 to {max(raw.labels)}"
+                f"{path} holds label {int(stored[wrong][0])}: {int(wrong.sum())} pixels are out of"
+                f" range, masks of {job.dataset} hold 0 to {max(raw.labels)}"
             )
+        labels = stored.astype(np.uint8)
     else:
         labels, unknown = labels_of_colours(
             _decode(path, "RGB"),
@@ -224,10 +231,15 @@ def _read_mask(path: Path, job: Preparation) -> tuple[NDArray[np.uint8], int]:
 
 
 def _decode(path: Path, mode: str | None = None) -> NDArray[np.uint8]:
+    allow_large_scenes()
     try:
         with PillowImage.open(path) as picture:
-            return np.array(picture if mode is None else picture.convert(mode))
-    except (OSError, SyntaxError) as error:
+            if mode is not None and picture.mode.startswith(("I", "F")):
+                raise ValueError(f"{path} has more than 8 bits: convert it to 8 bits")
+            # Converting to the own mode would copy a scene for nothing.
+            own = mode is None or picture.mode == mode
+            return np.array(picture if own else picture.convert(mode))
+    except (OSError, SyntaxError, PillowImage.DecompressionBombError) as error:
         raise ValueError(f"{path} cannot be read ({error}): unpack it again") from error
 
 

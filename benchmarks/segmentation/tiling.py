@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 Unknown = Literal["error", "ignore", "nearest"]
 _UNKNOWN = -1
+_BLOCK = 2**22  # pixels
 
 
 def boxes(height: int, width: int, *, size: int, stride: int) -> Iterator[tuple[int, ...]]:
@@ -60,21 +62,32 @@ def labels_of_colours(
     table = np.full(2**24, _UNKNOWN, dtype=np.int16)
     for colour, label in colours.items():
         table[_code(np.array(colour))] = label
-    codes = _code(mask)
-    labels = table[codes]
-    odd = labels == _UNKNOWN
-    if odd.any():
-        found, counts = np.unique(codes[odd], return_counts=True)
+    odd = Counter[int]()
+    for rows in _blocks(mask):
+        codes = _code(rows)
+        found, counts = np.unique(codes[table[codes] == _UNKNOWN], return_counts=True)
+        odd.update(dict(zip(found.tolist(), counts.tolist(), strict=True)))
+    if odd:
         if unknown == "error":
-            common = int(found[counts.argmax()])
+            common, count = odd.most_common(1)[0]
             raise ValueError(
-                f"{name}: {int(odd.sum())} pixels of {len(found)} colours that no class has, most"
-                f" often {(common >> 16, common >> 8 & 255, common & 255)} ({counts.max()} pixels):"
-                " --unknown nearest gives them the nearest colour's class, --unknown ignore none"
+                f"{name}: {odd.total()} pixels of {len(odd)} colours that no class has, most often"
+                f" {(common >> 16, common >> 8 & 255, common & 255)} ({count} pixels): --unknown"
+                " nearest gives them the nearest colour's class, --unknown ignore none"
             )
+        found = np.array([*odd])
         table[found] = ignored if unknown == "ignore" else _nearest(found, colours)
-        labels = table[codes]
-    return labels.astype(np.uint8), int(odd.sum())
+    labels = np.empty(mask.shape[:2], dtype=np.uint8)
+    for rows, part in zip(_blocks(mask), _blocks(labels), strict=True):
+        part[:] = table[_code(rows)]
+    return labels, odd.total()
+
+
+def _blocks(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    """Views of some rows each: what is computed of a whole scene takes many times its memory."""
+    step = max(1, _BLOCK // max(1, array.shape[1]))
+    for start in range(0, len(array), step):
+        yield array[start : start + step]
 
 
 def _starts(length: int, size: int, stride: int) -> list[int]:

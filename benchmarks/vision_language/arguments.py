@@ -125,6 +125,12 @@ def _add_segmentation(task: argparse.ArgumentParser) -> None:
         action="store_true",
         help="masks hold 1 to K, and 0 where ignored (a configuration knows it itself)",
     )
+    task.add_argument(
+        "--foreground",
+        type=int,
+        metavar="LABEL",
+        help="label of the second of two classes, such as 255 of black and white masks",
+    )
     _add_templates(task, "imagenet")
     task.add_argument(
         "--part",

@@ -12,6 +12,8 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from cmid.data.text_files import stripped_lines
+
 _AID = """airport, bare land, baseball field, beach, bridge, center, church, commercial,
 dense residential, desert, farmland, forest, industrial, meadow, medium residential, mountain, park,
 parking, playground, pond, port, railway station, resort, river, school, sparse residential, square,
@@ -145,4 +147,4 @@ def _letters(name: str) -> str:
 def _lines(path: str) -> list[str]:
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path} is neither a set ({', '.join(CLASS_NAMES)}) nor a file")
-    return [line.strip() for line in Path(path).read_text().splitlines() if line.strip()]
+    return stripped_lines(path)

@@ -80,6 +80,7 @@ def _evaluation(args: argparse.Namespace) -> Evaluation:
         templates=args.templates,
         part=args.part,
         zero_ignored=args.zero_ignored,
+        foreground=args.foreground,
         settings=Sliding(
             args.long_side,
             args.stride,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,8 +17,9 @@ from cmid.data.scenes import generate_scene
 from cmid.data.segmentation import SegmentationFolder
 from cmid.data.source import ImageSource
 from cmid.data.splits import SubsetSource
+from cmid.data.text_files import json_lines, parse_json
 from cmid.evaluation.region_classification import ImageRegions
-from cmid.evaluation.segmentation_scores import IGNORED, MaskedImages
+from cmid.evaluation.segmentation_scores import MaskedImages
 from cmid.vision_language.data import (
     CaptionTable,
     CocoRegions,
@@ -27,6 +27,7 @@ from cmid.vision_language.data import (
     KarpathyCaptions,
 )
 from cmid.vision_language.data.categories import category_text
+from cmid.vision_language.data.problems import load_json
 
 SCENE_SEED = 1000  # far from those that training and its validation draw from
 
@@ -50,9 +51,14 @@ def open_labelled(path: str, *, split_file: str | None = None, split: str = "tes
     if not isinstance(source, ImageFolder):
         raise ValueError(f"{path}: a split file needs a folder of images")
     folder = Path(split_file).resolve().parent
-    with open(split_file) as lines:
-        entries = [json.loads(line) for line in lines if line.strip()]
-    chosen = {folder / entry["image"] for entry in entries if entry.get("split") == split}
+    entries = [
+        (number, parse_json(line, name=f"{split_file}, line {number}"))
+        for number, line in json_lines(split_file)
+    ]
+    for number, entry in entries:
+        if not isinstance(entry, dict) or not isinstance(entry.get("image"), str):
+            raise ValueError(f"{split_file}, line {number} has no image: each names image and split")
+    chosen = {folder / entry["image"] for _, entry in entries if entry.get("split") == split}
     root = Path(path).resolve()
     paths = [root / os.fsdecode(bytes(name)) for name in source.paths]
     indices = [index for index, name in enumerate(paths) if name in chosen]
@@ -74,26 +80,21 @@ def open_captions(
     return reader(path, root=images, split=split)
 
 
-class _ReducedMasks:
-    """Masks of 1 to K, and 0 for pixels to ignore, as 0 to K - 1 and 255."""
+def open_masks(
+    root: str, classes: ClassList, *, part: str | None = None, foreground: int | None = None
+) -> MaskedImages:
+    """Images and masks below ``root`` as `SegmentationFolder` finds them.
 
-    def __init__(self, folder: SegmentationFolder) -> None:
-        self.folder = folder
-
-    def __len__(self) -> int:
-        return len(self.folder)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        pixels, mask = self.folder[index]
-        return pixels, torch.where((mask == 0) | (mask == IGNORED), IGNORED, mask.long() - 1).byte()
-
-
-def open_masks(root: str, classes: ClassList, *, part: str | None = None) -> MaskedImages:
-    """Images and masks below ``root`` as `SegmentationFolder` finds them."""
-    count = len(classes.lines)
-    if not classes.zero_ignored:
-        return SegmentationFolder(root, num_classes=count, part=part)
-    return _ReducedMasks(SegmentationFolder(root, num_classes=count + 1, part=part))
+    Args:
+        part, foreground: of `SegmentationFolder`.
+    """
+    return SegmentationFolder(
+        root,
+        num_classes=len(classes.lines),
+        part=part,
+        zero_ignored=classes.zero_ignored,
+        foreground=foreground,
+    )
 
 
 class SceneMasks:
@@ -131,5 +132,5 @@ class SourceRegions:
 def open_coco(path: str, images: str) -> tuple[CocoRegions, list[str]]:
     """Boxes of a file of COCO's form, and its categories in its order, as words."""
     source = CocoRegions(path, root=images)
-    content = json.loads(Path(path).read_text())
+    content = load_json(Path(path))
     return source, [category_text(entry["name"]) for entry in content["categories"]]

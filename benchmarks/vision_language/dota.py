@@ -6,11 +6,10 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
-from PIL import Image as PillowImage
-from PIL import UnidentifiedImageError
-
 from benchmarks.detection.dota import read_objects
 from cmid.data.folder import IMAGE_EXTENSIONS, find_files
+from cmid.data.image_size import stored_size
+from cmid.data.source import UnreadableImageError
 from cmid.vision_language.data.boxes import Box, check_box
 from cmid.vision_language.data.categories import category_text
 from cmid.vision_language.data.objects import ImageObjects
@@ -37,7 +36,10 @@ def read_dota(images: Path, labels: Path, problems: Problems) -> Iterator[ImageO
                 objects = read_objects(labels / Path(name).with_suffix(".txt"))
             except (FileNotFoundError, ValueError) as error:
                 raise AnnotationError(str(error)) from error
-            size = _stored_size(images / name)
+            try:
+                size = stored_size(images / name)
+            except UnreadableImageError as error:
+                raise AnnotationError(str(error)) from error
             kept: list[tuple[str, Box]] = []
             for number, corners in enumerate(objects.corners):
                 with problems.at(f"{name}, object {number}"):
@@ -46,12 +48,3 @@ def read_dota(images: Path, labels: Path, problems: Problems) -> Iterator[ImageO
                     kept.append((category_text(objects.categories[number]), box))
             categories, boxes = zip(*kept, strict=True) if kept else ((), ())
             yield ImageObjects(name, size, categories, boxes)
-
-
-def _stored_size(path: Path) -> tuple[int, int]:
-    """Height and width, without decoding."""
-    try:
-        with PillowImage.open(path) as picture:
-            return picture.height, picture.width
-    except (OSError, UnidentifiedImageError, PillowImage.DecompressionBombError) as error:
-        raise AnnotationError(f"not a readable image ({error})") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,10 @@ import torch
 from torch import Tensor
 
 from benchmarks.vision_language.vocabularies import ClassList
+from cmid.data.mask_survey import survey_masks
+from cmid.data.masks import IGNORED, label_table
+
+logger = logging.getLogger(__name__)
 
 
 class DatasetMasks:
@@ -47,6 +52,11 @@ class DatasetMasks:
             )
         if image.shape[:2] != mask.shape:
             raise ValueError(f"{sample['img_path']} is {image.shape[:2]}, its mask {mask.shape}")
+        if mask.min(initial=0) < 0 or mask.max(initial=0) > IGNORED:
+            raise ValueError(
+                f"the mask of {sample['img_path']} holds labels {mask.min()} to {mask.max()}:"
+                f" allowed are 0 to {IGNORED}"
+            )
         rgb = image[..., ::-1] if self.bgr else image
         pixels = torch.from_numpy(np.ascontiguousarray(rgb.transpose(2, 0, 1)))
         return pixels, torch.from_numpy(mask.astype(np.uint8))
@@ -55,7 +65,8 @@ class DatasetMasks:
 def open_dataset(config: str, *, part: str | None = None) -> DatasetMasks:
     """The dataset of a configuration of mmsegmentation, ours or anyone's.
 
-    Only the loading steps of its pipeline run: images keep their size.
+    Only the loading steps of its pipeline run: images keep their size. Masks are read with their
+    labels checked, also where the configuration has mmsegmentation's own ``LoadAnnotations``.
 
     Args:
         config: a Python file of mmengine's form.
@@ -64,11 +75,13 @@ def open_dataset(config: str, *, part: str | None = None) -> DatasetMasks:
     Raises:
         ModuleNotFoundError: the extra ``openmmlab`` is missing.
         FileNotFoundError: no such file, or no data where it says.
-        ValueError: no such part, or a dataset without a pipeline of its own.
+        ValueError: no such part, a dataset without a pipeline of its own, or masks in which only
+            ignored pixels and one class occur.
     """
     import benchmarks.openmmlab  # noqa: F401  (says what to install)
 
     # isort: split
+    import benchmarks.segmentation  # noqa: F401  (registers LoadCheckedAnnotations)
     from mmengine.config import Config
     from mmengine.registry import DefaultScope
     from mmseg.registry import DATASETS
@@ -87,5 +100,29 @@ def open_dataset(config: str, *, part: str | None = None) -> DatasetMasks:
     steps = [step for step in dataset["pipeline"] if "Load" in str(step["type"])]
     register_all_modules(init_default_scope=False)
     with DefaultScope.overwrite_default_scope("mmseg"):
+        known = getattr(DATASETS.get(dataset["type"]), "METAINFO", {}).get("classes")
+        count = len(known or dataset.get("metainfo", {}).get("classes", ()))
+        # mmsegmentation's own reader keeps the low byte of wide labels.
+        checked = {"type": "LoadCheckedAnnotations", "num_labels": count}
+        steps = [checked if step == {"type": "LoadAnnotations"} else step for step in steps]
         built = DATASETS.build({**dataset, "pipeline": steps, "test_mode": True})
+    if checked in steps:
+        _survey(built, count)
     return DatasetMasks(built, bgr=not any("LoadRaster" in str(step["type"]) for step in steps))
+
+
+def _survey(dataset: Any, num_labels: int) -> None:
+    """Log classes that no mask holds; raise ValueError where that leaves a single one."""
+    masks = [dataset.get_data_info(index).get("seg_map_path") for index in range(len(dataset))]
+    line = survey_masks(
+        [path for path in masks if path],
+        label_table(
+            num_labels, reduce_zero_label=dataset.reduce_zero_label, label_map=dataset.label_map
+        ),
+        folder=dataset.data_prefix.get("seg_map_path") or dataset.data_root,
+        names=dict(enumerate(dataset.metainfo["classes"])),
+        foreground="type='ImageMaskFolder' and foreground=255 of the dataset",
+        from_one="reduce_zero_label=True of the dataset",
+    )
+    if line:
+        logger.warning(line)

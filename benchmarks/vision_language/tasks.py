@@ -145,6 +145,7 @@ class Segmentation:
         templates: of `read_templates`.
         part: sub-folder of both folders; of a configuration ``train``, ``val`` or ``test``.
         zero_ignored: of `read_vocabulary`; a configuration knows it itself.
+        foreground: stored label of class 1 of two, such as 255; a configuration knows it itself.
         settings: of the sliding windows.
         threshold: below which a pixel is background.
 
@@ -158,6 +159,7 @@ class Segmentation:
     templates: str = "imagenet"
     part: str | None = None
     zero_ignored: bool = False
+    foreground: int | None = None
     settings: Sliding = field(default_factory=Sliding)
     threshold: float = 0.0
     task: str = "open-vocabulary segmentation"
@@ -231,7 +233,8 @@ class Segmentation:
         assert listed is not None  # __post_init__ asks for it
         if self.data == SCENES:
             return SceneMasks(options.scenes, size=options.scene_size or size), listed
-        return open_masks(self.data, listed, part=self.part), listed
+        masks = open_masks(self.data, listed, part=self.part, foreground=self.foreground)
+        return masks, listed
 
 
 @dataclass(frozen=True)

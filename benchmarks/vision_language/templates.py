@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from cmid.data.text_files import stripped_lines
+
 SATELLITE = ("a satellite photo of {}.", "a satellite image of {}")
 TEMPLATES: dict[str, tuple[str, ...]] = {
     "satellite": SATELLITE,
@@ -37,8 +39,7 @@ def read_templates(name: str) -> tuple[str, ...]:
     if "{}" in name:
         return (name,)
     if Path(name).is_file():
-        lines = (line.strip() for line in Path(name).read_text().splitlines())
-        return tuple(line for line in lines if line)
+        return tuple(stripped_lines(name))
     raise FileNotFoundError(
         f"{name} is neither a set of templates ({', '.join(TEMPLATES)}, imagenet), nor a text with"
         " {}, nor a file"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cmid.data.scenes import INSTANCE_CATEGORIES, SEMANTIC_CLASSES
+from cmid.data.text_files import stripped_lines
 from cmid.evaluation.open_vocabulary import Vocabulary
 
 
@@ -121,8 +122,7 @@ def read_vocabulary(
     if name in CLASS_LISTS:
         known = CLASS_LISTS[name]
     elif Path(name).is_file():
-        lines = (line.strip() for line in Path(name).read_text().splitlines())
-        known = ClassList(tuple(line for line in lines if line))
+        known = ClassList(tuple(stripped_lines(name)))
     else:
         raise FileNotFoundError(f"{name} is neither a list ({', '.join(CLASS_LISTS)}) nor a file")
     chosen = ClassList(

@@ -23,6 +23,10 @@ from cmid.data.source import UnreadableImageError
 # Another library may have switched this on; a half-grey image is worse than an error.
 ImageFile.LOAD_TRUNCATED_IMAGES = False
 
+# Pixels of the largest image that is read. Pillow refuses those above 179 megapixels, for an attack
+# by a small file; scenes are larger than that (DOTA's up to 806), and are the user's own.
+LARGEST_SCENE = 2**31
+
 # Of libjpeg-turbo's eighths, 6/8 and 7/8 are left out: they have no vector code and take longer
 # than decoding in full (512-pixel JPEG, images per CPU-second: 8/8 1200, 7/8 740, 6/8 940, 4/8
 # 1540), more than a smaller image saves in what follows.
@@ -33,6 +37,14 @@ _TIFF_HEADS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _TIFF_BITS_TAG = 0x0102
 _ORIENTATION_TAG = 0x0112
 _UPRIGHT = 1
+
+
+def allow_large_scenes() -> None:
+    """Let Pillow open scenes of up to `LARGEST_SCENE` pixels; what is larger stays an error.
+
+    The one place that decides about Pillow's limit: whatever opens a user's file calls it first.
+    """
+    PillowImage.MAX_IMAGE_PIXELS = LARGEST_SCENE // 2  # an error comes at twice as many
 
 
 def decode_image(
@@ -69,6 +81,7 @@ def decode_image(
     data = bytes(data)
     if not data:
         raise UnreadableImageError(f"{name}: file is empty; download or export it again")
+    allow_large_scenes()
     try:
         return _decode(data, min_size, num_bands)
     except Exception as error:  # decoders raise everything from SyntaxError to struct.error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 import os
 import re
@@ -16,6 +15,8 @@ from numpy.typing import NDArray
 
 from cmid.data.decoding import decode_image
 from cmid.data.source import Image, ImageSource
+from cmid.data.tables import Table
+from cmid.data.text_files import stripped_lines
 
 logger = logging.getLogger(__name__)
 
@@ -198,31 +199,32 @@ def number_labels(labels: Sequence[str]) -> tuple[list[int], list[str]]:
 
 def _text_rows(path: Path) -> list[tuple[str, str]]:
     rows = []
-    with path.open(encoding="utf-8-sig") as lines:
-        for line in filter(None, map(str.strip, lines)):
-            name, _, label = line.rpartition("\t") if "\t" in line else (line, "", "")
-            if not label and not line.lower().endswith(IMAGE_EXTENSIONS):
-                match = _PATH_THEN_LABEL.fullmatch(line)
-                name, label = match.group("path", "label") if match else (line, "")
-            rows.append((name.strip(), label.strip()))
+    for line in stripped_lines(path):
+        name, _, label = line.rpartition("\t") if "\t" in line else (line, "", "")
+        if not label and not line.lower().endswith(IMAGE_EXTENSIONS):
+            match = _PATH_THEN_LABEL.fullmatch(line)
+            name, label = match.group("path", "label") if match else (line, "")
+        rows.append((name.strip(), label.strip()))
     return rows
 
 
 def _csv_rows(path: Path) -> list[tuple[str, str]]:
-    with path.open(newline="", encoding="utf-8-sig") as lines:
-        reader = csv.DictReader(lines)
-        header = {(name or "").strip().lower(): name for name in reader.fieldnames or ()}
-        path_column = next((header[name] for name in _PATH_COLUMNS if name in header), None)
-        label_column = next((header[name] for name in _LABEL_COLUMNS if name in header), None)
-        if path_column is None:
-            raise ValueError(
-                f"image list {path}: its header {list(header)} names none of the columns"
-                f" {', '.join(_PATH_COLUMNS)}"
-            )
-        rows = []
-        for row in reader:
-            if not row[path_column]:
-                raise ValueError(f"image list {path}: line {reader.line_num} has no path")
-            label = row[label_column] if label_column is not None else ""
-            rows.append((row[path_column].strip(), (label or "").strip()))
-        return rows
+    table = Table(path)
+    header = [name.lower() for name in table.header]
+    path_column = next((header.index(name) for name in _PATH_COLUMNS if name in header), None)
+    label_column = next((header.index(name) for name in _LABEL_COLUMNS if name in header), None)
+    if path_column is None:
+        raise ValueError(
+            f"image list {path}: its header {header} names none of the columns"
+            f" {', '.join(_PATH_COLUMNS)}"
+        )
+    table.check_unique(header[i] for i in (path_column, label_column) if i is not None)
+    rows = []
+    for row in table.rows():
+        if row.fault:
+            raise ValueError(f"image list {path}: line {row.line}: {row.fault}")
+        if not row.fields[path_column].strip():
+            raise ValueError(f"image list {path}: line {row.line} has no path")
+        label = "" if label_column is None else row.fields[label_column]
+        rows.append((row.fields[path_column].strip(), label.strip()))
+    return rows

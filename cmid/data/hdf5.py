@@ -91,7 +91,11 @@ class HDF5Images(ImageSource):
             values = np.asarray(dataset, dtype=np.int64)
             self.classes = tuple(str(i) for i in range(int(values.max()) + 1))
             return values
-        numbers, classes = number_labels([str(label) for label in dataset.asstr()])
+        try:
+            names = [str(label) for label in dataset.asstr()]
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{self.path}: labels '{name}' are not UTF-8 ({error.reason})") from None
+        numbers, classes = number_labels(names)
         self.classes = tuple(classes)
         return np.array(numbers, dtype=np.int64)
 

@@ -2,69 +2,143 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image as PillowImage
 from torch import Tensor
 
 from cmid.data.decoding import decode_image
 from cmid.data.folder import IMAGE_EXTENSIONS, find_files
+from cmid.data.mask_survey import survey_masks
+from cmid.data.masks import (
+    MASK_EXTENSIONS,
+    allowed_labels,
+    describe_allowed,
+    label_table,
+    look_up,
+    read_mask,
+)
+
+logger = logging.getLogger(__name__)
 
 
 class SegmentationFolder:
-    """Images and masks of one stem, as OpenMMLab lays them: ``img_dir/`` and ``ann_dir/``.
+    """Images and masks of one name but for the ending, as OpenMMLab lays them.
+
+    They lie below ``img_dir/`` and ``ann_dir/``, at the same place or, where that tells them apart,
+    at any. Masks without an image are counted and reported, and so are classes that no mask holds.
 
     Args:
         root: folder that holds both.
         part: sub-folder of both (``train``), if there is one.
         num_classes: masks hold 0 to ``num_classes - 1``, and 255 for pixels to ignore.
+        zero_ignored: they hold 1 to ``num_classes``, and 0 or 255 for pixels to ignore.
+        foreground: stored label of class 1 of two, such as 255 of black and white masks; then no
+            pixel is ignored.
+        check_labels: look for classes that occur in no mask.
 
     Raises:
         FileNotFoundError: a folder is missing or empty, or an image has no mask; names the first.
+        ValueError: two images or two masks of one name; or pixels are ignored, and all others of
+            all masks are of one class.
     """
 
     num_bands = 3
 
     def __init__(
-        self, root: str | os.PathLike[str], *, num_classes: int, part: str | None = None
+        self,
+        root: str | os.PathLike[str],
+        *,
+        num_classes: int,
+        part: str | None = None,
+        zero_ignored: bool = False,
+        foreground: int | None = None,
+        check_labels: bool = True,
     ) -> None:
         self.num_classes = num_classes
+        self.table = label_table(
+            num_classes, reduce_zero_label=zero_ignored, foreground=foreground
+        )
         images, masks = (Path(root) / name / (part or "") for name in ("img_dir", "ann_dir"))
         self.images = [images / path for path in find_files(images, IMAGE_EXTENSIONS)]
-        known = {Path(path).stem: masks / path for path in find_files(masks, (".png", ".tif"))}
-        missing = [path for path in self.images if path.stem not in known]
-        if missing:
-            raise FileNotFoundError(f"{len(missing)} images have no mask, first {missing[0]}")
-        self.masks = [known[path.stem] for path in self.images]
+        if not self.images:
+            raise FileNotFoundError(f"{images} holds no image ending in {', '.join(IMAGE_EXTENSIONS)}")
+        self.masks = _paired(self.images, images, masks)
+        line = check_labels and survey_masks(
+            self.masks,
+            self.table,
+            folder=masks,
+            names={number: f"class {number}" for number in range(num_classes)},
+            foreground="foreground=255 (--foreground 255)",
+            from_one="zero_ignored (--zero_ignored)",
+        )
+        if line:
+            logger.warning(line)
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        """Image ``(3, H, W)`` uint8 and mask ``(H, W)`` uint8.
+        """Image ``(3, H, W)`` uint8 and mask ``(H, W)`` uint8, 255 where ignored.
 
         Raises:
-            ValueError: the mask has another size, several channels, or a class out of range.
+            ValueError: the mask has another size, several channels, fractions, or a class out of
+                range; names the file.
         """
         pixels, _ = decode_image(self.images[index], num_bands=self.num_bands)
         path = self.masks[index]
-        with PillowImage.open(path) as stored:
-            mask = torch.from_numpy(np.array(stored).astype(np.uint8))
-        if mask.shape != pixels.shape[1:]:
+        stored = read_mask(path, labels=allowed_labels(self.table))
+        if stored.shape != pixels.shape[1:]:
             raise ValueError(
-                f"{path} is {tuple(mask.shape)}, its image {tuple(pixels.shape[1:])}: a mask has"
+                f"{path} is {stored.shape}, its image {tuple(pixels.shape[1:])}: a mask has"
                 " one channel and the size of its image"
             )
-        wrong = mask[(mask >= self.num_classes) & (mask != 255)]
-        if len(wrong):
+        mask, wrong = look_up(stored, self.table)
+        if wrong.any():
+            value = int(stored[wrong][0])
             raise ValueError(
-                f"{path} holds class {int(wrong[0])}; allowed are 0 to {self.num_classes - 1}, 255"
+                f"{path} holds class {value}; {describe_allowed(self.table, value)}"
             )
-        return pixels, mask
+        return pixels, torch.from_numpy(mask)
+
+
+def _paired(images: Sequence[Path], image_folder: Path, mask_folder: Path) -> list[Path]:
+    """The mask of each image: the one at its place, else the only one of its stem."""
+    places: dict[Path, Path] = {}
+    stems: dict[str, list[Path]] = {}
+    for found in find_files(mask_folder, MASK_EXTENSIONS):
+        path, place = mask_folder / found, Path(found).with_suffix("")
+        if place in places:
+            raise ValueError(f"{places[place]} and {path} have one name: take one away")
+        places[place] = path
+        stems.setdefault(place.name, []).append(path)
+    twice, number = Counter(path.with_suffix("") for path in images).most_common(1)[0]
+    if number > 1:
+        raise ValueError(f"{number} images are named {twice}, with other endings: keep one")
+    alone = Counter(path.stem for path in images)
+    masks, missing = [], []
+    for path in images:
+        mask = places.get(path.relative_to(image_folder).with_suffix(""))
+        others = stems.get(path.stem, [])
+        if mask is None and len(others) == 1 and alone[path.stem] == 1:
+            mask = others[0]
+        missing += [path] if mask is None else []
+        masks += [] if mask is None else [mask]
+    if missing:
+        raise FileNotFoundError(
+            f"{len(missing)} images have no mask, first {missing[0]}: {mask_folder} has"
+            f" {len(places)} masks ({', '.join(MASK_EXTENSIONS)}), and names have to agree"
+        )
+    if len(places) > len(masks):
+        first = min({*places.values()} - {*masks})
+        logger.warning(
+            "%s: %d masks belong to no image, first %s", mask_folder, len(places) - len(masks), first
+        )
+    return masks
 
 
 def select(folder: SegmentationFolder, indices: Sequence[int]) -> list[tuple[Tensor, Tensor]]:

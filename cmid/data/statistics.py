@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from cmid.data.source import ImageSource, UnreadableImageError
+from cmid.data.text_files import read_json
 
 PERCENTILES = (1, 2, 25, 50, 75, 98, 99)
 _SAMPLE_VALUES = 4_000_000
@@ -80,7 +81,7 @@ class ChannelStatistics:
         if not Path(path).is_file():
             raise FileNotFoundError(f"statistics {path} do not exist: run tools/compute_stats.py")
         try:
-            content = json.loads(Path(path).read_text())
+            content = read_json(path)
             percentiles = {k: tuple(v) for k, v in content.pop("percentiles", {}).items()}
             values: dict[str, Any] = {
                 k: tuple(v) if isinstance(v, list) else v for k, v in content.items()

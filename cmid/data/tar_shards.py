@@ -27,6 +27,7 @@ from webdataset.tariterators import base_plus_ext
 from cmid.data.decoding import decode_image
 from cmid.data.folder import number_labels
 from cmid.data.source import Image, ImageSource, UnreadableImageError
+from cmid.data.text_files import decode_text
 
 logger = logging.getLogger(__name__)
 
@@ -132,12 +133,13 @@ class TarShards(ImageSource):
             UnreadableImageError: it is empty, or not UTF-8.
         """
         data = self._read_bytes(index, *self.text_spans[index].tolist())
+        name, reason = self._name(index), "there is none"
         try:
-            text = data.decode().strip()
-        except UnicodeDecodeError:
-            text = ""
+            text = decode_text(data, name=name).strip()
+        except ValueError as error:
+            text, reason = "", str(error)
         if not text:
-            raise UnreadableImageError(f"{self._name(index)}: its text is empty or not UTF-8")
+            raise UnreadableImageError(f"{name}: its text is empty or not UTF-8 ({reason})")
         return text
 
     def _name(self, index: int) -> str:
@@ -198,7 +200,8 @@ def _samples(
             current = key
             members[ending.lower()] = (member.offset_data, member.size)
             if ending.lower() == label_key:
-                label = os.pread(file.fileno(), member.size, member.offset_data).decode().strip()
+                data = os.pread(file.fileno(), member.size, member.offset_data)
+                label = decode_text(data, name=f"{shard}:{member.name}").strip()
     if members:
         yield current, members, label
 

@@ -7,14 +7,13 @@ from collections.abc import Iterator, Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchmetrics.classification import MulticlassJaccardIndex
 
+from cmid.evaluation.iou import IGNORED, class_iou, confusion_matrix, mean_iou
 from cmid.evaluation.linear import LinearClassifier, fit_linear
 from cmid.export.loading import Backbone
 from cmid.views.crops import resize
 
 Pairs = Sequence[tuple[Tensor, Tensor]]
-IGNORED = 255
 
 
 @torch.no_grad()
@@ -71,10 +70,11 @@ def dense_probe(
         l2: regularisation of `fit_linear`, on standardised features.
 
     Returns:
-        ``mIoU`` over classes and pixels of all test images, and ``IoU c`` of each class, in [0, 1].
+        ``mIoU`` over all pixels of all test images, and ``IoU c`` of each class, in [0, 1]. Classes
+        that occur neither in the test masks nor in the prediction have no score.
 
     Raises:
-        ValueError: no training image, or only one class in all of them.
+        ValueError: no training image, only one class in all of them, or no test pixel that counts.
     """
     if not train:
         raise ValueError("dense probing needs at least one training image with its mask")
@@ -85,12 +85,14 @@ def dense_probe(
         raise ValueError("the training masks hold one class only: nothing to tell apart")
     mean, std = features.mean(dim=0), features.std(dim=0).clamp_min(1e-6)
     classifier = fit_linear((features - mean) / std, targets, l2=l2, max_iter=100)
-    index = MulticlassJaccardIndex(num_classes, average="none", ignore_index=IGNORED)
+    confusion = torch.zeros(num_classes, num_classes, dtype=torch.int64)
     for mask, logits in _predictions(backbone, test, classifier, mean, std):
-        index.update(logits.argmax(dim=0)[None].cpu(), mask[None].long())
-    scores = index.compute()
-    each = {f"IoU {number}": float(score) for number, score in enumerate(scores)}
-    return {"mIoU": float(scores.mean()), **each}
+        confusion += confusion_matrix(logits.argmax(dim=0).cpu(), mask, num_classes)
+    if not int(confusion.sum()):
+        raise ValueError("the test masks hold no pixel that counts: there is nothing to score")
+    scores = class_iou(confusion)
+    each = {f"IoU {k}": float(score) for k, score in enumerate(scores) if not score.isnan()}
+    return {"mIoU": float(mean_iou(confusion)), **each}
 
 
 def _training_cells(

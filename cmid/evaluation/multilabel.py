@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +12,8 @@ from torchmetrics.functional.classification import (
     multilabel_average_precision,
     multilabel_f1_score,
 )
+
+from cmid.data.tables import Table
 
 _NAME_COLUMNS = ("name", "image", "filename", "file", "path")
 
@@ -75,23 +76,21 @@ def read_multilabels(
             two rows for one image.
     """
     path = Path(path)
-    with path.open(newline="", encoding="utf-8-sig") as lines:
-        rows = list(csv.reader(lines))
-    if len(rows) < 2 or len(rows[0]) < 2:
+    table = Table(path)
+    header, rows = table.header, list(table.rows())
+    if not rows or len(header) < 2:
         raise ValueError(f"{path} needs a header, a column of image names and labels beside it")
-    header = rows[0]
+    table.check_unique(name for name in header if name)
     place = next((i for i, c in enumerate(header) if c.strip().lower() in _NAME_COLUMNS), 0)
     columns = [i for i in range(len(header)) if i != place]
     entries = {}
-    for number, row in enumerate(rows[1:], start=2):
-        if not row:
-            continue
-        if len(row) != len(header):
-            raise ValueError(f"{path}:{number} has {len(row)} columns, the header {len(header)}")
-        key = Path(row[place].strip()).stem
+    for row in rows:
+        if row.fault:
+            raise ValueError(f"{path}, line {row.line}: {row.fault}")
+        key = Path(row.fields[place].strip()).stem
         if key in entries:
-            raise ValueError(f"{path}:{number} labels {key} a second time")
-        entries[key] = [row[i].strip() for i in columns]
+            raise ValueError(f"{path}, line {row.line} labels {key} a second time")
+        entries[key] = [row.fields[i].strip() for i in columns]
     missing = [name for name in names if Path(name).stem not in entries]
     if missing:
         raise ValueError(f"{path} has no labels for {len(missing)} images, first {missing[0]}")

@@ -8,10 +8,10 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
-from torchmetrics.functional.classification import multiclass_confusion_matrix
 from tqdm import tqdm
 
 from cmid.evaluation.image_text import ImageTextModel
+from cmid.evaluation.iou import IGNORED, class_iou, confusion_matrix, mean_iou
 from cmid.evaluation.open_vocabulary import (
     Sliding,
     Vocabulary,
@@ -19,7 +19,6 @@ from cmid.evaluation.open_vocabulary import (
     label_pixels,
 )
 
-IGNORED = 255
 THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(20))  # the first one is none
 
 Painter = Callable[[int, Tensor, Tensor, Tensor], None]
@@ -70,33 +69,6 @@ class SegmentationScores:
     threshold: float
     tuned: TunedScore | None
     images: int
-
-
-def class_iou(confusion: Tensor) -> Tensor:
-    """``(..., K)`` float64 intersection over union; nan for classes of no pixel.
-
-    Args:
-        confusion: ``(..., K, K)`` counts, true classes in rows.
-    """
-    hits = confusion.diagonal(dim1=-2, dim2=-1).double()
-    return hits / (confusion.sum(dim=-1) + confusion.sum(dim=-2) - hits)
-
-
-def mean_iou(confusion: Tensor) -> Tensor:
-    """``(...)`` mean of `class_iou` over the classes that have one."""
-    return class_iou(confusion).nanmean(dim=-1)
-
-
-def confusion_matrix(labels: Tensor, mask: Tensor, num_classes: int) -> Tensor:
-    """``(K, K)`` int64 counts, true classes in rows.
-
-    Args:
-        labels: ``(H, W)`` predicted classes.
-        mask: ``(H, W)`` true classes, 255 where ignored.
-    """
-    return multiclass_confusion_matrix(
-        labels[None], mask[None].long(), num_classes=num_classes, ignore_index=IGNORED
-    )
 
 
 def threshold_confusions(
@@ -159,7 +131,8 @@ def evaluate_segmentation(
         progress: title of a progress bar.
 
     Raises:
-        ValueError: no image; a threshold, but no background; a mask with other classes.
+        ValueError: no image; a threshold, but no background; a mask with other classes; no pixel
+            that counts.
     """
     if not len(data):
         raise ValueError("there is no image to segment")
@@ -187,6 +160,8 @@ def evaluate_segmentation(
         if paint is not None:
             paint(index, pixels, mask, labels)
     total = torch.stack(chosen).sum(dim=0)
+    if not int(total.sum()):
+        raise ValueError("all pixels of all masks are ignored: there is nothing to score")
     tuned = tune_threshold(torch.stack(confusions), THRESHOLDS) if len(confusions) > 1 else None
     per_class = dict(zip(vocabulary.classes, class_iou(total).tolist(), strict=True))
     accuracy = float(total.diagonal().sum() / total.sum())

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import csv
+import ast
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from cmid.data.tables import Table
+from cmid.data.text_files import json_lines
 from cmid.vision_language.data.files import AnnotatedFiles, FileEntry
 from cmid.vision_language.data.problems import (
     AnnotationError,
@@ -23,14 +26,17 @@ from cmid.vision_language.data.problems import (
 _PATH_COLUMNS = ("filepath", "path", "file", "image", "filename", "image_path")
 _CAPTION_COLUMNS = ("captions", "caption", "title", "text", "sentence")
 _SPLIT_COLUMN = "split"
+_LIST = re.compile(r"\s*[\[(]\s*([\"'].*[\"']\s*,?\s*|\{.*\}\s*)[\])]\s*$", re.DOTALL)
+_NO_COMMA = re.compile(r"""(?<=['"])\s+(?=['"])""")
 _Row = tuple[str, dict[str, Any]]  # where it stands, and its fields
 
 
 class CaptionTable(AnnotatedFiles):
     """Images and captions in a table: CSV, TSV or lines of JSON (``.jsonl``).
 
-    A table has a header. Rows of the same file are one image with several captions. In lines of
-    JSON, the captions of a row may be a list.
+    A table has a header. Rows of the same file are one image with several captions. The captions of
+    a row may be a list: of JSON, or as JSON or Python write it in one field of a table. How quotes
+    are read tells `cmid.data.tables`; the text has to be UTF-8.
 
     Args:
         path: the table. A CSV whose header holds a tab is divided by tabs.
@@ -143,8 +149,7 @@ def _group_rows(
                 if row[_SPLIT_COLUMN] != split:
                     continue
             path_column, caption_column = (_choose(row, names) for names in columns)
-            path, captions = text_field(row, path_column), row[caption_column]
-            captions = captions if isinstance(captions, list) else [captions]
+            path, captions = text_field(row, path_column), _listed(row[caption_column])
             if not captions or not all(isinstance(c, str) and c.strip() for c in captions):
                 raise AnnotationError(f"its {caption_column} is {row[caption_column]!r}, no text")
             captions_of.setdefault(path, []).extend(caption.strip() for caption in captions)
@@ -166,30 +171,45 @@ def _check_split(problems: Problems, split: str | None, splits: Counter[str]) ->
         raise ValueError(f"{problems.path} has no split {split!r}; there are: {found}")
 
 
+def _listed(value: Any) -> list[Any]:
+    """Captions of a field: a list, a list written as text, or one text.
+
+    Raises:
+        AnnotationError: it begins as a list of texts does, and is none.
+    """
+    if isinstance(value, list):
+        return value
+    if not isinstance(value, str) or not _LIST.match(value):
+        return [value]
+    for read in (json.loads, ast.literal_eval):
+        try:
+            found = read(value.strip())
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            continue
+        # Python joins texts without a comma between them, which numpy prints so.
+        if isinstance(found, list | tuple) and not _NO_COMMA.search(value):
+            return list(found)
+    raise AnnotationError(f"its captions {value[:60]!r} are no list with commas between its texts")
+
+
 def _json_rows(path: Path, problems: Problems) -> Iterator[_Row]:
-    with path.open(encoding="utf-8-sig") as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            with problems.at(f"line {number}"):
-                try:
-                    row = json.loads(line)
-                except ValueError as error:
-                    raise AnnotationError(f"it is not JSON ({error})") from error
-                if not isinstance(row, dict):
-                    raise AnnotationError("it is not an object")
-                yield f"line {number}", {name.lower(): value for name, value in row.items()}
+    for number, line in json_lines(path):
+        with problems.at(f"line {number}"):
+            try:
+                row = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise AnnotationError(f"it is not JSON ({error})") from error
+            if not isinstance(row, dict):
+                raise AnnotationError("it is not an object")
+            yield f"line {number}", {name.lower(): value for name, value in row.items()}
 
 
 def _table_rows(path: Path, problems: Problems) -> Iterator[_Row]:
-    with path.open(newline="", encoding="utf-8-sig") as lines:
-        tabs = "\t" in lines.readline()
-        lines.seek(0)
-        reader = csv.DictReader(lines, delimiter="\t" if tabs else ",", restval="")
-        reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]
-        for row in reader:
-            where = f"line {reader.line_num}"
-            with problems.at(where):
-                if None in row:
-                    raise AnnotationError("it has more fields than the header: quote commas")
-                yield where, row
+    table = Table(path)
+    header = [name.lower() for name in table.header]
+    for row in table.rows():
+        where = f"line {row.line}"
+        with problems.at(where):
+            if row.fault:
+                raise AnnotationError(row.fault)
+            yield where, dict(zip(header, row.fields, strict=True))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
+
+from cmid.data.text_files import read_json
 
 logger = logging.getLogger(__name__)
 
@@ -64,11 +65,9 @@ class Problems:
 def load_json(path: Path) -> Any:
     """Content of a JSON file; the errors name it."""
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
+        return read_json(path)
     except FileNotFoundError:
         raise FileNotFoundError(f"annotations {path} do not exist") from None
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON ({error})") from error
 
 
 def field(entry: Any, name: str) -> Any:

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from benchmarks.detection.coco import check_coco
 from benchmarks.detection.dior import DIOR_CLASSES, convert_dior
@@ -31,7 +32,7 @@ def dior(tmp_path: Path) -> Path:
         images = root / ("JPEGImages-test" if part == "test" else "JPEGImages-trainval")
         for folder in (images, root / "ImageSets/Main", *(root / "Annotations" / b for b in BOXES)):
             folder.mkdir(parents=True, exist_ok=True)
-        (images / f"{name}.jpg").touch()
+        Image.new("RGB", (800, 800)).save(images / f"{name}.jpg")
         (root / "ImageSets/Main" / f"{part}.txt").write_text(f"{name}\n")
         for folder, text in zip(BOXES, (HORIZONTAL, ORIENTED), strict=True):
             (root / "Annotations" / folder / f"{name}.xml").write_text(text)

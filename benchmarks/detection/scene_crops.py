@@ -1,0 +1,69 @@
+"""Crops of scenes that are too large for more than one copy in memory."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as PillowImage
+
+from cmid.data.decoding import allow_large_scenes, decode_image
+
+_PNG_HEAD = b"\x89PNG\r\n\x1a\n"
+
+
+@dataclass(frozen=True)
+class SceneCrops:
+    """A decoded scene.
+
+    Attributes:
+        height, width: in pixels.
+        crop: left, top, right and bottom, within the scene, to ``(H, W, 3)`` uint8.
+    """
+
+    height: int
+    width: int
+    crop: Callable[[int, int, int, int], NDArray[np.uint8]]
+
+
+def open_scene(path: Path) -> SceneCrops:
+    """Decode a scene once; only crops are copied.
+
+    Raises:
+        UnreadableImageError: it cannot be decoded.
+        ValueError: it has more than 8 bits a band.
+    """
+    picture = _plain_png(path)
+    if picture is not None:
+        # Turned into an array as a whole, a scene would lie in memory twice.
+        def cut(*box: int) -> NDArray[np.uint8]:
+            return np.array(picture.crop(box).convert("RGB"))
+
+        return SceneCrops(picture.height, picture.width, cut)
+    pixels, (height, width) = decode_image(path)
+    if pixels.dtype.is_floating_point:
+        raise ValueError(f"{path} has more than 8 bits: convert it to 8 bits")
+    array: NDArray[Any] = pixels.permute(1, 2, 0).numpy()
+    return SceneCrops(height, width, lambda x0, y0, x1, y1: array[y0:y1, x0:x1])
+
+
+def _plain_png(path: Path) -> PillowImage.Image | None:
+    """A decoded PNG of 8 bits a band or less that lies upright; None for any other file."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(25)
+        if head[:8] != _PNG_HEAD or head[24] > 8:
+            return None
+        allow_large_scenes()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", PillowImage.DecompressionBombWarning)
+            picture = PillowImage.open(path)
+        picture.load()  # closes the file
+        return None if picture.getexif() else picture
+    except (OSError, SyntaxError, ValueError, IndexError, PillowImage.DecompressionBombError):
+        return None  # decode_image says what is wrong
