@@ -66,13 +66,18 @@ def _evaluation(args: argparse.Namespace) -> Evaluation:
         return Retrieval(
             args.data,
             images=args.images,
-            split=None if args.split == "all" else args.split,
+            split=args.split,
+            caption_column=args.caption_column,
+            protocol=args.protocol,
+            on_error=args.on_error,
             prefix=args.prefix,
             identity=args.identity,
             fit=args.fit,
         )
     if args.task == "regions":
-        return Regions(args.data, images=args.images, templates=args.templates)
+        return Regions(
+            args.data, images=args.images, templates=args.templates, on_error=args.on_error
+        )
     return Segmentation(
         args.data,
         args.vocabulary,
@@ -87,6 +92,7 @@ def _evaluation(args: argparse.Namespace) -> Evaluation:
             args.scale or None,
             cls_weight=args.cls_weight,
             batch_size=args.batch_size,
+            antialias=args.resize == "antialias",
         ),
         threshold=args.threshold,
     )
