@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 # As in cmid.vision_language.dense_attention, which takes seconds to import.
 DENSE_MODES = (
@@ -34,12 +36,31 @@ Needs the extra vision-language; configurations of mmsegmentation need the extra
 """
 
 
+def _number(kind: type[int] | type[float], least: float, most: float = math.inf) -> Any:
+    """A type of arguments: a number in a range."""
+
+    def read(text: str) -> float:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = kind("nan") if kind is float else kind(least) - 1
+        if not least <= value <= most:
+            name = "whole number" if kind is int else "number"
+            limit = f"of {least:g} or more" if most == math.inf else f"from {least:g} to {most:g}"
+            raise argparse.ArgumentTypeError(f"{text!r} is not a {name} {limit}")
+        return value
+
+    return read
+
+
 def _common(*, required: bool) -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     group = common.add_argument_group("models and output")
     group.add_argument("--model", nargs="+", metavar="SPEC", required=required, default=[])
     group.add_argument("--out", type=Path, metavar="DIR", help="folder of the report")
-    group.add_argument("--pictures", type=int, default=4, help="painted maps a model and data set")
+    group.add_argument(
+        "--pictures", type=_number(int, 0), default=4, help="painted maps a model and data set"
+    )
     group.add_argument(
         "--dense_mode",
         choices=DENSE_MODES,
@@ -50,11 +71,13 @@ def _common(*, required: bool) -> argparse.ArgumentParser:
     )
     group.add_argument("--cache", type=Path, help="folder for embeddings of texts")
     group.add_argument("--device", help="cpu, cuda, ... (default: cuda where there is one)")
-    group.add_argument("--batch_size", type=int, default=64)
-    group.add_argument("--num_workers", type=int, default=0)
-    group.add_argument("--scenes", type=int, default=200, help="how many, if generated")
+    group.add_argument("--batch_size", type=_number(int, 1), default=64)
+    group.add_argument("--num_workers", type=_number(int, 0), default=0)
+    group.add_argument("--scenes", type=_number(int, 1), default=200, help="how many, if generated")
     group.add_argument(
-        "--scene_size", type=int, help="their pixels per side (default: the model's size)"
+        "--scene_size",
+        type=_number(int, 16),
+        help="their pixels per side (default: the model's size)",
     )
     return common
 
@@ -173,7 +196,9 @@ def _add_segmentation(task: argparse.ArgumentParser) -> None:
         help="sub-folder of both folders, such as val; of a"
         " configuration train, val or test (default: test)",
     )
-    task.add_argument("--long_side", type=int, help="pixels (default: twice the model's size)")
+    task.add_argument(
+        "--long_side", type=_number(int, 1), help="pixels (default: twice the model's size)"
+    )
     task.add_argument(
         "--resize",
         choices=["antialias", "bilinear"],
@@ -181,11 +206,20 @@ def _add_segmentation(task: argparse.ArgumentParser) -> None:
         help="to the long side: bicubic with antialiasing, or as published bilinear without"
         " (default: %(default)s)",
     )
-    task.add_argument("--stride", type=int, help="of windows (default: half the model's size)")
-    task.add_argument("--scale", type=float, default=50.0, help="0: the model's (default: 50)")
-    task.add_argument("--threshold", type=float, default=0.0, help="below it is background")
     task.add_argument(
-        "--cls_weight", type=float, default=0.0, help="share of the CLS feature to take off"
+        "--stride", type=_number(int, 1), help="of windows (default: half the model's size)"
+    )
+    task.add_argument(
+        "--scale", type=_number(float, 0), default=50.0, help="0: the model's (default: 50)"
+    )
+    task.add_argument(
+        "--threshold", type=_number(float, 0, 1), default=0.0, help="below it is background"
+    )
+    task.add_argument(
+        "--cls_weight",
+        type=_number(float, 0),
+        default=0.0,
+        help="share of the CLS feature to take off",
     )
 
 

@@ -61,6 +61,8 @@ def open_captions(
         ValueError: several columns of captions and none named, a column that is not there, no such
             split, a faulty entry.
     """
+    if Path(path).is_dir():
+        raise IsADirectoryError(f"{path} is a folder: name the file of captions")
     if not Path(path).is_file():
         raise FileNotFoundError(f"file of captions {path} does not exist")
     known = read_columns(path)

@@ -32,7 +32,7 @@ def run(args: argparse.Namespace, command: str) -> None:
         scenes=args.scenes,
         scene_size=args.scene_size,
     )
-    device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = _device(args.device)
 
     def load(spec: str) -> ImageTextModel:
         torch.manual_seed(0)  # of untrained models
@@ -50,6 +50,21 @@ def run(args: argparse.Namespace, command: str) -> None:
     print(tables)
     if args.out is not None:
         print(f"\nreport: {args.out / 'report.html'}")
+
+
+def _device(name: str | None) -> torch.device:
+    """The device of a name, by default a GPU where there is one; checked before any work.
+
+    Raises:
+        ValueError: no such device here.
+    """
+    try:
+        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"--device {name}: there is no such device here ({reason})") from error
+    return device
 
 
 def _evaluation(args: argparse.Namespace) -> Evaluation:

@@ -42,7 +42,8 @@ def open_labelled(path: str, *, split_file: str | None = None, split: str = "tes
     """
     source = open_source(path)
     if len(source.classes) < 2:
-        raise ValueError(f"{path} has no labels: put the images of each class in a folder")
+        found = f"the class {source.classes[0]} only" if source.classes else "no labels"
+        raise ValueError(f"{path} has {found}: put the images of each class in a folder of its own")
     if split_file is None:
         return source
     if not isinstance(source, ImageFolder):

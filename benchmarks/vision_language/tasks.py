@@ -23,7 +23,7 @@ from benchmarks.vision_language.painting import MapPainter
 from benchmarks.vision_language.retrieval import Retrieval
 from benchmarks.vision_language.templates import read_templates
 from benchmarks.vision_language.vocabularies import ClassList, read_vocabulary
-from cmid.data.scenes import INSTANCE_CATEGORIES, SceneSource
+from cmid.data.scenes import INSTANCE_CATEGORIES, SEMANTIC_CLASSES, SceneSource
 from cmid.data.source import ImageSource
 from cmid.evaluation.image_text import Fit, ImageTextModel, embed_classes
 from cmid.evaluation.open_vocabulary import Sliding
@@ -126,6 +126,8 @@ class Segmentation:
     def run(self, model: ImageTextModel, name: str, options: Options) -> Outcome:
         data, classes = self._open(options, model.size)
         vocabulary, settings = classes.vocabulary, self.settings
+        if self.threshold > 0 and vocabulary.background is None:
+            raise ValueError("--threshold needs the class of unsure pixels: give --background")
         if self.data == SCENES:
             # A whole scene has the scale that it was trained at.
             settings = replace(
@@ -184,6 +186,12 @@ class Segmentation:
             return dataset, classes
         assert listed is not None  # __post_init__ asks for it
         if self.data == SCENES:
+            expected, given = len(SEMANTIC_CLASSES), len(listed.lines)
+            if given != expected:
+                raise ValueError(
+                    f"generated scenes have {expected} classes, {self.vocabulary} {given}: give"
+                    " --vocabulary scenes"
+                )
             return SceneMasks(options.scenes, size=options.scene_size or size), listed
         masks = open_masks(self.data, listed, part=self.part, foreground=self.foreground)
         return masks, listed

@@ -141,7 +141,15 @@ def export_checkpoint(path: str | Path, folder: str | Path, *, alpha: float = 1.
     Args:
         alpha: share of the trained weights; the rest is the model that training started from
             (WiSE-FT, see :func:`cmid.vision_language.clip.interpolate`).
+
+    Raises:
+        FileNotFoundError, IsADirectoryError: no such checkpoint; a folder.
+        ValueError: not a checkpoint of a CLIP, or alpha outside [0, 1].
     """
+    if Path(path).is_dir():
+        raise IsADirectoryError(f"{path} is a folder: give the checkpoint (.ckpt) of a run")
+    if not 0 <= alpha <= 1:
+        raise ValueError(f"the share of the trained weights (--wise_ft) {alpha} is not in [0, 1]")
     clip, origin = read_clip_checkpoint(Path(path))
     if alpha != 1:
         # Random parts of the start are drawn anew from the run's seed, as training drew them.
