@@ -70,7 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         counts = write_region_texts(tqdm(present, unit="image"), args.out, seed=args.seed)
     except (OSError, ValueError) as error:
         sys.exit(f"convert_regions: {error}")
-    problems.report()
+    finally:
+        problems.report()  # what was skipped may be why nothing is left
     print(f"{args.out}: {counts}")
 
 

@@ -30,10 +30,13 @@ Frequent fields (each key of a configuration file is an option of the same name)
   --model.clip.weights TAG|FILE        its weights: a tag of open_clip, .safetensors or .pt
   --model.clip.backbone DIR            an exported CMID backbone as image tower
   --model.clip.context_length 248      longer texts
-  --model.clip.dense_mode MODE         vanilla, maskclip, sclip, clearclip or segearth
+  --model.clip.dense_mode MODE         vanilla (the last block as it is), or another attention
+                                       without residual and MLP: maskclip, sclip, clearclip,
+                                       segearth; with both: maskclip_published, sclip_published
   --model.weights.{image_text,distillation,region_text} W     0 leaves a loss out
   --model.distillation.teacher shared|ema|frozen   --model.distillation.target patch|cls|both
   --model.similarity infonce|sigmoid   --model.class_balance true   --model.lock image|text
+  --model.region_loss unique|published   --data.view.init_args.region_text both|category|caption
   --model.optimizer.{name,base_lr,weight_decay,warmup_epochs}
   --data.source.class_path CaptionTable|KarpathyCaptions|CaptionShards|RegionTexts|CocoRegions
   --data.batch_size N                  images per process; lr = base_lr * global batch / 256

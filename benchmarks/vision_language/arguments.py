@@ -3,8 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+# As in cmid.vision_language.dense_attention, which takes seconds to import.
+DENSE_MODES = (
+    "vanilla",
+    "maskclip",
+    "maskclip_published",
+    "sclip",
+    "sclip_published",
+    "clearclip",
+    "segearth",
+)
 
 DESCRIPTION = """\
 Evaluate image-text models: one task on your data, or a whole suite with a report.
@@ -23,24 +36,48 @@ Needs the extra vision-language; configurations of mmsegmentation need the extra
 """
 
 
+def _number(kind: type[int] | type[float], least: float, most: float = math.inf) -> Any:
+    """A type of arguments: a number in a range."""
+
+    def read(text: str) -> float:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = kind("nan") if kind is float else kind(least) - 1
+        if not least <= value <= most:
+            name = "whole number" if kind is int else "number"
+            limit = f"of {least:g} or more" if most == math.inf else f"from {least:g} to {most:g}"
+            raise argparse.ArgumentTypeError(f"{text!r} is not a {name} {limit}")
+        return value
+
+    return read
+
+
 def _common(*, required: bool) -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     group = common.add_argument_group("models and output")
     group.add_argument("--model", nargs="+", metavar="SPEC", required=required, default=[])
     group.add_argument("--out", type=Path, metavar="DIR", help="folder of the report")
-    group.add_argument("--pictures", type=int, default=4, help="painted maps a model and data set")
+    group.add_argument(
+        "--pictures", type=_number(int, 0), default=4, help="painted maps a model and data set"
+    )
     group.add_argument(
         "--dense_mode",
-        choices=["vanilla", "maskclip", "sclip", "clearclip", "segearth"],
-        help="read-out of the patches of a transformer (default: the model's own, segearth)",
+        choices=DENSE_MODES,
+        help="read-out of the patches of a transformer: vanilla is its last block as it is; the"
+        " others have another attention, without residual and MLP but for maskclip_published and"
+        " sclip_published, which keep them as those methods do (default: the model's own, or"
+        " segearth)",
     )
     group.add_argument("--cache", type=Path, help="folder for embeddings of texts")
     group.add_argument("--device", help="cpu, cuda, ... (default: cuda where there is one)")
-    group.add_argument("--batch_size", type=int, default=64)
-    group.add_argument("--num_workers", type=int, default=0)
-    group.add_argument("--scenes", type=int, default=200, help="how many, if generated")
+    group.add_argument("--batch_size", type=_number(int, 1), default=64)
+    group.add_argument("--num_workers", type=_number(int, 0), default=0)
+    group.add_argument("--scenes", type=_number(int, 1), default=200, help="how many, if generated")
     group.add_argument(
-        "--scene_size", type=int, help="their pixels per side (default: the model's size)"
+        "--scene_size",
+        type=_number(int, 16),
+        help="their pixels per side (default: the model's size)",
     )
     return common
 
@@ -80,6 +117,15 @@ def _add_fit(task: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_on_error(task: argparse.ArgumentParser) -> None:
+    task.add_argument(
+        "--on_error",
+        choices=["error", "skip"],
+        default="error",
+        help="a faulty entry: stop, or count and leave out (default: %(default)s)",
+    )
+
+
 def _add_zero_shot(task: argparse.ArgumentParser) -> None:
     task.add_argument("data", help="a folder a class, a list with labels, or 'scenes'")
     task.add_argument(
@@ -96,7 +142,20 @@ def _add_zero_shot(task: argparse.ArgumentParser) -> None:
 def _add_retrieval(task: argparse.ArgumentParser) -> None:
     task.add_argument("data", help="a file of captions (.jsonl, .csv, Karpathy .json) or 'scenes'")
     task.add_argument("--images", help="folder that its paths start from")
-    task.add_argument("--split", default="test", help="'all' for all (default: %(default)s)")
+    task.add_argument(
+        "--split", help="or 'all' (default: test where the file tells splits, else all of it)"
+    )
+    task.add_argument(
+        "--caption_column",
+        help="of a table (default: captions, caption, title, text or sentence; where there are"
+        " several, one has to be named, but for SkyScript's, of which title_multi_objects is read)",
+    )
+    task.add_argument(
+        "--protocol",
+        choices=["skyscript", "rsicd", "rsitmd", "ucm"],
+        help="the column that this benchmark's protocol reads in its published tables",
+    )
+    _add_on_error(task)
     task.add_argument("--prefix", default="a satellite image. ", help="default: '%(default)s'")
     task.add_argument(
         "--identity",
@@ -137,18 +196,37 @@ def _add_segmentation(task: argparse.ArgumentParser) -> None:
         help="sub-folder of both folders, such as val; of a"
         " configuration train, val or test (default: test)",
     )
-    task.add_argument("--long_side", type=int, help="pixels (default: twice the model's size)")
-    task.add_argument("--stride", type=int, help="of windows (default: half the model's size)")
-    task.add_argument("--scale", type=float, default=50.0, help="0: the model's (default: 50)")
-    task.add_argument("--threshold", type=float, default=0.0, help="below it is background")
     task.add_argument(
-        "--cls_weight", type=float, default=0.0, help="share of the CLS feature to take off"
+        "--long_side", type=_number(int, 1), help="pixels (default: twice the model's size)"
+    )
+    task.add_argument(
+        "--resize",
+        choices=["antialias", "bilinear"],
+        default="antialias",
+        help="to the long side: bicubic with antialiasing, or as published bilinear without"
+        " (default: %(default)s)",
+    )
+    task.add_argument(
+        "--stride", type=_number(int, 1), help="of windows (default: half the model's size)"
+    )
+    task.add_argument(
+        "--scale", type=_number(float, 0), default=50.0, help="0: the model's (default: 50)"
+    )
+    task.add_argument(
+        "--threshold", type=_number(float, 0, 1), default=0.0, help="below it is background"
+    )
+    task.add_argument(
+        "--cls_weight",
+        type=_number(float, 0),
+        default=0.0,
+        help="share of the CLS feature to take off",
     )
 
 
 def _add_regions(task: argparse.ArgumentParser) -> None:
     task.add_argument("data", help="JSON file of COCO's form, or 'scenes'")
     task.add_argument("--images", help="folder of its images (default: FILE without .json)")
+    _add_on_error(task)
     _add_templates(task, "satellite")
 
 

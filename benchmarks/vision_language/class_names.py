@@ -9,6 +9,7 @@ with. A folder that they do not name is an error, and the set's own ``classnames
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -112,27 +113,48 @@ def named_classes(folders: Sequence[str], names: str | None = None) -> list[str]
 
     Raises:
         FileNotFoundError: neither a set nor a file.
-        ValueError: folders without a name, another number of lines.
+        ValueError: folders without a name, another number of lines, lines of both kinds, or two
+            classes of one name, which no text could tell apart.
     """
     if names is None:
-        return [words(folder) for folder in folders]
-    if names in CLASS_NAMES:
+        where, found = "the folders", {folder: words(folder) for folder in folders}
+    elif names in CLASS_NAMES:
         known = {_letters(name): name for name in CLASS_NAMES[names]}
-        where = f"the set {names}"
+        where, found = f"the set {names}", _found(folders, known, f"the set {names}")
     else:
-        lines = _lines(names)
-        if not any(":" in line for line in lines):
-            if len(lines) != len(folders):
-                raise ValueError(f"{names} has {len(lines)} names for {len(folders)} classes")
-            return lines
-        pairs = [line.split(":", 1) for line in lines if ":" in line]
-        known = {_letters(folder): name.strip() for folder, name in pairs}
-        where = names
+        where, found = names, _from_file(folders, names)
+    for folder, name in found.items():
+        twin = next(other for other, its in found.items() if its == name)
+        if twin != folder:
+            raise ValueError(f"{where}: the classes {twin} and {folder} are both named {name!r}")
+    return [*found.values()]
+
+
+def _from_file(folders: Sequence[str], path: str) -> dict[str, str]:
+    lines = _lines(path)
+    pairs = [line.split(":", 1) for line in lines if ":" in line]
+    if not pairs:
+        if len(lines) != len(folders):
+            raise ValueError(f"{path} has {len(lines)} names for {len(folders)} classes")
+        return dict(zip(folders, lines, strict=True))
+    if len(pairs) < len(lines):
+        plain = next(line for line in lines if ":" not in line)
+        raise ValueError(f"{path} has lines of 'folder: name', and {plain!r}: give all one form")
+    known: dict[str, str] = {}
+    for folder, name in pairs:
+        if not name.strip():
+            raise ValueError(f"{path} has no name behind {folder.strip()!r}:")
+        if known.setdefault(_letters(folder), name.strip()) != name.strip():
+            raise ValueError(f"{path} names {folder.strip()!r} twice")
+    return _found(folders, known, path)
+
+
+def _found(folders: Sequence[str], known: Mapping[str, str], where: str) -> dict[str, str]:
     found = {folder: _find(folder, known) for folder in folders}
     missing = [folder for folder, name in found.items() if name is None]
     if missing:
         raise ValueError(f"{where} has no name for {len(missing)} folders, first {missing[0]}")
-    return [name for name in found.values() if name is not None]
+    return {folder: name for folder, name in found.items() if name is not None}
 
 
 def _find(folder: str, known: Mapping[str, str]) -> str | None:
@@ -141,7 +163,8 @@ def _find(folder: str, known: Mapping[str, str]) -> str | None:
 
 
 def _letters(name: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", name.lower())
+    """Letters and digits of any script, in one case and one form (file systems have several)."""
+    return re.sub(r"[\W_]+", "", unicodedata.normalize("NFKC", name).casefold())
 
 
 def _lines(path: str) -> list[str]:

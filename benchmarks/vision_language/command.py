@@ -32,7 +32,7 @@ def run(args: argparse.Namespace, command: str) -> None:
         scenes=args.scenes,
         scene_size=args.scene_size,
     )
-    device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = _device(args.device)
 
     def load(spec: str) -> ImageTextModel:
         torch.manual_seed(0)  # of untrained models
@@ -52,6 +52,21 @@ def run(args: argparse.Namespace, command: str) -> None:
         print(f"\nreport: {args.out / 'report.html'}")
 
 
+def _device(name: str | None) -> torch.device:
+    """The device of a name, by default a GPU where there is one; checked before any work.
+
+    Raises:
+        ValueError: no such device here.
+    """
+    try:
+        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"--device {name}: there is no such device here ({reason})") from error
+    return device
+
+
 def _evaluation(args: argparse.Namespace) -> Evaluation:
     if args.task == "zero_shot":
         return ZeroShot(
@@ -66,13 +81,18 @@ def _evaluation(args: argparse.Namespace) -> Evaluation:
         return Retrieval(
             args.data,
             images=args.images,
-            split=None if args.split == "all" else args.split,
+            split=args.split,
+            caption_column=args.caption_column,
+            protocol=args.protocol,
+            on_error=args.on_error,
             prefix=args.prefix,
             identity=args.identity,
             fit=args.fit,
         )
     if args.task == "regions":
-        return Regions(args.data, images=args.images, templates=args.templates)
+        return Regions(
+            args.data, images=args.images, templates=args.templates, on_error=args.on_error
+        )
     return Segmentation(
         args.data,
         args.vocabulary,
@@ -87,6 +107,7 @@ def _evaluation(args: argparse.Namespace) -> Evaluation:
             args.scale or None,
             cls_weight=args.cls_weight,
             batch_size=args.batch_size,
+            antialias=args.resize == "antialias",
         ),
         threshold=args.threshold,
     )

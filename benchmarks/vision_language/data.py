@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.vision_language.outcome import Options
 from benchmarks.vision_language.vocabularies import ClassList
 from cmid.data.folder import ImageFolder
 from cmid.data.opening import open_source
@@ -20,15 +21,11 @@ from cmid.data.splits import SubsetSource
 from cmid.data.text_files import json_lines, parse_json
 from cmid.evaluation.region_classification import ImageRegions
 from cmid.evaluation.segmentation_scores import MaskedImages
-from cmid.vision_language.data import (
-    CaptionTable,
-    CocoRegions,
-    ImageTextSource,
-    KarpathyCaptions,
-)
+from cmid.vision_language.data import CocoRegions, ImageTextSource, SceneTexts
 from cmid.vision_language.data.categories import category_text
-from cmid.vision_language.data.problems import load_json
+from cmid.vision_language.data.problems import OnError, load_json
 
+SCENES = "scenes"  # the name of generated data
 SCENE_SEED = 1000  # far from those that training and its validation draw from
 
 
@@ -45,7 +42,8 @@ def open_labelled(path: str, *, split_file: str | None = None, split: str = "tes
     """
     source = open_source(path)
     if len(source.classes) < 2:
-        raise ValueError(f"{path} has no labels: put the images of each class in a folder")
+        found = f"the class {source.classes[0]} only" if source.classes else "no labels"
+        raise ValueError(f"{path} has {found}: put the images of each class in a folder of its own")
     if split_file is None:
         return source
     if not isinstance(source, ImageFolder):
@@ -69,19 +67,6 @@ def open_labelled(path: str, *, split_file: str | None = None, split: str = "tes
     return SubsetSource(source, indices)
 
 
-def open_captions(
-    path: str, *, images: str | None = None, split: str | None = None
-) -> ImageTextSource:
-    """Images with captions: Karpathy's JSON (``.json``), else a table or lines of JSON.
-
-    Args:
-        images: folder that paths start from; None: the file's own.
-        split: ``train``, ``val`` or ``test``; None for all.
-    """
-    reader = KarpathyCaptions if Path(path).suffix.lower() == ".json" else CaptionTable
-    return reader(path, root=images, split=split)
-
-
 def open_masks(
     root: str, classes: ClassList, *, part: str | None = None, foreground: int | None = None
 ) -> MaskedImages:
@@ -97,6 +82,15 @@ def open_masks(
         zero_ignored=classes.zero_ignored,
         foreground=foreground,
     )
+
+
+def scene_texts(options: Options, size: int) -> SceneTexts:
+    """Generated scenes with captions and regions, as many and as large as the options say.
+
+    Args:
+        size: of a model's input, unless the options have one.
+    """
+    return SceneTexts(options.scenes, size=options.scene_size or size, seed=SCENE_SEED)
 
 
 class SceneMasks:
@@ -131,8 +125,10 @@ class SourceRegions:
         return ImageRegions(entry.image.pixels, boxes, torch.tensor(labels, dtype=torch.int64))
 
 
-def open_coco(path: str, images: str) -> tuple[CocoRegions, list[str]]:
+def open_coco(
+    path: str, images: str, *, on_error: OnError = "error"
+) -> tuple[CocoRegions, list[str]]:
     """Boxes of a file of COCO's form, and its categories in its order, as words."""
-    source = CocoRegions(path, root=images)
+    source = CocoRegions(path, root=images, on_error=on_error)
     content = load_json(Path(path))
     return source, [category_text(entry["name"]) for entry in content["categories"]]

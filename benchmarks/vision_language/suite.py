@@ -65,10 +65,13 @@ def run_evaluations(
 
     Raises:
         FileNotFoundError: data is missing, and ``skip_missing`` is off, or nothing is left.
+        NotADirectoryError: ``options.out`` is a file.
         ValueError: models whose names do not differ in letters and digits.
     """
     if len({file_name(name) for name in models}) < len(models):
         raise ValueError(f"two of the models {', '.join(models)} have one name: rename a folder")
+    if options.out is not None and options.out.exists() and not options.out.is_dir():
+        raise NotADirectoryError(f"the report's folder {options.out} is a file: name another")
     chosen, skipped = [], []
     for evaluation in evaluations:
         missing = [path for path in evaluation.needs() if not Path(path).exists()]

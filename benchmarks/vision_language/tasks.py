@@ -9,30 +9,33 @@ from pathlib import Path
 from benchmarks.vision_language.class_names import named_classes
 from benchmarks.vision_language.data import (
     SCENE_SEED,
+    SCENES,
     SceneMasks,
     SourceRegions,
-    open_captions,
     open_coco,
     open_labelled,
     open_masks,
+    scene_texts,
 )
 from benchmarks.vision_language.mmseg_masks import open_dataset
 from benchmarks.vision_language.outcome import Options, Outcome, file_name
 from benchmarks.vision_language.painting import MapPainter
+from benchmarks.vision_language.retrieval import Retrieval
 from benchmarks.vision_language.templates import read_templates
 from benchmarks.vision_language.vocabularies import ClassList, read_vocabulary
-from cmid.data.scenes import INSTANCE_CATEGORIES, SceneSource
+from cmid.data.scenes import INSTANCE_CATEGORIES, SEMANTIC_CLASSES, SceneSource
 from cmid.data.source import ImageSource
 from cmid.evaluation.image_text import Fit, ImageTextModel, embed_classes
-from cmid.evaluation.image_text_retrieval import PREFIX, Identity, image_text_retrieval
 from cmid.evaluation.open_vocabulary import Sliding
 from cmid.evaluation.region_classification import classify_regions
 from cmid.evaluation.segmentation_scores import MaskedImages, evaluate_segmentation
 from cmid.evaluation.zero_shot import zero_shot_classification
-from cmid.vision_language.data import ImageTextSource, SceneTexts
+from cmid.vision_language.data import ImageTextSource
+from cmid.vision_language.data.problems import OnError
 from cmid.vision_language.regions import pool_regions
 
-SCENES = "scenes"
+__all__ = ["SCENES", "Regions", "Retrieval", "Segmentation", "ZeroShot"]
+
 CONFIGURATION = ".py"  # how the name of a configuration of mmsegmentation ends
 
 
@@ -83,57 +86,6 @@ class ZeroShot:
 
 
 @dataclass(frozen=True)
-class Retrieval:
-    """Retrieval between images and captions.
-
-    Attributes:
-        data: a file of captions that `cmid.vision_language.data` reads, or ``scenes``.
-        images: folder that its paths start from; None: the file's own.
-        split: part of it.
-        prefix: before each caption.
-        identity, fit: of `image_text_retrieval`.
-    """
-
-    data: str
-    images: str | None = None
-    split: str | None = "test"
-    prefix: str = PREFIX
-    identity: Identity = "name"
-    fit: Fit = "crop"
-    task: str = "image-text retrieval"
-
-    def needs(self) -> list[str]:
-        return [p for p in (self.data, self.images) if p is not None and p != SCENES]
-
-    def run(self, model: ImageTextModel, name: str, options: Options) -> Outcome:
-        if self.data == SCENES:
-            source: ImageTextSource = _scene_texts(model, options)
-        else:
-            source = open_captions(self.data, images=self.images, split=self.split)
-        scores = image_text_retrieval(
-            model,
-            source,
-            prefix=self.prefix,
-            identity=self.identity,
-            fit=self.fit,
-            cache=options.cache,
-            batch_size=options.batch_size,
-            num_workers=options.num_workers,
-            progress=f"{name}: {self.task}, {self.data}",
-        )
-        facts = (
-            f"{scores.images} images and {scores.texts} captions"
-            f" ({scores.repeated_images} repeated images and {scores.repeated_texts} repeated"
-            f" captions taken once), prefix {self.prefix!r}"
-        )
-        return Outcome(
-            {_shown(key): value for key, value in scores.recalls.items()},
-            facts,
-            chance={_shown(key): value for key, value in scores.chance.items()},
-        )
-
-
-@dataclass(frozen=True)
 class Segmentation:
     """Open-vocabulary segmentation.
 
@@ -174,6 +126,8 @@ class Segmentation:
     def run(self, model: ImageTextModel, name: str, options: Options) -> Outcome:
         data, classes = self._open(options, model.size)
         vocabulary, settings = classes.vocabulary, self.settings
+        if self.threshold > 0 and vocabulary.background is None:
+            raise ValueError("--threshold needs the class of unsure pixels: give --background")
         if self.data == SCENES:
             # A whole scene has the scale that it was trained at.
             settings = replace(
@@ -232,6 +186,12 @@ class Segmentation:
             return dataset, classes
         assert listed is not None  # __post_init__ asks for it
         if self.data == SCENES:
+            expected, given = len(SEMANTIC_CLASSES), len(listed.lines)
+            if given != expected:
+                raise ValueError(
+                    f"generated scenes have {expected} classes, {self.vocabulary} {given}: give"
+                    " --vocabulary scenes"
+                )
             return SceneMasks(options.scenes, size=options.scene_size or size), listed
         masks = open_masks(self.data, listed, part=self.part, foreground=self.foreground)
         return masks, listed
@@ -245,11 +205,13 @@ class Regions:
         data: a JSON file of COCO's form, or ``scenes``.
         images: folder that its file names start from; None: one of the file's name without ending.
         templates: of `read_templates`.
+        on_error: what a faulty image or box does: ``error`` or ``skip`` (counted, reported).
     """
 
     data: str
     images: str | None = None
     templates: str = "satellite"
+    on_error: OnError = "error"
     task: str = "region classification"
 
     def needs(self) -> list[str]:
@@ -261,11 +223,12 @@ class Regions:
     def run(self, model: ImageTextModel, name: str, options: Options) -> Outcome:
         left_out: dict[str, int] = {}
         if self.data == SCENES:
-            source: ImageTextSource = _scene_texts(model, options)
+            source: ImageTextSource = scene_texts(options, model.size)
             names = [*INSTANCE_CATEGORIES]
         else:
-            boxes, names = open_coco(self.data, self._folder())
+            boxes, names = open_coco(self.data, self._folder(), on_error=self.on_error)
             source, left_out = boxes, boxes.left_out
+            left_out |= {"faulty entries": len(boxes.skipped)} if boxes.skipped else {}
         scores = classify_regions(
             model,
             SourceRegions(source, names),
@@ -294,18 +257,9 @@ class Regions:
         return Outcome(measures, facts, ("accuracy", per_class), guess)
 
 
-def _scene_texts(model: ImageTextModel, options: Options) -> SceneTexts:
-    """Generated scenes with captions and regions, as many and as large as the options say."""
-    return SceneTexts(options.scenes, size=options.scene_size or model.size, seed=SCENE_SEED)
-
-
 def _described(settings: Sliding, size: int) -> str:
     long_side, stride = settings.long_side or 2 * size, settings.stride or max(1, size // 2)
     scale = "the model's scale" if settings.scale is None else f"scale {settings.scale:g}"
     weight = f", CLS weight {settings.cls_weight:g}" if settings.cls_weight else ""
-    return f"long side {long_side}, windows of {size} at stride {stride}, {scale}{weight}"
-
-
-def _shown(measure: str) -> str:
-    """``image_to_text@5`` to ``image to text R@5``."""
-    return measure.replace("_", " ").replace("@", " R@")
+    resized = "" if settings.antialias else " (bilinear without antialiasing)"
+    return f"long side {long_side}{resized}, windows of {size} at stride {stride}, {scale}{weight}"

@@ -68,6 +68,8 @@ class Sliding:
         cls_weight: share of the pooled feature's similarity that is taken off every patch's, which
             frees patches of what is said of the whole image (SegEarth-OV, arXiv:2410.01768).
         batch_size: windows at a time.
+        antialias: bring the image to its size bicubic with antialiasing; False: bilinear without,
+            as published, which aliases where an image shrinks.
     """
 
     long_side: int | None = None
@@ -75,6 +77,7 @@ class Sliding:
     scale: float | None = 50.0
     cls_weight: float = 0.0
     batch_size: int = 16
+    antialias: bool = True
 
 
 def window_starts(length: int, window: int, stride: int) -> list[int]:
@@ -94,6 +97,12 @@ def working_size(height: int, width: int, *, long_side: int, smallest: int) -> t
     return max(smallest, round(height * scale)), max(smallest, round(width * scale))
 
 
+def resize_bilinear(pixels: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resize ``(C, H, W)`` uint8, each pixel from its four nearest neighbours, to whole values."""
+    resized = F.interpolate(pixels[None].float(), size, mode="bilinear", align_corners=False)
+    return resized[0].round_().clamp_(0, 255).to(pixels.dtype)
+
+
 def sliding_similarities(
     model: ImageTextModel, pixels: Tensor, queries: Tensor, settings: Sliding = Sliding()
 ) -> Tensor:
@@ -110,7 +119,8 @@ def sliding_similarities(
     height, width = working_size(
         *pixels.shape[-2:], long_side=settings.long_side or 2 * size, smallest=size
     )
-    image = resize(pixels, (height, width))
+    to_size = resize if settings.antialias else resize_bilinear
+    image = to_size(pixels, (height, width))
     stride = settings.stride or max(1, size // 2)
     tops, lefts = (window_starts(length, size, stride) for length in (height, width))
     corners = [*itertools.product(tops, lefts)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +14,8 @@ from torch import nn
 
 from cmid.export.loading import Backbone, load_backbone, statistics_of
 from cmid.models.encoder import MaskedEncoder
-from cmid.vision_language.clip import CLIP
-from cmid.vision_language.dense_attention import DenseMode
+from cmid.vision_language.clip import CLIP, SIGLIP_LOGIT_BIAS, SIGLIP_LOGIT_SCALE
+from cmid.vision_language.dense_attention import DEFAULT_DENSE_MODE, DenseMode
 from cmid.vision_language.image_towers import (
     ImageTower,
     OpenCLIPResNet,
@@ -39,8 +40,12 @@ class CLIPParameters:
             ``random:NAME`` or a timm name, with a projection of its own.
         image_size: pixels per side; None takes that of the tower.
         context_length: tokens of a text; None takes open_clip's, 248 stretches 77 (Long-CLIP).
-        dense_mode: how the last block of a vision transformer is read for patch features.
-        logit_bias: start of the bias of SigLIP's loss; None for InfoNCE.
+        dense_mode: how the last block of a vision transformer is read for patch features; None
+            takes the folder's own, and ``segearth`` for others.
+        logit_scale: start of the natural logarithm of the factor of similarities; None takes that
+            of the weights, or where there are none ln(1 / 0.07), and ln 10 for SigLIP's loss.
+        logit_bias: start of the bias of SigLIP's loss; None takes that of the weights, or where
+            they have none -10 for SigLIP's loss, and no bias for InfoNCE.
     """
 
     name: str = "ViT-B-32"
@@ -48,7 +53,8 @@ class CLIPParameters:
     backbone: str | None = None
     image_size: int | None = None
     context_length: int | None = None
-    dense_mode: DenseMode = "segearth"
+    dense_mode: DenseMode | None = None
+    logit_scale: float | None = None
     logit_bias: float | None = None
 
 
@@ -63,8 +69,11 @@ def import_open_clip() -> ModuleType:
     return open_clip
 
 
-def build_clip(parameters: CLIPParameters = CLIPParameters()) -> CLIP:
+def build_clip(parameters: CLIPParameters = CLIPParameters(), *, sigmoid: bool = False) -> CLIP:
     """Build a CLIP as the parameters say.
+
+    Args:
+        sigmoid: it is to be trained with SigLIP's loss, and needs a bias.
 
     Raises:
         FileNotFoundError: a JSON, weights or backbone that is not there.
@@ -80,10 +89,10 @@ def build_clip(parameters: CLIPParameters = CLIPParameters()) -> CLIP:
         model = open_clip.CustomTextCLIP(**_arguments(config, parameters.image_size))
     else:
         model, config = _with_weights(name, config, parameters)
-    text = TextTower(model.text, _tokenizer(name, config))
+    text = TextTower(model.text, _tokenizer(config))
     backbone = None if parameters.backbone is None else load_backbone(parameters.backbone)
     image = _image_tower(model, config, backbone, parameters)
-    origin: dict[str, Any] = {"dense_mode": parameters.dense_mode}
+    origin: dict[str, Any] = {"dense_mode": image.dense_mode}
     if backbone is not None:
         encoder = backbone.encoder
         origin["trunk"] = {
@@ -99,14 +108,8 @@ def build_clip(parameters: CLIPParameters = CLIPParameters()) -> CLIP:
         length = {"context_length": text.context_length}
         config = config | {"text_cfg": config["text_cfg"] | length}
         origin["lengthened"] = True
-    return CLIP(
-        image,
-        text,
-        logit_scale=model.logit_scale.item(),
-        logit_bias=_logit_bias(model, parameters),
-        model_cfg=config,
-        origin=origin,
-    )
+    scale, bias = _similarity(model, config, parameters, sigmoid=sigmoid)
+    return CLIP(image, text, logit_scale=scale, logit_bias=bias, model_cfg=config, origin=origin)
 
 
 def rebuild(model_cfg: Mapping[str, Any], origin: Mapping[str, Any], *, bias: bool) -> CLIP:
@@ -118,7 +121,7 @@ def rebuild(model_cfg: Mapping[str, Any], origin: Mapping[str, Any], *, bias: bo
         model = open_clip.CustomTextCLIP(**_arguments(config | {"vision_cfg": _NO_TOWER}, None))
     else:
         model = open_clip.CustomTextCLIP(**_arguments(config, None))
-    text = TextTower(model.text, _tokenizer("", config))
+    text = TextTower(model.text, _tokenizer(config))
     if origin.get("lengthened"):
         freeze_kept_positions(text.module)
     about = {"statistics": statistics_of(origin["statistics"]), "dense_mode": origin["dense_mode"]}
@@ -147,7 +150,8 @@ def _model_config(name: str) -> tuple[str, dict[str, Any]]:
 
 
 def _arguments(config: Mapping[str, Any], image_size: int | None) -> dict[str, Any]:
-    kept = ("embed_dim", "vision_cfg", "text_cfg", "quick_gelu", "init_logit_scale")
+    kept = ("embed_dim", "vision_cfg", "text_cfg", "quick_gelu")
+    kept += ("init_logit_scale", "init_logit_bias")  # type: ignore[assignment]
     arguments = {key: config[key] for key in kept if key in config}
     if image_size is not None:
         arguments["vision_cfg"] = arguments["vision_cfg"] | {"image_size": image_size}
@@ -179,28 +183,46 @@ def _with_weights(
     return model, config | {"quick_gelu": quick}
 
 
-def _tokenizer(name: str, config: Mapping[str, Any]) -> Any:
+def _tokenizer(config: Mapping[str, Any]) -> Any:
     open_clip = import_open_clip()
     text = config["text_cfg"]
     if text.get("hf_tokenizer_name"):
         return open_clip.tokenizer.HFTokenizer(
             text["hf_tokenizer_name"], **text.get("tokenizer_kwargs", {})
         )
-    if name and "siglip" in name.lower():
-        return open_clip.get_tokenizer(name)
-    return open_clip.tokenizer.SimpleTokenizer(**text.get("tokenizer_kwargs", {}))
+    if text.get("tokenizer_kwargs"):
+        return open_clip.tokenizer.SimpleTokenizer(**text["tokenizer_kwargs"])
+    return _tokenizer_of_clip()
 
 
-def _logit_bias(model: Any, parameters: CLIPParameters) -> float | None:
-    if parameters.logit_bias is not None or model.logit_bias is None:
-        return parameters.logit_bias
-    return model.logit_bias.item()
+@functools.cache
+def _tokenizer_of_clip() -> Any:
+    """Reading its vocabulary takes longer than to build a small tower: once is enough."""
+    return import_open_clip().tokenizer.SimpleTokenizer()
+
+
+def _similarity(
+    model: Any, config: Mapping[str, Any], parameters: CLIPParameters, *, sigmoid: bool
+) -> tuple[float, float | None]:
+    """Logarithm of the scale of similarities, and their bias: given, trained, or SigLIP's start."""
+    scale = model.logit_scale.item()
+    bias = None if model.logit_bias is None else model.logit_bias.item()
+    trained = parameters.weights is not None and bias is not None
+    if not trained and (sigmoid or bias is not None or parameters.logit_bias is not None):
+        # A scale that a softmax was trained with says nothing about pairs judged one by one.
+        scale = SIGLIP_LOGIT_SCALE
+        if parameters.weights is None:
+            scale = config.get("init_logit_scale", scale)
+        bias = SIGLIP_LOGIT_BIAS if bias is None else bias
+    if parameters.logit_scale is not None:
+        scale = parameters.logit_scale
+    return scale, bias if parameters.logit_bias is None else parameters.logit_bias
 
 
 def _image_tower(
     model: Any, config: dict[str, Any], backbone: Backbone | None, parameters: CLIPParameters
 ) -> ImageTower:
-    about: dict[str, Any] = {"dense_mode": parameters.dense_mode}
+    about: dict[str, Any] = {"dense_mode": parameters.dense_mode or DEFAULT_DENSE_MODE}
     if backbone is None:
         open_clip = import_open_clip()
         known = getattr(model.visual, "preprocess_cfg", None) or {}

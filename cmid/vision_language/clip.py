@@ -16,6 +16,9 @@ from cmid.vision_language.image_towers import ImageTower
 from cmid.vision_language.text_tower import TextTower
 
 MAX_LOGIT_SCALE = math.log(100)
+# Where SigLIP's loss starts (arXiv:2303.15343): nearly all pairs are wrong ones, and look so.
+SIGLIP_LOGIT_SCALE = math.log(10)
+SIGLIP_LOGIT_BIAS = -10.0
 
 
 class CLIP(nn.Module):
@@ -57,6 +60,12 @@ class CLIP(nn.Module):
     def scale(self) -> Tensor:
         """The factor of cosine similarities, at most 100."""
         return self.logit_scale.clamp(0, MAX_LOGIT_SCALE).exp()
+
+    @property
+    def start_of_similarity(self) -> dict[str, float | None]:
+        """Scale (natural logarithm) and bias as they are now, by the names of `CLIPParameters`."""
+        bias = None if self.logit_bias is None else float(self.logit_bias.detach())
+        return {"logit_scale": float(self.logit_scale.detach()), "logit_bias": bias}
 
     @property
     def digest(self) -> str:

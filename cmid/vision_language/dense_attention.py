@@ -1,17 +1,22 @@
 """Dense read-outs of a vision transformer's last block, which the model itself does not change.
 
 A CLIP is trained through its class token only; what its patch tokens mean depends on how the last
-block mixes them. The modes replace the block's attention map and drop its residual and its MLP:
+block mixes them. The modes replace the block's attention map. Most drop its residual and its MLP as
+well, ``maskclip`` and ``sclip`` among them, whose published forms keep both:
 
-============  ==================================================================  ==============
-mode          attention map                                                       source
-============  ==================================================================  ==============
-``vanilla``   softmax(q k), with residual and MLP: the block as it is             CLIP
-``maskclip``  identity: every token keeps its own value                           arXiv:2112.01071
-``sclip``     softmax(q q) + softmax(k k)                                         arXiv:2312.01597
-``clearclip`` softmax(q q)                                                        arXiv:2407.12442
-``segearth``  softmax(q q) + softmax(k k) + softmax(v v)                          arXiv:2410.01768
-============  ==================================================================  ==============
+======================  ==============================================  ================  ==========
+mode                    attention map                                   residual and MLP  source
+======================  ==============================================  ================  ==========
+``vanilla``             softmax(q k): the block as it is                yes               CLIP
+``maskclip``            identity: every token keeps its own value       no                2112.01071
+``maskclip_published``  the same                                        yes               2112.01071
+``sclip``               softmax(q q) + softmax(k k)                     no                2312.01597
+``sclip_published``     the same                                        yes               2312.01597
+``clearclip``           softmax(q q)                                    no                2407.12442
+``segearth``            softmax(q q) + softmax(k k) + softmax(v v)      no                2410.01768
+======================  ==============================================  ================  ==========
+
+Sources are numbers of arXiv. ``clearclip`` and ``segearth`` are published without both.
 """
 
 from __future__ import annotations
@@ -21,11 +26,22 @@ from typing import Any, Literal
 
 import torch.nn.functional as F
 from timm.layers import Attention
+from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
-DenseMode = Literal["vanilla", "maskclip", "sclip", "clearclip", "segearth"]
+DenseMode = Literal[
+    "vanilla",
+    "maskclip",
+    "maskclip_published",
+    "sclip",
+    "sclip_published",
+    "clearclip",
+    "segearth",
+]
 
 DENSE_MODES: tuple[DenseMode, ...] = typing.get_args(DenseMode)
+DEFAULT_DENSE_MODE: DenseMode = "segearth"
+_PUBLISHED = "_published"  # ending of the modes that keep residual and MLP
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, mode: DenseMode) -> Tensor:
@@ -41,7 +57,10 @@ def attend(query: Tensor, key: Tensor, value: Tensor, mode: DenseMode) -> Tensor
     Raises:
         ValueError: unknown mode.
     """
-    if mode == "maskclip":
+    kind = mode.removesuffix(_PUBLISHED)
+    if mode not in DENSE_MODES:
+        raise ValueError(f"dense mode {mode!r} is none of {', '.join(DENSE_MODES)}")
+    if kind == "maskclip":
         return value
     pairs = {
         "vanilla": [(query, key)],
@@ -49,9 +68,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, mode: DenseMode) -> Tensor
         "clearclip": [(query, query)],
         "segearth": [(query, query), (key, key), (value, value)],
     }
-    if mode not in pairs:
-        raise ValueError(f"dense mode {mode!r} is none of {', '.join(DENSE_MODES)}")
-    first, *others = (F.scaled_dot_product_attention(a, b, value) for a, b in pairs[mode])
+    first, *others = (F.scaled_dot_product_attention(a, b, value) for a, b in pairs[kind])
     return sum(others, start=first)
 
 
@@ -70,7 +87,9 @@ class LastBlock:
 
     def __init__(self, block: nn.Module) -> None:
         attention = getattr(block, "attn", None)
-        self.of_timm = isinstance(attention, Attention) and attention.gate is None
+        # Blocks that norm after the attention, or run the MLP beside it, are others.
+        pre_norm = isinstance(block, Block) and isinstance(attention, Attention)
+        self.of_timm = pre_norm and getattr(attention, "gate", None) is None
         of_open_clip = isinstance(attention, nn.MultiheadAttention) and hasattr(block, "ln_1")
         if not (self.of_timm or of_open_clip):
             raise ValueError(
@@ -95,7 +114,17 @@ class LastBlock:
         self.entered = self.left = None
         if entered is None or left is None:
             raise RuntimeError("the block has not run since its tokens were read")
-        return left if mode == "vanilla" else self._reattend(entered, mode)
+        if mode == "vanilla":
+            return left
+        mixed = self._reattend(entered, mode)
+        return self._finish(entered + mixed) if mode.endswith(_PUBLISHED) else mixed
+
+    def _finish(self, tokens: Tensor) -> Tensor:
+        """The second half of the block: the MLP with its residual."""
+        block = self.block
+        if self.of_timm:
+            return tokens + block.ls2(block.mlp(block.norm2(tokens)))
+        return tokens + block.ls_2(block.mlp(block.ln_2(tokens)))
 
     def _reattend(self, tokens: Tensor, mode: DenseMode) -> Tensor:
         block, attention = self.block, self.block.attn

@@ -19,7 +19,12 @@ from torch import Tensor
 
 from cmid.export.checkpoint import open_checkpoint
 from cmid.vision_language.building import CLIPParameters, build_clip, rebuild
-from cmid.vision_language.clip import CLIP, interpolate
+from cmid.vision_language.clip import (
+    CLIP,
+    SIGLIP_LOGIT_BIAS,
+    SIGLIP_LOGIT_SCALE,
+    interpolate,
+)
 from cmid.vision_language.dense_attention import DenseMode
 
 CONFIG_FILE = "open_clip_config.json"
@@ -86,29 +91,31 @@ def load_clip(spec: str | Path, *, dense_mode: DenseMode | None = None) -> CLIP:
         ValueError: damaged weights, or a folder that is no CLIP.
     """
     if Path(spec).suffix == ".ckpt":
-        clip = read_clip_checkpoint(Path(spec))[0]
-        clip.image.dense_mode = dense_mode or clip.image.dense_mode
+        clip = read_clip_checkpoint(Path(spec), dense_mode=dense_mode)[0]
     elif not Path(spec).is_dir():
         name, _, weights = str(spec).partition(":")
         if Path(spec).suffix == "" and "/" in name and not weights:
             raise FileNotFoundError(f"no CLIP {spec}: give a folder, NAME or NAME:TAG of open_clip")
-        clip = build_clip(
-            CLIPParameters(name, weights or None, dense_mode=dense_mode or "segearth")
-        )
+        clip = build_clip(CLIPParameters(name, weights or None, dense_mode=dense_mode))
     else:
         clip = _load_folder(Path(spec), dense_mode)
     return clip.eval().requires_grad_(False)
 
 
-def starting_clip(parameters: CLIPParameters) -> CLIP:
+def starting_clip(parameters: CLIPParameters, *, sigmoid: bool = False) -> CLIP:
     """The CLIP that training starts from: built, or that of a folder of `save_clip`.
+
+    A folder keeps its own way to read patches, scale and bias, unless the parameters name others.
+
+    Args:
+        sigmoid: it is to be trained with SigLIP's loss, and needs a bias.
 
     Raises:
         FileNotFoundError, ModuleNotFoundError, ValueError: as of `build_clip` and `load_clip`;
             also a folder together with what it brings itself.
     """
     if not Path(parameters.name).is_dir():
-        return build_clip(parameters)
+        return build_clip(parameters, sigmoid=sigmoid)
     own = ("weights", "backbone", "image_size", "context_length")
     given = [name for name in own if getattr(parameters, name) is not None]
     if given:
@@ -117,8 +124,14 @@ def starting_clip(parameters: CLIPParameters) -> CLIP:
             f" model.clip.{given[0]}"
         )
     clip = _load_folder(Path(parameters.name), parameters.dense_mode)
-    if clip.logit_bias is None and parameters.logit_bias is not None:
-        clip.logit_bias = torch.nn.Parameter(torch.tensor(parameters.logit_bias))
+    scale, bias = parameters.logit_scale, parameters.logit_bias
+    if clip.logit_bias is None and (sigmoid or bias is not None):
+        scale = SIGLIP_LOGIT_SCALE if scale is None else scale
+        bias = SIGLIP_LOGIT_BIAS if bias is None else bias
+    if scale is not None:
+        clip.logit_scale = torch.nn.Parameter(torch.tensor(float(scale)))
+    if bias is not None:
+        clip.logit_bias = torch.nn.Parameter(torch.tensor(float(bias)))
     return clip
 
 
@@ -128,7 +141,15 @@ def export_checkpoint(path: str | Path, folder: str | Path, *, alpha: float = 1.
     Args:
         alpha: share of the trained weights; the rest is the model that training started from
             (WiSE-FT, see :func:`cmid.vision_language.clip.interpolate`).
+
+    Raises:
+        FileNotFoundError, IsADirectoryError: no such checkpoint; a folder.
+        ValueError: not a checkpoint of a CLIP, or alpha outside [0, 1].
     """
+    if Path(path).is_dir():
+        raise IsADirectoryError(f"{path} is a folder: give the checkpoint (.ckpt) of a run")
+    if not 0 <= alpha <= 1:
+        raise ValueError(f"the share of the trained weights (--wise_ft) {alpha} is not in [0, 1]")
     clip, origin = read_clip_checkpoint(Path(path))
     if alpha != 1:
         # Random parts of the start are drawn anew from the run's seed, as training drew them.
@@ -139,8 +160,13 @@ def export_checkpoint(path: str | Path, folder: str | Path, *, alpha: float = 1.
     return save_clip(clip, folder, provenance=provenance)
 
 
-def read_clip_checkpoint(path: Path) -> tuple[CLIP, dict[str, Any]]:
+def read_clip_checkpoint(
+    path: Path, *, dense_mode: DenseMode | None = None
+) -> tuple[CLIP, dict[str, Any]]:
     """The CLIP of a checkpoint of training, and the checkpoint's entry ``cmid``.
+
+    Args:
+        dense_mode: how patch features are read; None keeps what the checkpoint says.
 
     Raises:
         FileNotFoundError: no such file.
@@ -155,7 +181,8 @@ def read_clip_checkpoint(path: Path) -> tuple[CLIP, dict[str, Any]]:
         for name, tensor in checkpoint["state_dict"].items()
         if name.startswith("clip.")
     }
-    clip = rebuild(origin["model_cfg"], origin["origin"], bias="logit_bias" in weights)
+    about = origin["origin"] | ({} if dense_mode is None else {"dense_mode": dense_mode})
+    clip = rebuild(origin["model_cfg"], about, bias="logit_bias" in weights)
     load_weights(clip, _open_clip_names(weights), where=str(path))
     return clip, origin
 

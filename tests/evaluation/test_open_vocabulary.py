@@ -15,6 +15,8 @@ from cmid.evaluation.open_vocabulary import (
     Vocabulary,
     class_probabilities,
     label_pixels,
+    resize_bilinear,
+    sliding_similarities,
     window_starts,
     working_size,
 )
@@ -136,6 +138,43 @@ def test_probabilities_equal_brute_force(shape: tuple[int, int], settings: Slidi
     torch.testing.assert_close(
         found, reference(model, pixels, vocabulary, settings), atol=1e-4, rtol=1e-4
     )
+
+
+def nearest_four(pixels: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bilinear without antialiasing by its formula: weights of the four pixels around a centre."""
+    values = pixels.numpy().astype(np.float64)
+    for axis, length in ((1, size[0]), (2, size[1])):
+        stored = values.shape[axis]
+        place = (np.arange(length) + 0.5) * stored / length - 0.5
+        first = np.floor(place).astype(int)
+        share = (place - first).reshape([-1 if k == axis else 1 for k in range(3)])
+        low, high = (values.take((first + k).clip(0, stored - 1), axis) for k in (0, 1))
+        values = (1 - share) * low + share * high
+    return torch.from_numpy(values)
+
+
+@pytest.mark.parametrize("size", [(7, 11), (40, 25), (20, 30), (61, 61)])
+def test_published_resizing_takes_the_four_nearest_pixels(size: tuple[int, int]) -> None:
+    pixels = torch.randint(0, 256, (3, 20, 30), dtype=torch.uint8)
+    found = resize_bilinear(pixels, size)
+    assert found.dtype == torch.uint8
+    assert float((found - nearest_four(pixels, size)).abs().max()) <= 0.5 + 1e-3
+    if size == (7, 11):  # a shrunk image aliases; ours does not
+        assert float((found.float() - resize(pixels, size).float()).abs().mean()) > 10
+
+
+def test_the_way_to_resize_an_image_is_an_option() -> None:
+    model, vocabulary = ColourCLIP().eval(), Vocabulary.parse(LINES)
+    pixels = torch.randint(0, 256, (3, 48, 48), dtype=torch.uint8)
+    text = queries(model, vocabulary)
+    published = Sliding(long_side=16, antialias=False)
+    found = sliding_similarities(model, pixels, text, published)
+    small = nearest_four(pixels, (16, 16)).round().to(torch.uint8)
+    torch.testing.assert_close(
+        found, sliding_similarities(model, small, text, Sliding(long_side=16)), atol=0.02, rtol=0
+    )
+    default = sliding_similarities(model, pixels, text, Sliding(long_side=16))
+    assert float((found - default).abs().max()) > 0.2
 
 
 def test_a_threshold_sends_unsure_pixels_to_the_background() -> None:

@@ -49,6 +49,8 @@ def test_modes_add_the_maps_that_they_name() -> None:
     torch.testing.assert_close(attend(q, k, v, "clearclip"), by_hand(q))
     torch.testing.assert_close(attend(q, k, v, "sclip"), by_hand(q, k))
     torch.testing.assert_close(attend(q, k, v, "segearth"), by_hand(q, k, v))
+    torch.testing.assert_close(attend(q, k, v, "maskclip_published"), v)
+    torch.testing.assert_close(attend(q, k, v, "sclip_published"), by_hand(q, k))
     with pytest.raises(ValueError, match="none of vanilla"):
         attend(q, k, v, "plain")  # type: ignore[arg-type]
 
@@ -81,6 +83,58 @@ def test_the_last_block_is_read_as_the_formula_says(of: str, tiny_clip: str) -> 
     torch.testing.assert_close(reader.read("segearth"), out(torch.cat(parts, dim=-1)))
     with pytest.raises(RuntimeError, match="has not run"):
         reader.read("segearth")
+
+
+def split_heads(tokens: Tensor, heads: int) -> list[Tensor]:
+    return [*tokens.split(tokens.shape[-1] // heads, dim=-1)]
+
+
+@pytest.mark.parametrize("of", ["open_clip", "timm"])
+@pytest.mark.parametrize("name", ["maskclip", "sclip"])
+def test_published_modes_keep_residual_and_mlp_and_the_others_do_not(
+    of: str, name: str, tiny_clip: str
+) -> None:
+    if of == "open_clip":
+        block: Any = build_clip(CLIPParameters(tiny_clip)).image.visual.transformer.resblocks[-1]  # type: ignore[union-attr]
+        norms, attention, out = (block.ln_1, block.ln_2), block.attn, block.attn.out_proj
+        weight, bias = attention.in_proj_weight, attention.in_proj_bias
+        first, second = block.mlp.c_fc, block.mlp.c_proj
+    else:
+        encoder = MaskedEncoder("vit_tiny_patch16_224", img_size=32, depth=1)
+        block = encoder.backbone.blocks[0]
+        norms, attention, out = (block.norm1, block.norm2), block.attn, block.attn.proj
+        weight, bias = attention.qkv.weight, attention.qkv.bias
+        first, second = block.mlp.fc1, block.mlp.fc2
+    for parameter in block.parameters():
+        nn.init.normal_(parameter, std=0.1)
+    block.eval()
+    tokens = torch.randn(2, 5, weight.shape[1])
+    q, k, v = F.linear(norms[0](tokens), weight, bias).chunk(3, dim=-1)
+    heads = attention.num_heads
+    if name == "maskclip":
+        mixed = out(v)
+    else:
+        scale = (weight.shape[1] // heads) ** -0.5
+        parts = [
+            ((a @ a.mT * scale).softmax(-1) + (b @ b.mT * scale).softmax(-1)) @ c
+            for a, b, c in zip(*(split_heads(x, heads) for x in (q, k, v)), strict=True)
+        ]
+        mixed = out(torch.cat(parts, dim=-1))
+    whole = tokens + mixed
+    whole = whole + second(F.gelu(first(norms[1](whole))))
+    reader = LastBlock(block)
+    for mode, expected in ((name, mixed), (f"{name}_published", whole)):
+        block(tokens)
+        torch.testing.assert_close(reader.read(mode), expected, atol=1e-5, rtol=1e-4)  # type: ignore[arg-type]
+
+
+def test_blocks_that_norm_behind_the_attention_are_refused() -> None:
+    block = MaskedEncoder("vit_tiny_patch16_224", img_size=32, depth=1).backbone.blocks[0]
+    assert LastBlock(block).of_timm
+    from timm.models.vision_transformer import ResPostBlock
+
+    with pytest.raises(ValueError, match="ResPostBlock is no plain transformer block"):
+        LastBlock(ResPostBlock(dim=12, num_heads=2))
 
 
 @pytest.mark.parametrize("mode", DENSE_MODES)
@@ -154,6 +208,19 @@ def test_a_saved_clip_loads_here_and_in_open_clip(
         "open_clip_config.json",
         "open_clip_model.safetensors",
     ]
+
+
+@pytest.mark.parametrize("backbone", [None, "random:vit_tiny_patch16_224"])
+def test_another_dense_mode_can_be_asked_of_a_folder(
+    backbone: str | None, tiny_clip: str, tmp_path: Path
+) -> None:
+    clip = build_clip(CLIPParameters(tiny_clip, backbone=backbone, dense_mode="vanilla")).eval()
+    folder = save_clip(clip, tmp_path / "clip")
+    pixels = images(clip.size)
+    vanilla = clip.encode_images(pixels).dense
+    torch.testing.assert_close(load_clip(folder).encode_images(pixels).dense, vanilla)
+    other = load_clip(folder, dense_mode="segearth").encode_images(pixels).dense
+    assert not torch.allclose(other, vanilla, atol=1e-3)
 
 
 def test_weights_of_a_file_are_loaded_by_open_clip(tiny_clip: str, tmp_path: Path) -> None:

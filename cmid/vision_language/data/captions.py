@@ -13,6 +13,14 @@ from typing import Any
 
 from cmid.data.tables import Table
 from cmid.data.text_files import json_lines
+from cmid.vision_language.data.columns import (
+    CAPTION_COLUMNS,
+    JSON_LINES,
+    PATH_COLUMNS,
+    SPLIT_COLUMN,
+    check_header,
+    choose,
+)
 from cmid.vision_language.data.files import AnnotatedFiles, FileEntry
 from cmid.vision_language.data.problems import (
     AnnotationError,
@@ -23,9 +31,6 @@ from cmid.vision_language.data.problems import (
     text_field,
 )
 
-_PATH_COLUMNS = ("filepath", "path", "file", "image", "filename", "image_path")
-_CAPTION_COLUMNS = ("captions", "caption", "title", "text", "sentence")
-_SPLIT_COLUMN = "split"
 _LIST = re.compile(r"\s*\[\s*[\"'{].*\]\s*$", re.DOTALL)
 _TUPLE = re.compile(r"\s*\(\s*([\"']).*,.*\)\s*$", re.DOTALL)
 _NO_COMMA = re.compile(r"""(?<=['"])\s+(?=['"])""")
@@ -45,7 +50,8 @@ class CaptionTable(AnnotatedFiles):
         split: only rows with this value in their column ``split``; None for all.
         path_column: by default ``filepath``, ``path``, ``file``, ``image``, ``filename`` or
             ``image_path``, the first that is there.
-        caption_column: by default ``captions``, ``caption``, ``title``, ``text`` or ``sentence``.
+        caption_column: by default ``captions``, ``caption``, ``title``, ``text`` or ``sentence``;
+            that a table has others with captions, too, is logged.
         on_error: ``error`` stops at the first row without path or caption; ``skip`` counts them.
 
     Raises:
@@ -67,14 +73,16 @@ class CaptionTable(AnnotatedFiles):
         if not path.is_file():
             raise FileNotFoundError(f"table of captions {path} does not exist")
         columns = (
-            _PATH_COLUMNS if path_column is None else (path_column.lower(),),
-            _CAPTION_COLUMNS if caption_column is None else (caption_column.lower(),),
+            PATH_COLUMNS if path_column is None else (path_column.strip().lower(),),
+            CAPTION_COLUMNS if caption_column is None else (caption_column.strip().lower(),),
         )
         problems = Problems(path, on_error)
-        if path.suffix.lower() in (".jsonl", ".ndjson"):
+        if path.suffix.lower() in JSON_LINES:
             rows = _json_rows(path, problems)
         else:
-            rows = _table_rows(path, problems, names=(*columns[0], *columns[1], _SPLIT_COLUMN))
+            table = Table(path)
+            check_header(table, split=split, chosen=columns)
+            rows = _table_rows(table, problems)
         entries = _group_rows(rows, columns, split, problems)
         super().__init__(path.parent if root is None else Path(root), entries, problems=problems)
 
@@ -149,10 +157,11 @@ def _group_rows(
     for where, row in rows:
         with problems.at(where):
             if split is not None:
-                splits[str(field(row, _SPLIT_COLUMN))] += 1
-                if row[_SPLIT_COLUMN] != split:
+                own = str(field(row, SPLIT_COLUMN)).strip()
+                splits[own] += 1
+                if own != split:
                     continue
-            path_column, caption_column = (_choose(row, names) for names in columns)
+            path_column, caption_column = (choose(row, names) for names in columns)
             path, captions = text_field(row, path_column), _listed(row[caption_column])
             if not captions or not all(isinstance(c, str) and c.strip() for c in captions):
                 raise AnnotationError(f"its {caption_column} is {row[caption_column]!r}, no text")
@@ -160,13 +169,6 @@ def _group_rows(
     _check_split(problems, split, splits)
     for path, texts in captions_of.items():
         yield FileEntry(path, tuple(texts))
-
-
-def _choose(row: dict[str, Any], names: Sequence[str]) -> str:
-    for name in names:
-        if name in row:
-            return name
-    raise AnnotationError(f"it has none of the columns {', '.join(names)}, only {', '.join(row)}")
 
 
 def _check_split(problems: Problems, split: str | None, splits: Counter[str]) -> None:
@@ -210,10 +212,7 @@ def _json_rows(path: Path, problems: Problems) -> Iterator[_Row]:
             yield f"line {number}", {name.lower(): value for name, value in row.items()}
 
 
-def _table_rows(path: Path, problems: Problems, *, names: Sequence[str]) -> Iterator[_Row]:
-    """Rows by their columns; of those in ``names``, none may occur twice."""
-    table = Table(path)
-    table.check_unique(names)
+def _table_rows(table: Table, problems: Problems) -> Iterator[_Row]:
     header = [name.lower() for name in table.header]
     for row in table.rows():
         where = f"line {row.line}"

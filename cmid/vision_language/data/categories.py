@@ -19,7 +19,9 @@ def category_text(name: str) -> str:
 
 
 def check_templates(templates: Sequence[str]) -> tuple[str, ...]:
-    """Templates as they are; raises ValueError for one without ``{category}``."""
+    """Templates as they are; raises ValueError for none, or one without ``{category}``."""
+    if not templates:
+        raise ValueError("templates are empty: give at least one text with {category} in it")
     for template in templates:
         if "{category}" not in template:
             raise ValueError(f"the template {template!r} has no {{category}} in it")

@@ -89,7 +89,7 @@ class AnnotatedFiles(ImageTextSource):
         if not first.is_file():
             raise FileNotFoundError(
                 f"{problems.path}: its first image {first} does not exist; name the folder of the"
-                " images with root"
+                " images with root (--images of a command)"
             )
 
     def __len__(self) -> int:

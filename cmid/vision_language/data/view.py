@@ -22,6 +22,7 @@ from cmid.vision_language.data.source import ImageTextSource, Region
 
 _WHOLE = Crop(0.0, 0.0, 1.0, 1.0)
 OUTSIDE, BEYOND_LIMITS, SURPLUS = "outside of the view", "beyond the limits of area", "surplus"
+WITHOUT_TEXT = {"category": "without a category", "caption": "without a caption"}
 
 
 class ImageTextView:
@@ -39,6 +40,9 @@ class ImageTextView:
         quarter_turns: also rotate by a random multiple of 90 degrees.
         regions: ``none``; ``random``: crops of the view without a text (stage 1 of FarSLIP,
             arXiv:2511.14901); ``annotated``: those of the source (stage 2).
+        region_text: which of an annotated region's texts: ``category``, ``caption`` (of its own),
+            or ``both``, one or the other with equal probability. Regions without such a text are
+            counted and left out.
         max_regions: regions a view has at most; of more, some are drawn (and others counted).
         region_scale: range of a random region's share of the view's area.
         region_ratio: range of its width / height.
@@ -55,6 +59,7 @@ class ImageTextView:
         flip: float = 0.5,
         quarter_turns: bool = True,
         regions: Literal["none", "random", "annotated"] = "none",
+        region_text: Literal["both", "category", "caption"] = "both",
         max_regions: int = 4,
         region_scale: tuple[float, float] = (0.3, 0.7),
         region_ratio: tuple[float, float] = (3 / 4, 4 / 3),
@@ -68,11 +73,14 @@ class ImageTextView:
             raise ValueError(f"view scale {scale} is not a range within (0, 1]")
         if not (0 <= flip <= 1 and 0 < min_visible <= 1):
             raise ValueError(f"view flip {flip} or min_visible {min_visible} is not a share of 1")
+        if region_text != "both" and region_text not in WITHOUT_TEXT:
+            raise ValueError(f"view region_text {region_text!r} is not both, category or caption")
         self.size = size
         self.scale = scale
         self.flip = flip
         self.quarter_turns = quarter_turns
         self.regions = regions
+        self.region_text = region_text
         self.max_regions = max_regions
         self.region_crop = CropParameters(scale=region_scale, ratio=region_ratio, flip=0)
         self.limits = limits
@@ -141,11 +149,16 @@ class ImageTextView:
         return int(generator.integers(count)) if self.training else 0
 
     def _draw_text(self, region: Region, generator: np.random.Generator) -> str:
-        """A prompt or a caption of its own with equal probability, where there are both."""
-        prompts = [text for text in region.texts if text not in region.captions]
-        kinds = [texts for texts in (prompts, list(region.captions)) if texts]
+        """A prompt or a caption of its own with equal probability, where both are wanted."""
+        kinds = [texts for texts in self._texts(region) if texts]
         texts = kinds[self._draw(len(kinds), generator)]
         return texts[self._draw(len(texts), generator)]
+
+    def _texts(self, region: Region) -> list[list[str]]:
+        """Of a region, the prompts of its category and its captions, as far as they are wanted."""
+        prompts = [text for text in region.texts if text not in region.captions]
+        wanted = {"category": prompts, "caption": list(region.captions)}
+        return [*wanted.values()] if self.region_text == "both" else [wanted[self.region_text]]
 
     def _draw_orientation(
         self, window: Crop, texts: Sequence[str], generator: np.random.Generator
@@ -166,6 +179,8 @@ class ImageTextView:
         for region in regions:
             if not self.limits.admit(region.box):
                 left_out[BEYOND_LIMITS] += 1
+            elif not any(self._texts(region)):
+                left_out[WITHOUT_TEXT[self.region_text]] += 1
             elif _area(_overlap(region.box, view)) < self.min_visible * _area(region.box):
                 left_out[OUTSIDE] += 1
             else:

@@ -39,7 +39,8 @@ def multi_positive_cross_entropy(
     .. math:: P_{ij} = [y_i = y_j] / n_{y_i}, \quad
         L = \tfrac{1}{2} (CE(P, s V U^\top) + CE(P, s U V^\top))
 
-    An ablation: :func:`cmid.vision_language.contrastive.multi_positive_loss` is what training uses.
+    Training uses :func:`cmid.vision_language.contrastive.multi_positive_loss` unless
+    ``model.region_loss`` is ``published``.
 
     Args:
         regions: ``(K, E)``, L2-normalised.

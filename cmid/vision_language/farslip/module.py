@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from typing import Any, Literal
 
 import lightning as L
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 import cmid
 from cmid.evaluation.image_text import ImageFeatures
@@ -24,42 +24,14 @@ from cmid.vision_language.contrastive import (
     multi_positive_loss,
     pairwise_sigmoid_loss,
 )
-from cmid.vision_language.farslip.losses import region_distillation_loss
+from cmid.vision_language.farslip.freezing import freeze_unreached, lock_tower
+from cmid.vision_language.farslip.losses import (
+    multi_positive_cross_entropy,
+    region_distillation_loss,
+)
+from cmid.vision_language.farslip.parameters import Distillation, FarSLIPWeights, RegionLoss
 from cmid.vision_language.folder import starting_clip
 from cmid.vision_language.regions import pool_regions
-
-
-@dataclass(frozen=True)
-class FarSLIPWeights:
-    """Weights of the three losses; 0 leaves a loss (and the passes that only it needs) out.
-
-    Attributes:
-        image_text: whole images against their captions.
-        distillation: patches of a region against the region seen on its own (stage 1).
-        region_text: regions seen on their own against categories and captions (stage 2).
-    """
-
-    image_text: float = 1.0
-    distillation: float = 0.1
-    region_text: float = 0.0
-
-
-@dataclass(frozen=True)
-class Distillation:
-    """What a region's patches learn from.
-
-    Attributes:
-        teacher: who sees the cropped region: the trained weights themselves, with gradient
-            (``shared``, as published), their moving average (``ema``), or the weights at the
-            start (``frozen``).
-        target: ``patch``, the mean of the crop's patches (as published); ``cls``, its pooled
-            feature (CLIPSelf, arXiv:2310.01403); ``both``, the average of the two losses.
-        momentum: of the moving average, per optimizer step.
-    """
-
-    teacher: Literal["shared", "ema", "frozen"] = "shared"
-    target: Literal["patch", "cls", "both"] = "patch"
-    momentum: float = 0.99
 
 
 class FarSLIP(L.LightningModule):
@@ -73,8 +45,13 @@ class FarSLIP(L.LightningModule):
         clip: where the towers come from.
         weights: of the losses.
         distillation: teacher and target of stage 1.
-        similarity: ``infonce``, or SigLIP's pairwise loss for whole images (``sigmoid``).
-        class_balance: every text of the region loss weighs the same, however frequent it is.
+        similarity: ``infonce``, or SigLIP's pairwise loss for whole images (``sigmoid``), whose
+            scale and bias start at 10 and -10 where the towers bring no bias of their own.
+        region_loss: ``unique``, a softmax over the different texts, or ``published``, over one text
+            a region, equal ones repeated (see `multi_positive_cross_entropy`). The published run
+            has one template (``data.source.init_args.templates``) and either categories or captions
+            (``data.view.init_args.region_text``).
+        class_balance: every text of the region loss ``unique`` weighs the same, however frequent.
         lock: a tower that stays as it is: ``image`` is LiT (a new projection is still trained).
         colours: of images and crops; None for none, as stage 1 was published.
         optimizer: optimizer and schedule.
@@ -89,6 +66,7 @@ class FarSLIP(L.LightningModule):
         weights: FarSLIPWeights = FarSLIPWeights(),
         distillation: Distillation = Distillation(),
         similarity: Literal["infonce", "sigmoid"] = "infonce",
+        region_loss: RegionLoss = "unique",
         class_balance: bool = False,
         lock: Literal["none", "image", "text"] = "none",
         colours: ColourParameters | None = None,
@@ -106,20 +84,21 @@ class FarSLIP(L.LightningModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if max(asdict(weights).values()) <= 0:
-            raise ValueError("model.weights: at least one loss needs a weight above 0")
-        if similarity == "sigmoid" and clip.logit_bias is None:
-            clip = CLIPParameters(**(asdict(clip) | {"logit_bias": -10.0}))
-        self.parameters_of_clip = clip
+        if class_balance and region_loss == "published":
+            raise ValueError("model.class_balance needs model.region_loss=unique")
         self.weights = weights
         self.distillation = distillation
         self.similarity = similarity
+        self.region_loss = region_loss
         self.class_balance = class_balance
         self.optimizer_parameters = optimizer
         self.seed = seed
         torch.manual_seed(seed)
-        self.clip = starting_clip(clip)
-        self.locked = self._lock(lock)
+        self.clip = starting_clip(clip, sigmoid=similarity == "sigmoid")
+        # What the start was, whatever its defaults will be.
+        self.parameters_of_clip = replace(clip, **self.clip.start_of_similarity)
+        self.locked = lock_tower(self.clip, lock)
+        freeze_unreached(self.clip, weights, distillation, sigmoid=similarity == "sigmoid")
         self.colour = None if colours is None else ColourAugmentation(colours)
         if grad_checkpointing:
             for tower in (*self.clip.image.pretrained_modules(), self.clip.text.module):
@@ -190,6 +169,8 @@ class FarSLIP(L.LightningModule):
         # A process without regions still takes part: gradients of all parameters are awaited.
         embedded = self.clip.encode_texts(list(different) or [""])[: len(different)]
         pairs = gather_pairs(regions, embedded, keys, list(different.values()))
+        if self.region_loss == "published":
+            return multi_positive_cross_entropy(*pairs, self.clip.scale)
         return multi_positive_loss(*pairs, self.clip.scale, balance=self.class_balance)
 
     def total(self, terms: dict[str, Tensor]) -> Tensor:
@@ -274,16 +255,6 @@ class FarSLIP(L.LightningModule):
                 "model.weights.distillation needs regions: set data.view.init_args.regions to"
                 " random or annotated, or the weight to 0"
             )
-
-    def _lock(self, which: str) -> list[nn.Module]:
-        modules: list[nn.Module] = []
-        if which == "image":
-            modules = self.clip.image.pretrained_modules()
-        elif which == "text":
-            modules = [self.clip.text]
-        for module in modules:
-            module.requires_grad_(False).eval()
-        return modules
 
     def _colour(self, images: Tensor) -> Tensor:
         """Stored values, with random colour, standardised."""

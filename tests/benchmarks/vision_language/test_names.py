@@ -65,6 +65,32 @@ def test_names_from_a_file(tmp_path: Path) -> None:
         named_classes(["Crop"], "nowhere")
 
 
+def test_names_of_any_script_are_told_apart(tmp_path: Path) -> None:
+    path = tmp_path / "names.txt"
+    path.write_text("机场: airport\n港口: harbour\nFor\u00eat: forest\n", encoding="utf-8-sig")
+    folders = ["港口", "Fore\u0302t", "机场"]  # the accent as some file systems store it
+    assert named_classes(folders, str(path)) == ["harbour", "forest", "airport"]
+    assert named_classes(["机场", "港口"]) == ["机场", "港口"]
+    with pytest.raises(ValueError, match="no name for 1 folders, first 河流"):
+        named_classes(["机场", "河流"], str(path))
+
+
+def test_names_that_nothing_tells_apart_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "names.txt"
+    for text, message in (
+        ("Sea: water\nLake: water\n", "the classes Lake and Sea are both named 'water'"),
+        ("water\nwater\n", "the classes Lake and Sea are both named 'water'"),
+        ("Sea: water\nsea: open water\nLake: lake\n", "names 'sea' twice"),
+        ("Sea: water\na lake\n", "and 'a lake': give all one form"),
+        ("Sea: water\nLake:\n", "no name behind 'Lake'"),
+    ):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=rf"names\.txt.*{message}"):
+            named_classes(["Lake", "Sea"], str(path))
+    with pytest.raises(ValueError, match=r"the folders: .* bare_land and BareLand are both named"):
+        named_classes(["bare_land", "BareLand"])
+
+
 def test_folders_of_real_sets_have_names(shared_data: Path) -> None:
     for name, folder in (("eurosat", "eurosat/val"), ("ucm", "ucm/images")):
         folders = sorted(path.name for path in (shared_data / folder).iterdir())

@@ -231,6 +231,29 @@ def test_a_category_and_its_own_caption_are_both_drawn() -> None:
     assert 70 < seen["the only ship"] < 130
 
 
+def test_the_kind_of_a_regions_text_can_be_chosen() -> None:
+    own = "the largest ship"
+    both = Region((60, 10, 110, 60), ("an image of a ship", own), "ship", (own,))
+    named = region(60, 70, 110, 120, text="an image of a plane", category="plane")
+    described = Region((120, 10, 170, 60), ("a wide river",), None, ("a wide river",))
+    source = Gradient(("a scene",), (both, named, described))
+    drawn: dict[str, Any] = {}
+    for kind in ("category", "caption"):
+        view = ImageTextView(size=16, regions="annotated", region_text=kind, training=False)  # type: ignore[arg-type]
+        drawn[kind] = sample(view, source)
+        again = ImageTextView(size=16, scale=(1, 1), regions="annotated", region_text=kind)  # type: ignore[arg-type]
+        seen = {text for seed in range(20) for text in sample(again, source, seed)["region_texts"]}
+        assert seen <= {*drawn[kind]["region_texts"]}
+    category, caption = drawn["category"], drawn["caption"]
+    assert category["region_texts"] == ["an image of a ship", "an image of a plane"]
+    assert category["region_keys"] == ["ship", "plane"]
+    assert category["left_out"] == {"without a category": 1}
+    assert caption["region_texts"] == caption["region_keys"] == [own, "a wide river"]
+    assert caption["left_out"] == {"without a caption": 1}
+    with pytest.raises(ValueError, match="'categories' is not both, category or caption"):
+        ImageTextView(region_text="categories")  # type: ignore[arg-type]
+
+
 def test_wide_pixels_and_impossible_options_are_refused() -> None:
     class Wide(Gradient):
         def read(self, index: int, *, min_size: Any = None, generator: Any = None) -> ImageText:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import socket
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import lightning as L
+import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -223,6 +228,111 @@ def test_training_goes_on_from_a_folder(tiny_clip: str, tmp_path: Path) -> None:
     assert not torch.equal(module.clip.state_dict()[name], start)
     with pytest.raises(ValueError, match="its own backbone: leave out"):
         FarSLIP(CLIPParameters(str(folder), backbone="random:resnet18"))
+
+
+def test_a_folder_keeps_its_dense_mode_unless_another_is_given(
+    tiny_clip: str, tmp_path: Path
+) -> None:
+    for mode in ("vanilla", "sclip_published"):
+        folder = save_clip(
+            FarSLIP(CLIPParameters(tiny_clip, dense_mode=mode)).clip,  # type: ignore[arg-type]
+            tmp_path / mode,
+        )
+        module = FarSLIP(CLIPParameters(str(folder)), optimizer=SGD)
+        assert module.clip.image.dense_mode == mode
+        trainer = train(module, tmp_path, steps=1)
+        trainer.save_checkpoint(tmp_path / "last.ckpt")
+        again = load_clip(export_checkpoint(tmp_path / "last.ckpt", tmp_path / "next"))
+        assert again.image.dense_mode == mode
+    assert FarSLIP(CLIPParameters(tiny_clip)).clip.image.dense_mode == "segearth"
+    given = FarSLIP(CLIPParameters(str(folder), dense_mode="clearclip")).clip
+    assert given.image.dense_mode == "clearclip"
+
+
+def test_a_checkpoint_can_be_read_in_another_dense_mode(tiny_clip: str, tmp_path: Path) -> None:
+    clip = CLIPParameters(tiny_clip, backbone="random:vit_tiny_patch16_224", dense_mode="vanilla")
+    module = FarSLIP(CLIPParameters(**(asdict(clip) | {"image_size": 32})), optimizer=SGD)
+    train(module, tmp_path, steps=1).save_checkpoint(tmp_path / "last.ckpt")
+    pixels = batch_of([0, 1])["images"]
+    dense = {
+        mode: load_clip(tmp_path / "last.ckpt", dense_mode=mode).encode_images(pixels).dense  # type: ignore[arg-type]
+        for mode in (None, "vanilla", "segearth")
+    }
+    torch.testing.assert_close(dense[None], dense["vanilla"])
+    assert not torch.allclose(dense["segearth"], dense["vanilla"], atol=1e-3)
+
+
+def test_sigmoid_similarity_starts_at_ten_and_minus_ten(tiny_clip: str, tmp_path: Path) -> None:
+    def start(spec: str, **given: Any) -> tuple[float, float | None]:
+        clip = FarSLIP(CLIPParameters(spec, **given), similarity="sigmoid").clip
+        values = clip.start_of_similarity
+        return values["logit_scale"], values["logit_bias"]
+
+    siglip = pytest.approx((math.log(10), -10.0))
+    assert start(tiny_clip) == siglip
+    assert start(tiny_clip, logit_scale=1.0, logit_bias=-2.0) == (1.0, -2.0)
+    # A model of open_clip that is described as SigLIP's, untrained.
+    described = json.loads(Path(tiny_clip).read_text()) | {"init_logit_bias": -10}
+    (tmp_path / "tiny_siglip.json").write_text(json.dumps(described))
+    assert start(str(tmp_path / "tiny_siglip.json")) == siglip
+    untrained = load_clip(tmp_path / "tiny_siglip.json")
+    assert (float(untrained.logit_scale), float(untrained.logit_bias)) == siglip  # type: ignore[arg-type]
+    # One that a softmax has trained has a scale that means something else, and no bias.
+    infonce = FarSLIP(CLIPParameters(tiny_clip)).clip
+    assert float(infonce.logit_scale) == pytest.approx(math.log(1 / 0.07))
+    assert infonce.logit_bias is None
+    folder = save_clip(infonce, tmp_path / "infonce")
+    assert start(str(folder)) == siglip
+    weights = str(folder / "open_clip_model.safetensors")
+    assert start(tiny_clip, weights=weights) == siglip
+    # What SigLIP's loss has trained goes on from where it is.
+    trained = FarSLIP(CLIPParameters(tiny_clip), similarity="sigmoid").clip
+    with torch.no_grad():
+        trained.logit_scale.fill_(3.0)
+        assert trained.logit_bias is not None
+        trained.logit_bias.fill_(-12.0)
+    folder = save_clip(trained, tmp_path / "sigmoid")
+    assert start(str(folder)) == (3.0, -12.0)
+    assert start(str(folder), logit_bias=-5.0) == (3.0, -5.0)
+    weights = str(folder / "open_clip_model.safetensors")
+    assert start(str(tmp_path / "tiny_siglip.json"), weights=weights) == (3.0, -12.0)
+
+
+def test_mixing_with_the_start_knows_scale_and_bias_of_siglip(
+    tiny_clip: str, tmp_path: Path
+) -> None:
+    module = FarSLIP(CLIPParameters(tiny_clip), similarity="sigmoid", optimizer=SGD)
+    train(module, tmp_path).save_checkpoint(tmp_path / "last.ckpt")
+    start = load_clip(export_checkpoint(tmp_path / "last.ckpt", tmp_path / "start", alpha=0.0))
+    assert float(start.logit_scale) == pytest.approx(math.log(10))
+    assert float(start.logit_bias) == -10  # type: ignore[arg-type]
+
+
+def test_the_published_region_loss_is_that_of_its_formula(tiny_clip: str) -> None:
+    weights = FarSLIPWeights(0.0, 0.0, 1.0)
+    module = FarSLIP(CLIPParameters(tiny_clip), weights=weights, region_loss="published")
+    batch = batch_of([1, 2, 4, 5])
+    loss = module.losses(batch)["region_text"]
+    texts = batch["region_texts"]
+    assert len(texts) > len(set(texts)) > 1  # a category repeats
+    with torch.no_grad():
+        images = module.clip.image.read(module._colour(batch["region_images"])).pooled
+        v = F.normalize(images, dim=1).double().numpy()
+        u = F.normalize(module.clip.encode_texts(texts), dim=1).double().numpy()
+        scale = float(module.clip.scale)
+    same = np.array([[float(a == b) for b in texts] for a in texts])
+    target = same / same.sum(axis=1, keepdims=True)
+    total = 0.0
+    for logits in (scale * v @ u.T, scale * u @ v.T):
+        share = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+        total -= (target * np.log(share)).sum(axis=1).mean() / 2
+    assert float(loss.detach()) == pytest.approx(total, rel=1e-5)
+    ours = FarSLIP(CLIPParameters(tiny_clip), weights=weights)
+    assert float(ours.losses(batch)["region_text"].detach()) < total - 0.1
+    with pytest.raises(ValueError, match=r"class_balance needs model\.region_loss=unique"):
+        FarSLIP(
+            CLIPParameters(tiny_clip), weights=weights, region_loss="published", class_balance=True
+        )
 
 
 def test_sigmoid_similarity_learns_its_bias(tiny_clip: str, tmp_path: Path) -> None:
