@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from benchmarks.vision_language.outcome import Evaluation, Options, Outcome, file_name
 from benchmarks.vision_language.report import Section, make_section, markdown_table, write_report
 from benchmarks.vision_language.tasks import SCENES, Regions, Retrieval, Segmentation, ZeroShot
+from cmid.data.source import UnreadableImageError
 from cmid.evaluation.image_text import ImageTextModel
 
 
@@ -54,6 +55,8 @@ def run_evaluations(
 ) -> str:
     """Score every model, print what is left out, write the report to ``options.out``.
 
+    An evaluation that fails is left out with a line; the others' scores are kept.
+
     Args:
         models: names for ``load`` and for the report.
         load: gives a model on its device.
@@ -65,6 +68,8 @@ def run_evaluations(
 
     Raises:
         FileNotFoundError: data is missing, and ``skip_missing`` is off, or nothing is left.
+        Exception: the first failure, where all fail; the first that nobody expects, once the
+            report of the others is written.
         NotADirectoryError: ``options.out`` is a file.
         ValueError: models whose names do not differ in letters and digits.
     """
@@ -84,29 +89,79 @@ def run_evaluations(
             chosen.append(evaluation)
     if not chosen:
         raise FileNotFoundError(f"the data of all {len(skipped)} evaluations is missing")
-    outcomes: list[dict[str, Outcome]] = [{} for _ in chosen]
-    lines = []
-    for name in models:
-        model = load(name)
-        lines.append(f"{name}: digest {model.digest[:12]}, input {model.size} pixels")
-        for evaluation, found in zip(chosen, outcomes, strict=True):
-            found[name] = evaluation.run(model, name, options)
+    runs = _run(chosen, models, load, options)
+    skipped += runs.failed
     out = options.out or Path()
-    sections = [
-        make_section(evaluation, found, out=out)
-        for evaluation, found in zip(chosen, outcomes, strict=True)
-    ]
-    if options.out is not None:
+    sections = [make_section(each, found, out=out) for each, found in runs.outcomes]
+    if options.out is not None and sections:
         write_report(
             options.out,
             sections,
             title=title,
             command=command,
-            models=lines,
+            models=runs.models,
             skipped=skipped,
-            results=_plain(chosen, outcomes, skipped),
+            results=_plain(runs.outcomes, skipped),
         )
+    if runs.error is not None:
+        if sections:
+            print(_summary(sections, skipped))
+        raise runs.error
     return _summary(sections, skipped)
+
+
+@dataclass
+class _Runs:
+    """What came out of all evaluations of all models.
+
+    Attributes:
+        outcomes: evaluations with the outcomes of models, where there is one.
+        models: a line about each that was loaded.
+        failed: a line about each evaluation that failed.
+        error: the first failure that nobody expects, or the first at all where all have failed.
+    """
+
+    outcomes: list[tuple[Evaluation, dict[str, Outcome]]]
+    models: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+    error: Exception | None = None
+
+    def note(self, what: str, error: Exception) -> None:
+        """Remember a failure, and say so."""
+        line = f"{what}: {str(error).strip().partition(chr(10))[0] or type(error).__name__}"
+        self.failed.append(line)
+        print(f"LEFT OUT: {line}", file=sys.stderr)
+        if not isinstance(error, (ImportError, OSError, ValueError, UnreadableImageError)):
+            self.error = self.error or error
+
+
+def _run(
+    evaluations: Sequence[Evaluation],
+    models: Sequence[str],
+    load: Callable[[str], ImageTextModel],
+    options: Options,
+) -> _Runs:
+    """Run all evaluations of all models; one that fails costs no other its scores."""
+    runs = _Runs([(evaluation, {}) for evaluation in evaluations])
+    first: Exception | None = None
+    for name in models:
+        try:
+            model = load(name)
+        except Exception as error:
+            first = first or error
+            runs.note(name, error)
+            continue
+        runs.models.append(f"{name}: digest {model.digest[:12]}, input {model.size} pixels")
+        for evaluation, found in runs.outcomes:
+            try:
+                found[name] = evaluation.run(model, name, options)
+            except Exception as error:
+                first = first or error
+                runs.note(f"{evaluation.task}, {evaluation.data}, {name}", error)
+    runs.outcomes = [(evaluation, found) for evaluation, found in runs.outcomes if found]
+    if not runs.outcomes:
+        runs.error = first
+    return runs
 
 
 def _summary(sections: Sequence[Section], skipped: Sequence[str]) -> str:
@@ -117,12 +172,10 @@ def _summary(sections: Sequence[Section], skipped: Sequence[str]) -> str:
 
 
 def _plain(
-    evaluations: Sequence[Evaluation],
-    outcomes: Sequence[dict[str, Outcome]],
-    skipped: Sequence[str],
+    outcomes: Sequence[tuple[Evaluation, dict[str, Outcome]]], skipped: Sequence[str]
 ) -> dict[str, Any]:
     entries = []
-    for evaluation, found in zip(evaluations, outcomes, strict=True):
+    for evaluation, found in outcomes:
         scores = {
             name: {"measures": o.measures, "per_class": _without_nan(o), "facts": o.facts}
             for name, o in found.items()

@@ -136,6 +136,30 @@ def test_missing_data_is_an_error_unless_it_may_be_left_out(
         run_evaluations([missing], ["a/b", "a:b"], load=lambda name: ColourCLIP())
 
 
+def test_an_evaluation_that_fails_costs_no_other_its_scores(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = evaluations(data)[0]
+    (data / "short.txt").write_text("one\n")
+    bad = ZeroShot(str(data / "classes"), names=str(data / "short.txt"), templates="plain")
+
+    def load(name: str) -> ColourCLIP:
+        if name == "gone":
+            raise FileNotFoundError("no model gone")
+        return ColourCLIP()
+
+    options = Options(out=tmp_path / "out", batch_size=4)
+    table = run_evaluations([bad, good], ["gone", "a"], load=load, options=options)
+    assert "| top-1 | **100.0** |" in table
+    results = json.loads((tmp_path / "out/results.json").read_text())
+    assert [[*entry["models"]] for entry in results["evaluations"]] == [["a"]]
+    assert results["left_out"][0] == "gone: no model gone"
+    assert "short.txt has 1 names for 3 classes" in results["left_out"][1]
+    assert capsys.readouterr().err.count("LEFT OUT: ") == 2
+    with pytest.raises(ValueError, match="has 1 names for 3 classes"):
+        run_evaluations([bad], ["a"], load=load)
+
+
 def test_labels_from_one_are_shifted(data: Path) -> None:
     lines = tuple(LIST.splitlines())
     masks = open_masks(str(data / "masks"), ClassList(lines, zero_ignored=True))
