@@ -1,6 +1,7 @@
 # UPerNet, ResNet-50, your own images: a template: edit classes and data_root.
 # Data:      DATA_ROOT/{img_dir,ann_dir}/{train,val}: images, and masks of the same names, PNG with
-#            0 to K - 1 for the K classes and 255 for pixels to ignore
+#            0 to K - 1 for the K classes and 255 for pixels to ignore (black and white masks of two
+#            classes, 0 and 255: add foreground=255 to data)
 # Command:   python tools/train.py configs/segmentation/upernet_resnet50_folder.py \
 #                --backbone BACKBONE
 # Hardware:  meant for one GPU of 24 GB; not run in full here.

@@ -101,7 +101,9 @@ def read_coco(path: Path, problems: Problems) -> Iterator[ImageObjects]:
     names: dict[Any, str] = {}
     for number, entry in enumerate(content["categories"]):
         with problems.at(f"categories[{number}]"):
-            names[field(entry, "id")] = category_text(text_field(entry, "name"))
+            if field(entry, "id") in names:
+                raise AnnotationError(f"its id {entry['id']} occurs twice")
+            names[entry["id"]] = category_text(text_field(entry, "name"))
     known = {entry.get("id") for entry in content["images"] if isinstance(entry, dict)}
     objects_of = defaultdict(list)
     for number, entry in enumerate(content["annotations"]):
@@ -111,11 +113,15 @@ def read_coco(path: Path, problems: Problems) -> Iterator[ImageObjects]:
             if field(entry, "category_id") not in names:
                 raise AnnotationError(f"its category {entry['category_id']} is not in the file")
             objects_of[entry["image_id"]].append((number, entry))
+    seen: set[Any] = set()
     for number, image in enumerate(content["images"]):
         with problems.at(f"images[{number}]"):
             name = text_field(image, "file_name")
             size = check_size(field(image, "height"), field(image, "width"))
-            objects = objects_of[field(image, "id")]
+            if field(image, "id") in seen:
+                raise AnnotationError(f"its id {image['id']} occurs twice")
+            seen.add(image["id"])
+            objects = objects_of[image["id"]]
             yield _image_objects(name, size, objects, names, problems)
 
 

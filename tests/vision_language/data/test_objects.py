@@ -194,6 +194,16 @@ def test_faulty_coco_objects_are_named_or_counted(fault: str, tmp_path: Path) ->
     assert "one storage tank" in source.captions(0)[0]
 
 
+@pytest.mark.parametrize("key", ["images", "categories"])
+def test_two_entries_of_one_id_are_named(key: str, tmp_path: Path) -> None:
+    path = coco(tmp_path, [{"bbox": [2, 3, 10, 20]}])
+    content = json.loads(path.read_text())
+    content[key].append(content[key][0])
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=rf"{key}\[\d\]: its id \d+ occurs twice"):
+        CocoRegions(path)
+
+
 def test_other_json_is_not_coco(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text('{"images": []}')
     with pytest.raises(
