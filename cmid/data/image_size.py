@@ -42,6 +42,8 @@ def stored_size(path: str | os.PathLike[str]) -> tuple[int, int]:
 
 def is_on_its_side(picture: PillowImage.Image) -> bool:
     """Whether EXIF says to turn a picture by a quarter, from what its head holds."""
+    if picture.format == "TIFF":  # Pillow gives the size as it will be turned
+        return False
     # Asked for EXIF that is not in its head, a PNG would be decoded as a whole.
     if picture.format == "PNG" and "exif" not in picture.info:
         return False
