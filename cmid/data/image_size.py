@@ -51,18 +51,15 @@ def is_on_its_side(picture: PillowImage.Image) -> bool:
 
 
 def _raster_size(name: str, error: Exception) -> tuple[int, int]:
+    refusal = f"{name}: not a readable image (format not recognised); replace it"
     try:
         import rasterio
     except ModuleNotFoundError:
-        rasterio = None
-    if rasterio is not None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-            try:
-                with rasterio.Env(), rasterio.open(name) as file:
-                    return file.height, file.width
-            except rasterio.errors.RasterioError:
-                pass
-    raise UnreadableImageError(
-        f"{name}: not a readable image (format not recognised); replace it"
-    ) from error
+        raise UnreadableImageError(refusal) from error
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+        try:
+            with rasterio.Env(), rasterio.open(name) as file:
+                return file.height, file.width
+        except rasterio.errors.RasterioError:
+            raise UnreadableImageError(refusal) from error

@@ -73,7 +73,7 @@ def survey_masks(
             f"{os.fspath(folder)}: {looked} masks hold {values} only, and"
             f" {' and '.join(map(str, sorted(found & ignored)))} means pixels to ignore, so that"
             f" no pixel is {_listed(missing)}: for masks of 0 and 255 set {foreground};"
-            f" {_counting(table, from_one)}"
+            f" {_counting(table, from_one)} (check_labels=False takes them as they are)"
         )
     return (
         f"{os.fspath(folder)}: {looked} of {len(paths)} masks were looked at, and none has a pixel"

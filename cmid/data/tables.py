@@ -97,6 +97,7 @@ class Table:
                 taken.append(more)
                 yield more
 
+        fields: list[str] | None
         try:
             fields = next(csv.reader(feed(), delimiter=self.separator, strict=True))
         except (csv.Error, StopIteration):

@@ -7,7 +7,7 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -187,7 +187,8 @@ def _listed(value: Any) -> list[Any]:
         return value
     if not isinstance(value, str) or not (_LIST.match(value) or _TUPLE.match(value)):
         return [value]
-    for read in (json.loads, ast.literal_eval):
+    readers: tuple[Callable[[str], Any], ...] = (json.loads, ast.literal_eval)
+    for read in readers:
         try:
             found = read(value.strip())
         except (SyntaxError, ValueError, RecursionError, MemoryError):
