@@ -103,7 +103,8 @@ def test_8_bit_statistics_refuse_other_images_before_training(
     data = PretrainData(source, VIEWS, batch_size=2)
     with pytest.raises(ImageValuesError, match=rf"{dtype}.*are of uint8 .*compute_stats") as error:
         data.setup("fit")
-    assert source[0].name in str(error.value) and "\n" not in str(error.value)
+    assert source[0].name in str(error.value)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("make", SOURCES.values(), ids=SOURCES)

@@ -64,7 +64,9 @@ def test_numbers_match_their_numbers(tmp_path: Path) -> None:
 def test_unlabelled_images_are_refused_before_training(tmp_path: Path, part: str) -> None:
     good, bare = folder(tmp_path / "good", "ab"), ImageFolder(tmp_path / "good", labels="none")
     pair = (bare, good) if part == "train" else (good, bare)
-    with pytest.raises(ValueError, match=rf"data\.knn_{part}: 4 of 4 images have no class") as error:
+    with pytest.raises(
+        ValueError, match=rf"data\.knn_{part}: 4 of 4 images have no class"
+    ) as error:
         knn(*pair)
     assert "\n" not in str(error.value)
 
