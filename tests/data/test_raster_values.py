@@ -1,4 +1,4 @@
-"""What rasters mean: types, scale, offset and unit of their bands, missing pixels at every level."""
+"""What rasters mean: types, scale, offset, unit of their bands, missing pixels at every level."""
 
 from __future__ import annotations
 
