@@ -103,7 +103,8 @@ def test_8_bit_statistics_refuse_other_images_before_training(
     data = PretrainData(source, VIEWS, batch_size=2)
     with pytest.raises(ImageValuesError, match=rf"{dtype}.*are of uint8 .*compute_stats") as error:
         data.setup("fit")
-    assert source[0].name in str(error.value) and "\n" not in str(error.value)
+    assert source[0].name in str(error.value)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("make", SOURCES.values(), ids=SOURCES)
@@ -181,7 +182,7 @@ def test_statistics_of_stored_numbers_refuse_values_whose_scale_is_applied(tmp_p
         file.create_dataset("images", data=values).attrs["scale_factor"] = 1e-4
     source = HDF5Images(tmp_path / "a.h5")
     old = ChannelStatistics((0.5,) * 3, (0.2,) * 3, (0.0,) * 3, (4000.0,) * 3, dtype="float32")
-    with pytest.raises(ImageValuesError, match="scaled values.*unscaled wide values"):
+    with pytest.raises(ImageValuesError, match=r"scaled values.*unscaled wide values"):
         old.check(source[0])
     compute_statistics(source, progress=False).check(source[0])
 

@@ -46,7 +46,7 @@ def test_classes_without_a_counterpart_are_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"knn_val has classes that data\.knn_train lacks: c, d;"):
         knn(train, val)
     numbers = numbered(tmp_path / "list", [0, 1])
-    with pytest.raises(ValueError, match="lacks: 0, 1; data.knn_train has a, b: give both"):
+    with pytest.raises(ValueError, match=r"lacks: 0, 1; data\.knn_train has a, b: give both"):
         knn(train, numbers)
     # A part of them without images of the class has nothing to compare.
     knn(train, SubsetSource(val, [0, 1, 2, 3]))

@@ -35,7 +35,8 @@ def test_filled_pixels_are_missing(tmp_path: Path, dtype: str, fill: float, attr
     source = HDF5Images(store(tmp_path / "s.nc", values, **{attribute: marker}))
     image = source[1]
     assert image.missing is not None
-    assert image.missing[:, :2].all() and not image.missing[:, 2:].any()
+    assert image.missing[:, :2].all()
+    assert not image.missing[:, 2:].any()
     for band in range(3):
         mean = values[1, 2:, :, band].astype(np.float64).mean()
         assert np.allclose(image.pixels[band, :2].numpy(), mean, atol=0.51)
@@ -54,7 +55,8 @@ def test_scale_offset_and_unit_are_applied(tmp_path: Path) -> None:
     assert image.kind == ValueKind("int16", scaled=True, unit="K")
     wanted = values[0] * 0.1 + 250
     assert np.allclose(image.pixels[2].numpy()[1:], wanted[1:], rtol=1e-6)
-    assert image.missing is not None and int(image.missing.sum()) == 3
+    assert image.missing is not None
+    assert int(image.missing.sum()) == 3
 
 
 def test_scale_may_differ_by_band(tmp_path: Path) -> None:
@@ -76,14 +78,16 @@ def test_values_outside_of_the_valid_range_are_missing(tmp_path: Path) -> None:
     values[0, 0], values[0, 1] = 20_000, -5
     for limits in ({"valid_range": [0, 10_000]}, {"valid_min": 0, "valid_max": 10_000}):
         image = HDF5Images(store(tmp_path / "s.nc", values, **limits))[0]
-        assert image.missing is not None and int(image.missing.sum()) == 3 * 8
+        assert image.missing is not None
+        assert int(image.missing.sum()) == 3 * 8
         assert (image.pixels == 50).all()
 
 
 def test_bytes_that_are_meant_unsigned_are_read_so(tmp_path: Path) -> None:
     values = np.array([-1, 0, 1, 127] * 12, np.int8).reshape(1, 4, 4, 3)
     image = HDF5Images(store(tmp_path / "s.nc", values, _Unsigned="true"))[0]
-    assert image.kind == UINT8 and image.pixels.dtype == torch.uint8
+    assert image.kind == UINT8
+    assert image.pixels.dtype == torch.uint8
     assert int(image.pixels.max()) == 255
 
 

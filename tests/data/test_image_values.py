@@ -99,7 +99,8 @@ def test_nodata_of_a_geotiff_is_missing(dtype: str, nodata: float, bands: int) -
     image = read_image(tiff(values, nodata=nodata))
     assert image.missing is not None
     assert image.missing.shape == image.pixels.shape
-    assert image.missing[:, :2].all() and not image.missing[:, 2:].any()
+    assert image.missing[:, :2].all()
+    assert not image.missing[:, 2:].any()
     for band in range(bands):
         assert np.allclose(image.pixels[band, :2].numpy(), values[band, 2:].mean())
     with pytest.raises(UnreadableImageError, match=r"x\.tif.*no valid pixel: check its nodata"):
@@ -110,8 +111,10 @@ def test_black_of_one_band_is_no_missing_pixel_of_8_bits() -> None:
     values = RNG.integers(1, 255, (3, 6, 5), dtype=np.uint8)
     values[:, :2], values[0, 3:] = 0, 0
     image = read_image(tiff(values, nodata=0))
-    assert image.kind == UINT8 and image.pixels.dtype == torch.uint8
-    assert image.missing is not None and not image.missing[:, 2:].any()
+    assert image.kind == UINT8
+    assert image.pixels.dtype == torch.uint8
+    assert image.missing is not None
+    assert not image.missing[:, 2:].any()
     assert np.array_equal(image.pixels[:, 2:].numpy(), values[:, 2:])
     assert (image.pixels[1, :2] == round(values[1, 2:].mean())).all()
 
@@ -126,7 +129,8 @@ def test_undeclared_nan_names_the_file_and_the_remedy(
     (tmp_path / "003.tif").write_bytes(tiff(values))
     with pytest.raises(UnreadableImageError, match=r"003\.tif has pixels of .* nodata value") as e:
         ImageFolder(tmp_path)[0]
-    assert "base_lr" not in str(e.value) and "\n" not in str(e.value)
+    assert "base_lr" not in str(e.value)
+    assert "\n" not in str(e.value)
 
 
 @pytest.mark.parametrize("bands", [2, 5])
@@ -167,7 +171,8 @@ def test_stray_bytes_between_the_segments_of_a_header_do_no_harm(
     wanted = np.array(PillowImage.open(io.BytesIO(odd)).convert("RGB"))
     assert np.array_equal(decode_image(odd)[0].permute(1, 2, 0).numpy(), wanted)
     half = decode_image(odd, min_size=(32, 32))
-    assert tuple(half[0].shape) == (3, 32, 32) and half[1] == (64, 64)
+    assert tuple(half[0].shape) == (3, 32, 32)
+    assert half[1] == (64, 64)
     with pytest.raises(UnreadableImageError, match="premature end"):
         decode_image(odd[: len(odd) // 2] + b"\xff\xd9")
 

@@ -1,4 +1,4 @@
-"""What rasters mean: types, scale, offset and unit of their bands, missing pixels at every level."""
+"""What rasters mean: types, scale, offset, unit of their bands, missing pixels at every level."""
 
 from __future__ import annotations
 
@@ -165,7 +165,8 @@ def test_overviews_mix_no_nodata_into_their_neighbours(
         image = source.read(index, min_size=(32, 32), generator=np.random.default_rng(index))
         assert tuple(image.pixels.shape[1:]) == (32, 32)
         assert image.missing is None or image.missing.shape == image.pixels.shape
-        assert 100 <= float(image.pixels.min()) and float(image.pixels.max()) <= 110
+        assert float(image.pixels.min()) >= 100
+        assert float(image.pixels.max()) <= 110
 
 
 def test_nodata_that_the_file_does_not_know_is_read_in_full(tmp_path: Path) -> None:
@@ -176,8 +177,10 @@ def test_nodata_that_the_file_does_not_know_is_read_in_full(tmp_path: Path) -> N
         scene.build_overviews([2, 4], Resampling.average)
     image = RasterWindows(path, window=128, nodata=-1).read(0, min_size=(32, 32))
     assert tuple(image.pixels.shape[1:]) == (128, 128)
-    assert 100 <= float(image.pixels.min()) and float(image.pixels.max()) <= 110
-    assert image.missing is not None and 0.1 < float(image.missing.float().mean()) < 0.25
+    assert float(image.pixels.min()) >= 100
+    assert float(image.pixels.max()) <= 110
+    assert image.missing is not None
+    assert 0.1 < float(image.missing.float().mean()) < 0.25
 
 
 def test_internal_masks_count_at_every_level(tmp_path: Path) -> None:
@@ -195,7 +198,8 @@ def test_internal_masks_count_at_every_level(tmp_path: Path) -> None:
         for side in (32, 128):
             image = source.read(index, min_size=(side, side))
             assert image.pixels.shape[1] == side
-            assert 100 <= int(image.pixels.min()) and int(image.pixels.max()) <= 110
+            assert int(image.pixels.min()) >= 100
+            assert int(image.pixels.max()) <= 110
 
 
 def test_each_band_may_have_its_own_nodata(tmp_path: Path) -> None:
@@ -211,7 +215,8 @@ def test_each_band_may_have_its_own_nodata(tmp_path: Path) -> None:
     path.write_text(f'<VRTDataset rasterXSize="40" rasterYSize="40">{bands}</VRTDataset>')
     image = RasterWindows(path, window=40)[0]
     assert (image.pixels == 100).all()
-    assert image.missing is not None and image.missing[:, :10].all()
+    assert image.missing is not None
+    assert image.missing[:, :10].all()
 
 
 def test_undeclared_fill_of_the_smallest_float_is_refused_by_name(tmp_path: Path) -> None:
@@ -225,6 +230,8 @@ def test_undeclared_fill_of_the_smallest_float_is_refused_by_name(tmp_path: Path
 def test_real_scenes_keep_their_kind(shared_data: Path) -> None:
     for folder, kind in (("naip", "uint8"), ("hls", "float32")):
         source = RasterWindows(shared_data / "geotiff" / folder, window=128)
-        assert source.kind.dtype == kind and not source.kind.scaled
+        assert source.kind.dtype == kind
+        assert not source.kind.scaled
         image = source[0]
-        assert image.kind is not None and image.kind.dtype == kind
+        assert image.kind is not None
+        assert image.kind.dtype == kind
