@@ -96,7 +96,8 @@ class FarSLIP(L.LightningModule):
         torch.manual_seed(seed)
         self.clip = starting_clip(clip, sigmoid=similarity == "sigmoid")
         # What the start was, whatever its defaults will be.
-        self.parameters_of_clip = replace(clip, **self.clip.start_of_similarity)
+        scale, bias = self.clip.start_of_similarity
+        self.parameters_of_clip = replace(clip, logit_scale=scale, logit_bias=bias)
         self.locked = lock_tower(self.clip, lock)
         freeze_unreached(self.clip, weights, distillation, sigmoid=similarity == "sigmoid")
         self.colour = None if colours is None else ColourAugmentation(colours)
