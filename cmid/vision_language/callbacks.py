@@ -28,6 +28,10 @@ class OnlineZeroShot(L.Callback):
         templates: texts with ``{}``.
         every_n_epochs: 0 scores only at the beginning and the end.
         batch_size: images at a time.
+
+    Raises:
+        ValueError: images without labels or of one class, another number of names, a template
+            without ``{}``.
     """
 
     def __init__(
@@ -39,6 +43,8 @@ class OnlineZeroShot(L.Callback):
         every_n_epochs: int = 1,
         batch_size: int = 128,
     ) -> None:
+        if source is not None:
+            _check(source, names, templates)
         self.source = source
         self.names = names
         self.templates = templates
@@ -91,8 +97,25 @@ class OnlineZeroShot(L.Callback):
         self.initial, self.score = state_dict["initial"], state_dict["score"]
 
 
+def _check(source: ImageSource, names: Sequence[str] | None, templates: Sequence[str]) -> None:
+    """Name what does not fit before training starts rather than behind its first lines."""
+    count = len(source.classes)
+    if count < 2:
+        found = f"the class {source.classes[0]} only" if count else "no labels"
+        raise ValueError(f"zero_shot.source has {found}: put the images of each class in a folder")
+    if names is not None and len(names) != count:
+        raise ValueError(f"zero_shot.names are {len(names)}, the classes of the images {count}")
+    wrong = [template for template in templates if "{}" not in template]
+    if wrong or not templates:
+        found = f"{wrong[0]!r} has no {{}} for the name" if wrong else "are empty"
+        raise ValueError(f"zero_shot.templates: {found}")
+
+
 class LeftOutRegions(L.Callback):
-    """Count the annotated regions that views did not use, and say so at the end of each epoch."""
+    """Count the annotated regions that views did not use, and say so at the end of each epoch.
+
+    An epoch without a single region is told, too, where a loss of regions has a weight.
+    """
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
@@ -110,11 +133,12 @@ class LeftOutRegions(L.Callback):
         numbers = torch.tensor([[self.used, *(self.counts[reason] for reason in reasons)]])
         used, *counts = gather_rows(numbers.to(pl_module.device)).sum(dim=0).tolist()
         pl_module.log("data/regions", float(used), rank_zero_only=True)
-        if any(counts):
+        weights = getattr(pl_module, "weights", None)
+        wanted = weights is not None and (weights.distillation > 0 or weights.region_text > 0)
+        if any(counts) or (wanted and not used):
             text = ", ".join(f"{n} {r}" for n, r in zip(counts, reasons, strict=True))
-            pl_module.print(
-                f"epoch {trainer.current_epoch + 1}: {used} regions used; left out: {text}"
-            )
+            said = f"epoch {trainer.current_epoch + 1}: {used} regions used"
+            pl_module.print(f"{said}; left out: {text}" if text else said)
         self.counts, self.used = Counter(), 0
 
     def _gather_names(self, trainer: L.Trainer) -> list[list[str]]:

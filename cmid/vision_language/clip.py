@@ -62,10 +62,10 @@ class CLIP(nn.Module):
         return self.logit_scale.clamp(0, MAX_LOGIT_SCALE).exp()
 
     @property
-    def start_of_similarity(self) -> dict[str, float | None]:
-        """Scale (natural logarithm) and bias as they are now, by the names of `CLIPParameters`."""
+    def start_of_similarity(self) -> tuple[float, float | None]:
+        """Scale (natural logarithm) and bias as they are now: those of training, at its start."""
         bias = None if self.logit_bias is None else float(self.logit_bias.detach())
-        return {"logit_scale": float(self.logit_scale.detach()), "logit_bias": bias}
+        return float(self.logit_scale.detach()), bias
 
     @property
     def digest(self) -> str:

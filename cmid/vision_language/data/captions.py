@@ -59,6 +59,8 @@ class CaptionTable(AnnotatedFiles):
         ValueError: a column is missing, a row is faulty, or no row has the split.
     """
 
+    has_regions = False
+
     def __init__(
         self,
         path: str | os.PathLike[str],
@@ -103,6 +105,8 @@ class KarpathyCaptions(AnnotatedFiles):
         FileNotFoundError: the file or its first image does not exist.
         ValueError: it has not this form, an entry is faulty, or there is no such split.
     """
+
+    has_regions = False
 
     def __init__(
         self,

@@ -30,6 +30,8 @@ class CaptionShards(ImageTextSource):
         FileNotFoundError, ValueError: as of `TarShards`.
     """
 
+    has_regions = False
+
     def __init__(
         self,
         shards: str | os.PathLike[str] | Sequence[str],

@@ -50,9 +50,13 @@ class ImageTextSource(ABC):
 
     Like `cmid.data.source.ImageSource`: cheap to pickle, files are opened lazily, and the same
     ``(index, generator state)`` always gives the same entry. Images have three bands.
+
+    Attributes:
+        has_regions: whether images may have annotated regions; captions alone bring none.
     """
 
     num_bands: int = 3
+    has_regions: bool = True
 
     @abstractmethod
     def __len__(self) -> int:

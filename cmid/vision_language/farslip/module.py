@@ -96,7 +96,8 @@ class FarSLIP(L.LightningModule):
         torch.manual_seed(seed)
         self.clip = starting_clip(clip, sigmoid=similarity == "sigmoid")
         # What the start was, whatever its defaults will be.
-        self.parameters_of_clip = replace(clip, **self.clip.start_of_similarity)
+        scale, bias = self.clip.start_of_similarity
+        self.parameters_of_clip = replace(clip, logit_scale=scale, logit_bias=bias)
         self.locked = lock_tower(self.clip, lock)
         freeze_unreached(self.clip, weights, distillation, sigmoid=similarity == "sigmoid")
         self.colour = None if colours is None else ColourAugmentation(colours)
@@ -207,7 +208,7 @@ class FarSLIP(L.LightningModule):
             self.teacher.update(self.clip.image, self.distillation.momentum)
 
     def on_fit_start(self) -> None:
-        self._check_regions()
+        self._check_data()
         if self.device.type == "cpu":
             keep_freed_memory()
 
@@ -242,10 +243,16 @@ class FarSLIP(L.LightningModule):
             "distillation": asdict(self.distillation),
         }
 
-    def _check_regions(self) -> None:
-        """Losses of regions without any would be 0, silently."""
-        view = getattr(self.trainer.datamodule, "view", None)  # type: ignore[attr-defined]
+    def _check_data(self) -> None:
+        """Losses of regions without any would be 0, silently; another size fails far from here."""
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        view = getattr(data, "view", None)
         kind = getattr(view, "regions", None)
+        if view is not None and view.size != self.clip.size:
+            raise ValueError(
+                f"data.view.init_args.size {view.size} differs from the image tower's"
+                f" {self.clip.size}: set one of them (model.clip.image_size) to the other"
+            )
         if self.weights.region_text and kind in ("none", "random"):
             raise ValueError(
                 f"model.weights.region_text needs data.view.init_args.regions=annotated, not {kind}"
@@ -254,6 +261,11 @@ class FarSLIP(L.LightningModule):
             raise ValueError(
                 "model.weights.distillation needs regions: set data.view.init_args.regions to"
                 " random or annotated, or the weight to 0"
+            )
+        if kind == "annotated" and not getattr(data.source, "has_regions", True):
+            raise ValueError(
+                f"data.source {type(data.source).__name__} has captions only, no annotated regions:"
+                " take RegionTexts or CocoRegions, or another data.view.init_args.regions"
             )
 
     def _colour(self, images: Tensor) -> Tensor:
