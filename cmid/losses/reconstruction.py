@@ -15,7 +15,13 @@ from cmid.views.masks import expand_mask
 
 
 def focal_l1_loss(
-    pred: Tensor, target: Tensor, mask: Tensor, *, alpha: float = 0.2, gamma: float = 1.0
+    pred: Tensor,
+    target: Tensor,
+    mask: Tensor,
+    *,
+    alpha: float = 0.2,
+    gamma: float = 1.0,
+    views: int = 1,
 ) -> Tensor:
     r"""L1 distance on masked pixels, large errors weighted up.
 
@@ -23,9 +29,11 @@ def focal_l1_loss(
               L = \frac{\sum l m}{(\sum m + 10^{-5}) C}
 
     Args:
-        pred: ``(B, C, H, W)`` reconstructed pixels.
-        target: ``(B, C, H, W)`` true pixels.
-        mask: ``(B, 1, H, W)``, 1 where the student did not see the pixel.
+        pred: ``(V * B, C, H, W)`` reconstructed pixels.
+        target: ``(V * B, C, H, W)`` true pixels.
+        mask: ``(V * B, 1, H, W)``, 1 where the student did not see the pixel.
+        views: number ``V`` of views whose batches lie one after the other; each has its own loss,
+            and the mean of them is returned.
 
     Returns:
         Scalar, float32.
@@ -39,30 +47,37 @@ def focal_l1_loss(
         mask = mask.float()
         distance = (pred.float() - target.float()).abs()
         loss = distance * (2 * torch.sigmoid(alpha * distance) - 1) ** gamma
-        return (loss * mask).sum() / (mask.sum() + 1e-5) / pred.shape[1]
+        masked = (loss * mask).reshape(views, -1).sum(dim=1)  # (V,)
+        return (masked / (mask.reshape(views, -1).sum(dim=1) + 1e-5)).mean() / pred.shape[1]
 
 
-def focal_frequency_loss(pred: Tensor, target: Tensor) -> Tensor:
+def focal_frequency_loss(pred: Tensor, target: Tensor, *, views: int = 1) -> Tensor:
     r"""Distance of the batch's mean spectra, frequencies that are hard weighted up.
 
     With :math:`F` the orthonormal 2-D Fourier transform averaged over the batch (and over all
     processes) and :math:`d^2 = |F_{pred} - F_{target}|^2`, the loss is the mean of
     :math:`w\,d^2`, where :math:`w = \log(1 + d) / \max \log(1 + d)` carries no gradient.
 
+    Views are never averaged together: their colours differ, and so do their mean spectra.
+
     Args:
-        pred: ``(B, C, H, W)``.
-        target: ``(B, C, H, W)``.
+        pred: ``(V * B, C, H, W)``.
+        target: ``(V * B, C, H, W)``.
+        views: number ``V`` of views whose batches lie one after the other; each has its own mean
+            spectra and its own maximum, and the mean of their losses is returned.
 
     Returns:
         Scalar, float32; 0 where both are equal.
     """
     with full_precision(pred):
+        difference = (pred.float() - target.float()).unflatten(0, (views, -1))
         # The transform is linear: the mean image has the mean spectrum, at 1/B of the cost.
-        difference = mean_over_processes((pred.float() - target.float()).mean(dim=0))  # (C, H, W)
+        difference = mean_over_processes(difference.mean(dim=1))  # (V, C, H, W)
         spectrum = torch.view_as_real(torch.fft.fft2(difference, norm="ortho"))
-        squared = spectrum.square().sum(dim=-1)  # (C, H, W)
+        squared = spectrum.square().sum(dim=-1)  # (V, C, H, W)
         weight = torch.log1p(squared.detach().sqrt())
-        weight = (weight / weight.max()).nan_to_num(nan=0.0).clamp(0, 1)
+        largest = weight.amax(dim=(1, 2, 3), keepdim=True)
+        weight = (weight / largest).nan_to_num(nan=0.0).clamp(0, 1)
         return (weight * squared).mean()
 
 
@@ -74,6 +89,8 @@ class MaskedReconstructionLoss(nn.Module):
 
     Args:
         visible_weight: share of the prediction that stays on visible pixels.
+        views: number ``V`` of views in a batch, one after the other. Both terms are computed for
+            each view by itself and then averaged.
 
     Example:
         >>> loss = MaskedReconstructionLoss()
@@ -83,17 +100,18 @@ class MaskedReconstructionLoss(nn.Module):
         {'spatial': 0.0, 'frequency': 0.0}
     """
 
-    def __init__(self, *, visible_weight: float = 1e-3) -> None:
+    def __init__(self, *, visible_weight: float = 1e-3, views: int = 1) -> None:
         super().__init__()
         self.visible_weight = visible_weight
+        self.views = views
 
     def forward(self, pred: Tensor, target: Tensor, mask: Tensor) -> dict[str, Tensor]:
         """Compute both terms.
 
         Args:
-            pred: ``(B, C, H, W)`` reconstruction.
-            target: ``(B, C, H, W)`` unmasked, normalised view.
-            mask: ``(B, h, w)`` blocks, 1 or True where masked; ``H`` and ``W`` are multiples of
+            pred: ``(V * B, C, H, W)`` reconstruction.
+            target: ``(V * B, C, H, W)`` unmasked, normalised views.
+            mask: ``(V * B, h, w)`` blocks, 1 or True where masked; ``H`` and ``W`` are multiples of
                 ``h`` and ``w``.
 
         Returns:
@@ -106,6 +124,6 @@ class MaskedReconstructionLoss(nn.Module):
             constant = 0.5 * pred.detach() + 0.5 * target
             blended = pred * weight + constant * (1 - weight)
             return {
-                "spatial": focal_l1_loss(pred, target, pixels),
-                "frequency": focal_frequency_loss(blended, target),
+                "spatial": focal_l1_loss(pred, target, pixels, views=self.views),
+                "frequency": focal_frequency_loss(blended, target, views=self.views),
             }

@@ -140,7 +140,7 @@ class CMID(L.LightningModule):
         self.teacher = EMATeacher(self.student)
         set_running_momentum(encoder, 0.0)
         self.reconstruct = ReconstructionHead(encoder.embed_dim, encoder.stride, in_chans)
-        self.reconstruction_loss = MaskedReconstructionLoss()
+        self.reconstruction_loss = MaskedReconstructionLoss(views=2)
         self.agreement: nn.Module = (
             BYOLAgreement(dim=256)
             if agreement == "byol"
