@@ -29,8 +29,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "source",
         help="Lightning checkpoint (.ckpt) of CMID, or of tools/train_clip.py; published"
-        " checkpoint of CMID, MAE, SimMIM, MoCo-v2, MoCo-v3, DINO, iBOT or SeCo, or plain ResNet,"
-        " Swin, ViT or ConvNeXt weights (OpenMMLab's, too); exported folder",
+        " checkpoint (.pth, .safetensors or the index of a sharded one) of CMID, MAE, SimMIM,"
+        " MoCo-v2, MoCo-v3, DINO, iBOT or SeCo, or plain ResNet, Swin, ViT or ConvNeXt weights"
+        " (OpenMMLab's, too); exported folder",
     )
     parser.add_argument("out", help="folder or file to write")
     parser.add_argument(
@@ -41,9 +42,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--which",
-        choices=["teacher", "student"],
-        default="student",
-        help="encoder of our checkpoints (default: %(default)s)",
+        metavar="NAME",
+        help="student or teacher of our checkpoints (default: student); of a published file with"
+        " several networks the name of one, as printed (model_ema, encoder_k, ...)",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier timm export")
     parser.add_argument(
@@ -57,9 +58,20 @@ def _parser() -> argparse.ArgumentParser:
     published = parser.add_argument_group("published checkpoints")
     published.add_argument("--architecture", help="timm's name (default: by the weights' shapes)")
     published.add_argument("--img_size", type=int, help="pixels per side (default: by the weights)")
-    published.add_argument("--mean", type=float, nargs="+", help="of bands in 0..1")
     published.add_argument(
-        "--std", type=float, nargs="+", help="(default: MillionAID's for CMID, else ImageNet's)"
+        "--mean", type=float, nargs="+", help="of values in 0..1, one for each band or one for all"
+    )
+    published.add_argument(
+        "--std",
+        type=float,
+        nargs="+",
+        help="(default of RGB: MillionAID's for CMID, else ImageNet's)",
+    )
+    published.add_argument(
+        "--low", type=float, nargs="+", help="stored value that becomes 0 (default: 0)"
+    )
+    published.add_argument(
+        "--high", type=float, nargs="+", help="stored value that becomes 1 (default: 255)"
     )
     add_traceback_option(parser)
     return parser
@@ -92,14 +104,16 @@ def _export(args: argparse.Namespace) -> None:
         statistics = exported_statistics(Path(args.source))
     elif is_published(args.source):
         encoder, provenance = read_published(
-            args.source, architecture=args.architecture, img_size=args.img_size
+            args.source, which=args.which, architecture=args.architecture, img_size=args.img_size
         )
         print(describe(encoder, provenance))
-        moments = standardisation(provenance, mean=args.mean, std=args.std)
-        options = {"statistics": moments, "provenance": provenance}
-        statistics = statistics_of(moments)
+        if args.format not in ("onnx", "torchvision"):  # these hold weights alone
+            given = {name: getattr(args, name) for name in ("mean", "std", "low", "high")}
+            moments = standardisation(provenance, bands=encoder.in_chans, **given)
+            options = {"statistics": moments, "provenance": provenance}
+            statistics = statistics_of(moments)
     else:
-        encoder, origin = read_checkpoint(Path(args.source), args.which)
+        encoder, origin = read_checkpoint(Path(args.source), args.which or "student")
         statistics = statistics_of(origin)
     if args.format == "onnx":
         print(f"wrote {to_onnx(encoder, args.out)}; onnxruntime agrees with torch")
@@ -114,7 +128,7 @@ def _export(args: argparse.Namespace) -> None:
     elif Path(args.source).is_dir():
         raise ValueError(f"{args.source} is a timm export already")
     else:
-        to_timm(args.source, args.out, which=args.which, overwrite=args.overwrite)
+        to_timm(args.source, args.out, which=args.which or "student", overwrite=args.overwrite)
     if args.format == "timm":
         print(f'model = timm.create_model("local-dir:{args.out}", pretrained=True)')
 

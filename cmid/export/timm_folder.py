@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 import cmid
 from cmid.export.checkpoint import open_checkpoint
+from cmid.export.weight_files import read_file
 from cmid.models.encoder import MaskedEncoder, MaskMode
 
 WEIGHTS_FILE = "model.safetensors"
@@ -122,7 +123,7 @@ def load_encoder(
         mask_mode=mask_mode,
         stem=config["cmid"]["stem"],
     )
-    _load_weights(encoder, load_file(folder / WEIGHTS_FILE), where=str(folder))
+    _load_weights(encoder, read_file(folder / WEIGHTS_FILE), where=str(folder))
     return encoder
 
 

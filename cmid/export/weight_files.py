@@ -7,6 +7,7 @@ import json
 import pathlib
 import pickle
 import re
+import struct
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -39,6 +40,11 @@ _HARMLESS: list[Any] = [
     *((pathlib.PurePosixPath, f"pathlib{part}.PosixPath") for part in ("", "._local")),
     *((dict, f"{m}.AttributeDict") for m in (*_LIGHTNING, "lightning.fabric.utilities.data")),
 ]
+# What readers raise of a file that is damaged, or is something else.
+_DAMAGED = (
+    *(OSError, RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError),
+    *(SafetensorError, struct.error),
+)
 # Files that are something else, by their first bytes.
 _OTHER_FILES = {
     b"version https://git-lfs": "a pointer of Git LFS, not the file it stands for: fetch it with"
@@ -77,7 +83,7 @@ def read_file(path: Path) -> dict[str, Any]:
             )
     except pickle.UnpicklingError as error:
         raise ValueError(_refusal(path, error)) from error
-    except (OSError, RuntimeError, EOFError, ValueError, SafetensorError) as error:
+    except _DAMAGED as error:
         reason = str(error).strip().partition("\n")[0]
         raise ValueError(f"{path} is not a checkpoint, or is truncated: {reason}") from error
     if not isinstance(content, Mapping):
@@ -118,9 +124,10 @@ def _refusal(path: Path, error: Exception) -> str:
             names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
         except (OSError, RuntimeError, ValueError, pickle.UnpicklingError):
             # The old format; torch's message names one.
-            names = re.findall(r"GLOBAL ([\w.]+) was not an allowed", str(error))
+            names = re.findall(r"GLOBAL ([\w.]+)", str(error))[:1]
     if not names:
-        reason = str(error).strip().partition("\n")[0]
+        found = re.search(r"WeightsUnpickler error: (.+)|(.+)", str(error).strip())
+        reason = (found[1] or found[2]) if found else type(error).__name__
         return f"{path} is no checkpoint, or holds objects that could run code: {reason}"
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return (
