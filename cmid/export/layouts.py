@@ -101,8 +101,8 @@ def find_architecture(
     filters = _weight(weights, first)  # (D, bands, p, p)
     if filters.ndim != 4:
         raise ValueError(f"{first} of {tuple(filters.shape)} is not a convolution of images")
-    found = name(weights) if by_shape else ""
-    return found, {"in_chans": filters.shape[1]} | args(weights)
+    found_args = {"in_chans": filters.shape[1]} | args(weights)
+    return name(weights) if by_shape else "", found_args
 
 
 def _no_args(weights: Mapping[str, Tensor]) -> dict[str, Any]:

@@ -44,11 +44,16 @@ def focal_l1_loss(
         0.0
     """
     with full_precision(pred):
-        mask = mask.float()
-        distance = (pred.float() - target.float()).abs()
-        loss = distance * (2 * torch.sigmoid(alpha * distance) - 1) ** gamma
-        masked = (loss * mask).reshape(views, -1).sum(dim=1)  # (V,)
-        return (masked / (mask.reshape(views, -1).sum(dim=1) + 1e-5)).mean() / pred.shape[1]
+        error = pred.float() - target.float()
+        return _focal_l1(error, mask.float(), alpha=alpha, gamma=gamma, views=views)
+
+
+def _focal_l1(error: Tensor, mask: Tensor, *, alpha: float, gamma: float, views: int) -> Tensor:
+    # The same as 2 sigmoid(alpha |error|) - 1 but for the sign, which cancels below.
+    focus = torch.tanh(0.5 * alpha * error)
+    loss = error * focus if gamma == 1 else error.abs() * focus.abs() ** gamma
+    masked = (loss * mask).reshape(views, -1).sum(dim=1)  # (V,)
+    return (masked / (mask.reshape(views, -1).sum(dim=1) + 1e-5)).mean() / error.shape[1]
 
 
 def focal_frequency_loss(pred: Tensor, target: Tensor, *, views: int = 1) -> Tensor:
@@ -70,15 +75,21 @@ def focal_frequency_loss(pred: Tensor, target: Tensor, *, views: int = 1) -> Ten
         Scalar, float32; 0 where both are equal.
     """
     with full_precision(pred):
-        difference = (pred.float() - target.float()).unflatten(0, (views, -1))
-        # The transform is linear: the mean image has the mean spectrum, at 1/B of the cost.
-        difference = mean_over_processes(difference.mean(dim=1))  # (V, C, H, W)
-        spectrum = torch.view_as_real(torch.fft.fft2(difference, norm="ortho"))
-        squared = spectrum.square().sum(dim=-1)  # (V, C, H, W)
-        weight = torch.log1p(squared.detach().sqrt())
-        largest = weight.amax(dim=(1, 2, 3), keepdim=True)
-        weight = (weight / largest).nan_to_num(nan=0.0).clamp(0, 1)
-        return (weight * squared).mean()
+        error = (pred.float() - target.float()).unflatten(0, (views, -1))
+        return _focal_frequency(error.mean(dim=1))
+
+
+def _focal_frequency(error: Tensor) -> Tensor:
+    """Loss of the mean errors ``(V, C, H, W)`` of views.
+
+    The transform is linear: the mean image has the mean spectrum, at 1/B of the cost.
+    """
+    spectrum = torch.view_as_real(torch.fft.fft2(mean_over_processes(error), norm="ortho"))
+    squared = spectrum.square().sum(dim=-1)  # (V, C, H, W)
+    weight = torch.log1p(squared.detach().sqrt())
+    largest = weight.amax(dim=(1, 2, 3), keepdim=True)
+    weight = (weight / largest).nan_to_num(nan=0.0).clamp(0, 1)
+    return (weight * squared).mean()
 
 
 class MaskedReconstructionLoss(nn.Module):
@@ -119,11 +130,16 @@ class MaskedReconstructionLoss(nn.Module):
         """
         pixels = expand_mask(mask, pred.shape[-2:])
         with full_precision(pred):
-            pred, target = pred.float(), target.float()
+            # One pass for the cast and the layout: channels_last would slow all that follows.
+            pred = pred.to(torch.float32, memory_format=torch.contiguous_format)
+            error = pred - target.float()
             weight = pixels + (1 - pixels) * self.visible_weight
-            constant = 0.5 * pred.detach() + 0.5 * target
-            blended = pred * weight + constant * (1 - weight)
+            # Blending the prediction x^ with (x^ + x) / 2 without gradient leaves this difference
+            # to the target: the share `weight` of the error, and half of the rest held constant.
+            moving = (error * weight).unflatten(0, (self.views, -1)).mean(dim=1)  # (V, C, H, W)
+            held = error.detach() * (0.5 - 0.5 * weight)
+            held = held.unflatten(0, (self.views, -1)).mean(dim=1)
             return {
-                "spatial": focal_l1_loss(pred, target, pixels, views=self.views),
-                "frequency": focal_frequency_loss(blended, target, views=self.views),
+                "spatial": _focal_l1(error, pixels, alpha=0.2, gamma=1.0, views=self.views),
+                "frequency": _focal_frequency(moving + held),
             }
