@@ -207,7 +207,7 @@ def _vit_args(weights: Mapping[str, Tensor]) -> dict[str, Any]:
 
 def _known(names: Mapping[Any, str], key: Any, what: str) -> str:
     if key not in names:
-        raise ValueError(f"{what} is not known by its shapes; name it with architecture")
+        raise ValueError(f"{what} is not known by its shapes")
     return names[key]
 
 

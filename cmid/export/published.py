@@ -90,7 +90,9 @@ def read_published(
     try:
         found, args = find_architecture(used, by_shape=architecture is None)
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+        raise ValueError(
+            f"{path}: {error}; a network that timm has can be named with --architecture"
+        ) from error
     sizes = {} if img_size is None else {"img_size": img_size}
     encoder = MaskedEncoder(architecture or found, **(args | sizes | model_args))
     _load(encoder, used, path)

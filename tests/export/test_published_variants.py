@@ -291,15 +291,16 @@ def test_half_an_export_is_one_line(export: Path, tmp_path: Path) -> None:
             load_backbone(str(tmp_path))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["evaluate", "finetune"])
 def test_commands_answer_a_file_that_does_not_match_in_one_line(
     command: str, root: Path, tmp_path: Path
 ) -> None:
     path = tmp_path / "net.pth"
     weights = network("convnext_atto").state_dict()
-    torch.save({k: v for k, v in weights.items() if "stages.3" not in k}, path)
+    torch.save({k: v for k, v in weights.items() if "stages.3.blocks.1.mlp" not in k}, path)
     arguments = {
-        "evaluate": [str(path), "scenes:20:32", "scenes:10:32"],
+        "evaluate": [str(path), "scenes"],
         "finetune": [f"--model.backbone={path}", f"--run_dir={tmp_path / 'run'}"],
     }[command]
     done = subprocess.run(
