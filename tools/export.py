@@ -13,10 +13,11 @@ The formats mmseg, mmdet, mmrotate and mmpretrain print the lines of a configura
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from cmid.boundary import add_traceback_option, error_boundary
 
 NATIVE = ("mmseg", "mmdet", "mmrotate", "mmpretrain")
 
@@ -28,8 +29,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "source",
         help="Lightning checkpoint (.ckpt) of CMID, or of tools/train_clip.py; published"
-        " checkpoint of CMID, MAE, SimMIM, MoCo-v2, MoCo-v3, DINO, iBOT or SeCo, or plain ResNet,"
-        " Swin, ViT or ConvNeXt weights (OpenMMLab's, too); exported folder",
+        " checkpoint (.pth, .safetensors or the index of a sharded one) of CMID, MAE, SimMIM,"
+        " MoCo-v2, MoCo-v3, DINO, iBOT or SeCo, or plain ResNet, Swin, ViT or ConvNeXt weights"
+        " (OpenMMLab's, too); exported folder",
     )
     parser.add_argument("out", help="folder or file to write")
     parser.add_argument(
@@ -40,9 +42,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--which",
-        choices=["teacher", "student"],
-        default="student",
-        help="encoder of our checkpoints (default: %(default)s)",
+        metavar="NAME",
+        help="student or teacher of our checkpoints (default: student); of a published file with"
+        " several networks the name of one, as printed (model_ema, encoder_k, ...)",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier timm export")
     parser.add_argument(
@@ -56,17 +58,33 @@ def _parser() -> argparse.ArgumentParser:
     published = parser.add_argument_group("published checkpoints")
     published.add_argument("--architecture", help="timm's name (default: by the weights' shapes)")
     published.add_argument("--img_size", type=int, help="pixels per side (default: by the weights)")
-    published.add_argument("--mean", type=float, nargs="+", help="of bands in 0..1")
     published.add_argument(
-        "--std", type=float, nargs="+", help="(default: MillionAID's for CMID, else ImageNet's)"
+        "--mean", type=float, nargs="+", help="of values in 0..1, one for each band or one for all"
     )
+    published.add_argument(
+        "--std",
+        type=float,
+        nargs="+",
+        help="(default of RGB: MillionAID's for CMID, else ImageNet's)",
+    )
+    published.add_argument(
+        "--low", type=float, nargs="+", help="stored value that becomes 0 (default: 0)"
+    )
+    published.add_argument(
+        "--high", type=float, nargs="+", help="stored value that becomes 1 (default: 255)"
+    )
+    add_traceback_option(parser)
     return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse the command line, export, print how to load the result."""
     args = _parser().parse_args(arguments)
+    with error_boundary(traceback=args.traceback, memory="--img_size"):
+        _export(args)
 
+
+def _export(args: argparse.Namespace) -> None:
     # After parsing: --help and typing errors answer at once.
     from cmid.export import load_encoder, to_onnx, to_openmmlab, to_timm, to_torchvision
     from cmid.export.loading import exported_statistics, statistics_of
@@ -75,45 +93,44 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from cmid.views.colour import Standardize
 
     options: dict[str, Any] = {}
-    try:
-        if args.format == "clip":
-            from cmid.vision_language.folder import export_checkpoint
+    if args.format == "clip":
+        from cmid.vision_language.folder import export_checkpoint
 
-            export_checkpoint(args.source, args.out, alpha=args.wise_ft)
-            print(f'model = open_clip.create_model("local-dir:{args.out}")')
-            return
-        if Path(args.source).is_dir():
-            encoder = load_encoder(args.source)
-            statistics = exported_statistics(Path(args.source))
-        elif is_published(args.source):
-            encoder, provenance = read_published(
-                args.source, architecture=args.architecture, img_size=args.img_size
-            )
-            print(describe(encoder, provenance))
-            moments = standardisation(provenance, mean=args.mean, std=args.std)
+        export_checkpoint(args.source, args.out, alpha=args.wise_ft)
+        print(f'model = open_clip.create_model("local-dir:{args.out}")')
+        return
+    if Path(args.source).is_dir():
+        encoder = load_encoder(args.source)
+        statistics = exported_statistics(Path(args.source))
+    elif is_published(args.source):
+        encoder, provenance = read_published(
+            args.source, which=args.which, architecture=args.architecture, img_size=args.img_size
+        )
+        print(describe(encoder, provenance))
+        if args.format not in ("onnx", "torchvision"):  # these hold weights alone
+            given = {name: getattr(args, name) for name in ("mean", "std", "low", "high")}
+            moments = standardisation(provenance, bands=encoder.in_chans, **given)
             options = {"statistics": moments, "provenance": provenance}
             statistics = statistics_of(moments)
-        else:
-            encoder, origin = read_checkpoint(Path(args.source), args.which)
-            statistics = statistics_of(origin)
-        if args.format == "onnx":
-            print(f"wrote {to_onnx(encoder, args.out)}; onnxruntime agrees with torch")
-        elif args.format == "torchvision":
-            to_torchvision(encoder, args.out)
-            print(f'model.load_state_dict(safetensors.torch.load_file("{args.out}"), strict=False)')
-        elif args.format in NATIVE:
-            native = to_openmmlab(encoder, args.format)
-            print(native.describe(native.save(args.out), Standardize(statistics)))
-        elif options:
-            to_timm(encoder, args.out, overwrite=args.overwrite, **options)
-        elif Path(args.source).is_dir():
-            sys.exit(f"export: {args.source} is a timm export already")
-        else:
-            to_timm(args.source, args.out, which=args.which, overwrite=args.overwrite)
-        if args.format == "timm":
-            print(f'model = timm.create_model("local-dir:{args.out}", pretrained=True)')
-    except (ImportError, OSError, RuntimeError, ValueError) as error:
-        sys.exit(f"export: {error}")
+    else:
+        encoder, origin = read_checkpoint(Path(args.source), args.which or "student")
+        statistics = statistics_of(origin)
+    if args.format == "onnx":
+        print(f"wrote {to_onnx(encoder, args.out)}; onnxruntime agrees with torch")
+    elif args.format == "torchvision":
+        to_torchvision(encoder, args.out)
+        print(f'model.load_state_dict(safetensors.torch.load_file("{args.out}"), strict=False)')
+    elif args.format in NATIVE:
+        native = to_openmmlab(encoder, args.format)
+        print(native.describe(native.save(args.out), Standardize(statistics)))
+    elif options:
+        to_timm(encoder, args.out, overwrite=args.overwrite, **options)
+    elif Path(args.source).is_dir():
+        raise ValueError(f"{args.source} is a timm export already")
+    else:
+        to_timm(args.source, args.out, which=args.which or "student", overwrite=args.overwrite)
+    if args.format == "timm":
+        print(f'model = timm.create_model("local-dir:{args.out}", pretrained=True)')
 
 
 if __name__ == "__main__":

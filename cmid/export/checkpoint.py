@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import pickle
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
+from cmid.export.weight_files import read_file
 
 
 def open_checkpoint(path: Path) -> dict[str, Any]:
@@ -16,14 +16,7 @@ def open_checkpoint(path: Path) -> dict[str, Any]:
         FileNotFoundError: no such file.
         ValueError: no checkpoint, or a truncated one.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"no checkpoint {path}")
-    try:
-        # Memory-mapped: the optimizer's state, twice the size of the weights, is never read.
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise ValueError(f"{path} is not a checkpoint, or is truncated: {reason}") from error
-    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
+    checkpoint = read_file(path)
+    if not isinstance(checkpoint.get("state_dict"), Mapping):
         raise ValueError(f"{path} is not a checkpoint of a training run: it has no state_dict")
     return checkpoint

@@ -22,16 +22,14 @@ _OPENMMLAB = ("openmmlab swin", "mmseg vit", "mmpretrain vit", "openmmlab convne
 _SEQUENTIAL = {"0": "conv1", "1": "bn1", "4": "layer1", "5": "layer2", "6": "layer3", "7": "layer4"}
 
 
-def find_layout(weights: Mapping[str, Tensor]) -> str | None:
-    """Name of the layout in `LAYOUTS`, by names that only it has."""
-    marks = {
-        "sequential resnet": "4.0.conv1.weight",
-        "resnet": "layer1.0.conv1.weight",
-        "swin": "layers.0.blocks.0.attn.qkv.weight",
-        "vit": "blocks.0.attn.qkv.weight",
-        "convnext": "stages.0.blocks.0.conv_dw.weight",
-    } | {layout: NAME_MAPS[layout].mark for layout in _OPENMMLAB}
-    return next((layout for layout, name in marks.items() if name in weights), None)
+# Of each layout a name that only it has.
+MARKS = {
+    "sequential resnet": "4.0.conv1.weight",
+    "resnet": "layer1.0.conv1.weight",
+    "swin": "layers.0.blocks.0.attn.qkv.weight",
+    "vit": "blocks.0.attn.qkv.weight",
+    "convnext": "stages.0.blocks.0.conv_dw.weight",
+} | {layout: NAME_MAPS[layout].mark for layout in _OPENMMLAB}
 
 
 def sequential_resnet(weights: Mapping[str, Tensor]) -> Weights:
@@ -56,10 +54,19 @@ def swin(weights: Mapping[str, Tensor]) -> Weights:
 
 
 def vit(weights: Mapping[str, Tensor]) -> Weights:
-    """timm's ViT; fine-tuned MAE keeps its last norm as ``fc_norm``, behind the pooling."""
-    if "norm.weight" in weights:
-        return dict(weights)
-    return {re.sub(r"^fc_norm\.", "norm.", name): tensor for name, tensor in weights.items()}
+    """timm's ViT; fine-tuned MAE keeps its last norm as ``fc_norm``, behind the pooling.
+
+    DINOv2's registers have no position: that of the class token is added to it, as timm does.
+    """
+    renamed = {name.replace("register_tokens", "reg_token"): w for name, w in weights.items()}
+    if "reg_token" in renamed and {"cls_token", "pos_embed"} <= renamed.keys():
+        position = renamed["pos_embed"]
+        if round((position.shape[1] - 1) ** 0.5) ** 2 == position.shape[1] - 1:
+            renamed["cls_token"] = renamed["cls_token"] + position[:, :1]
+            renamed["pos_embed"] = position[:, 1:]
+    if "norm.weight" in renamed:
+        return renamed
+    return {re.sub(r"^fc_norm\.", "norm.", name): tensor for name, tensor in renamed.items()}
 
 
 LAYOUTS: dict[str, Callable[[Mapping[str, Tensor]], Weights]] = {
@@ -81,15 +88,31 @@ def find_architecture(
         by_shape: False leaves the name empty, for weights whose architecture was named.
 
     Raises:
-        ValueError: none of the architectures that we know.
+        ValueError: none of the architectures that we know, or a weight that shows it is missing.
     """
     if "layer1.0.conv1.weight" in weights:
-        return _resnet(weights) if by_shape else "", {}
-    if "layers.0.blocks.0.attn.qkv.weight" in weights:
-        return _swin(weights) if by_shape else "", _swin_args(weights)
-    if "stages.0.blocks.0.conv_dw.weight" in weights:
-        return _convnext(weights) if by_shape else "", {}
-    return _vit(weights) if by_shape else "", _vit_args(weights)
+        name, args, first = _resnet, _no_args, "conv1.weight"
+    elif "layers.0.blocks.0.attn.qkv.weight" in weights:
+        name, args, first = _swin, _swin_args, "patch_embed.proj.weight"
+    elif "stages.0.blocks.0.conv_dw.weight" in weights:
+        name, args, first = _convnext, _no_args, "stem.0.weight"
+    else:
+        name, args, first = _vit, _vit_args, "patch_embed.proj.weight"
+    filters = _weight(weights, first)  # (D, bands, p, p)
+    if filters.ndim != 4:
+        raise ValueError(f"{first} of {tuple(filters.shape)} is not a convolution of images")
+    found_args = {"in_chans": filters.shape[1]} | args(weights)
+    return name(weights) if by_shape else "", found_args
+
+
+def _no_args(weights: Mapping[str, Tensor]) -> dict[str, Any]:
+    return {}
+
+
+def _weight(weights: Mapping[str, Tensor], name: str) -> Tensor:
+    if name not in weights:
+        raise ValueError(f"{name} is missing, which shows what network it is")
+    return weights[name]
 
 
 def _resnet(weights: Mapping[str, Tensor]) -> str:
@@ -118,7 +141,9 @@ def _swin(weights: Mapping[str, Tensor]) -> str:
 
 
 def _swin_args(weights: Mapping[str, Tensor]) -> dict[str, Any]:
-    table = weights["layers.0.blocks.0.attn.relative_position_bias_table"]
+    if "layers.0.blocks.0.attn.cpb_mlp.0.weight" in weights:
+        raise ValueError("Swin-V2 is not read; build it with timm, which loads its weights")
+    table = _weight(weights, "layers.0.blocks.0.attn.relative_position_bias_table")
     window = (round(len(table) ** 0.5) + 1) // 2
     # The smallest size whose last stage is a whole window; any other can be named.
     return {"window_size": window, "img_size": 32 * window}
@@ -151,6 +176,7 @@ def _vit(weights: Mapping[str, Tensor]) -> str:
         (384, 12): "vit_small_patch16_224",
         (768, 12): "vit_base_patch16_224",
         (1024, 24): "vit_large_patch16_224",
+        (1280, 32): "vit_huge_patch14_224",
     }
     return _known(names, (width, depth), f"a ViT of width {width} and {depth} blocks")
 
@@ -158,17 +184,30 @@ def _vit(weights: Mapping[str, Tensor]) -> str:
 def _vit_args(weights: Mapping[str, Tensor]) -> dict[str, Any]:
     patch = weights["patch_embed.proj.weight"].shape[-1]
     args: dict[str, Any] = {"patch_size": patch} if patch != 16 else {}
-    if "cls_token" not in weights:
+    tokens = int("cls_token" in weights)
+    if not tokens:
         args["class_token"] = False
+    if "reg_token" in weights:
+        args["reg_tokens"] = weights["reg_token"].shape[1]
+    if "blocks.0.ls1.gamma" in weights:
+        args["init_values"] = 1e-5  # layer scale; the value is that of the file
+    if "blocks.0.attn.qkv.bias" not in weights:
+        args["qkv_bias"] = False
     if "pos_embed" in weights:
-        cells = weights["pos_embed"].shape[1] - int("cls_token" in weights)
-        args["img_size"] = round(cells**0.5) * patch
+        length = weights["pos_embed"].shape[1]
+        prefix = tokens + args.get("reg_tokens", 0)
+        if tokens and round(length**0.5) ** 2 == length:
+            args["no_embed_class"], prefix = True, 0
+        side = round((length - prefix) ** 0.5)
+        if side * side != length - prefix:
+            raise ValueError(f"pos_embed of {length} positions is not that of a square image")
+        args["img_size"] = side * patch
     return args
 
 
 def _known(names: Mapping[Any, str], key: Any, what: str) -> str:
     if key not in names:
-        raise ValueError(f"{what} is not known by its shapes; name it with architecture")
+        raise ValueError(f"{what} is not known by its shapes")
     return names[key]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,15 +12,18 @@ from typing import Any
 import torch
 
 from cmid.data.statistics import ChannelStatistics
-from cmid.export.timm_folder import CONFIG_FILE, Which, load_encoder, read_checkpoint
+from cmid.export.published import describe, is_published, read_published, standardisation
+from cmid.export.timm_folder import Which, load_encoder, read_checkpoint, read_config
 from cmid.models.encoder import MaskedEncoder
 from cmid.models.heads import ReconstructionHead
 from cmid.views.colour import Standardize
 
 ACCEPTED = (
-    "an exported folder, a checkpoint (.ckpt), 'random:NAME' for an untrained timm model, or a"
-    " timm name for its published weights"
+    "an exported folder, a checkpoint (.ckpt), a published file of weights (.pth, .safetensors),"
+    " 'random:NAME' for an untrained timm model, or a timm name for its published weights"
 )
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -65,8 +68,9 @@ def load_backbone(
 
     Args:
         spec: `ACCEPTED` says what there is; ``local-dir:FOLDER`` and ``timm:NAME`` say it
-            explicitly. Published weights are downloaded by timm.
-        img_size: pixels per side that timm models are laid out for; exports keep their own.
+            explicitly. Published weights of a timm name are downloaded by timm.
+        img_size: pixels per side that timm models are laid out for; exports and files keep their
+            own.
         in_chans: channels of timm models; exports keep their own.
         which: encoder of a checkpoint.
         seed: of untrained weights.
@@ -80,9 +84,8 @@ def load_backbone(
     if path.is_dir():
         encoder = load_encoder(path, **model_args)
         statistics = exported_statistics(path)
-    elif path.suffix == ".ckpt":
-        encoder, origin = read_checkpoint(path, which, **model_args)
-        statistics = statistics_of(origin)
+    elif path.suffix == ".ckpt" or path.is_file():
+        encoder, statistics = _from_file(path, which, **model_args)
     elif spec.startswith("local-dir:") or len(path.parts) > 1 or path.suffix == ".safetensors":
         raise FileNotFoundError(f"no backbone {spec}: give {ACCEPTED}")
     else:
@@ -90,6 +93,21 @@ def load_backbone(
         statistics = _timm_statistics(encoder)
     encoder.eval().requires_grad_(False)
     return Backbone(spec, encoder, Standardize(statistics), _digest(encoder, statistics))
+
+
+def _from_file(
+    path: Path, which: Which, **model_args: Any
+) -> tuple[MaskedEncoder, ChannelStatistics]:
+    """The encoder of a checkpoint of ours or of a published file."""
+    if not is_published(path):
+        encoder, origin = read_checkpoint(path, which, **model_args)
+        return encoder, statistics_of(origin)
+    encoder, provenance = read_published(path, **model_args)
+    # The evaluation would else not say which of several networks it is about.
+    logger.log(
+        logging.WARNING if provenance["others"] else logging.INFO, describe(encoder, provenance)
+    )
+    return encoder, statistics_of(standardisation(provenance, bands=encoder.in_chans))
 
 
 def load_reconstruction(checkpoint: str | Path) -> tuple[Backbone, ReconstructionHead]:
@@ -127,7 +145,7 @@ def _timm_model(spec: str, *, seed: int, **model_args: Any) -> MaskedEncoder:
 
 def exported_statistics(folder: Path) -> ChannelStatistics:
     """Statistics in the ``config.json`` of an export."""
-    config = json.loads((folder / CONFIG_FILE).read_text())
+    config = read_config(folder)
     recorded = ("low", "high", "kind")
     ranges = {key: config["cmid"][key] for key in recorded if key in config["cmid"]}
     return statistics_of(config["pretrained_cfg"] | ranges)

@@ -9,40 +9,27 @@ than weights, and are refused).
 
 from __future__ import annotations
 
-import argparse
-import pickle
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-from torch import Tensor
 
 from cmid.data.statistics import MILLION_AID
-from cmid.export.layouts import LAYOUTS, Weights, find_architecture, find_layout
+from cmid.export.layouts import LAYOUTS, Weights, find_architecture
+from cmid.export.networks import choose, find_networks
+from cmid.export.weight_files import read_file
 from cmid.models.encoder import MaskedEncoder
 
-# Where a checkpoint keeps the weights, the better ones first (DINO's and iBOT's teacher).
-_ENTRIES = ("model", "teacher", "state_dict")
-# How the encoder's names begin there; the first that leads to a known layout counts.
-_PREFIXES = (
-    "online_encoder.model.",  # CMID
-    "module.encoder_q.",  # MoCo-v2
-    "encoder_q.",  # SeCo
-    "module.base_encoder.",  # MoCo-v3
-    "module.backbone.",  # DINO
-    "backbone.",
-    "encoder.",  # SimMIM
-    "module.",
-    "",
+# Parts of a network that an encoder does not have: classifiers, decoders, projections, tokens of
+# masked modelling, counters of wrappers.
+_HEADS = re.compile(
+    r"fc\.|heads?\.(?!norm\.)|head_dist\.|classifier\.|aux_?\w*\.|\w*_head\.|decode|mask_token|"
+    r"masked_embed|stage\d_norm\.|proj(?:ection|ector)?(?:_\w+)?\.|predictor|prototypes|queue|"
+    r"n_averaged$"
 )
-# Parts of a network that an encoder does not have.
-_HEADS = re.compile(r"fc\.|head\.(?!norm\.)|decoder|mask_token|masked_embed|stage\d_norm\.")
 # Computed from the architecture, not learned; compared where timm has them too.
 _DERIVED = ("relative_position_index", "attn_mask", "relative_coords_table")
 
@@ -54,126 +41,136 @@ def is_published(path: str | Path) -> bool:
 
 
 def read_published(
-    path: str | Path, *, architecture: str | None = None, img_size: int | None = None
+    path: str | Path,
+    *,
+    which: str | None = None,
+    architecture: str | None = None,
+    img_size: int | None = None,
+    **model_args: Any,
 ) -> tuple[MaskedEncoder, dict[str, Any]]:
     """Build the encoder that a published checkpoint holds.
 
-    Every weight of the encoder must be found: nothing is loaded by halves.
+    Every weight of the encoder must be found: nothing is loaded by halves. Its number of bands is
+    that of the first convolution.
 
     Args:
-        path: a pickled dictionary, read with ``weights_only=True``, or a safetensors file.
+        path: what `cmid.export.weight_files.read_file` reads.
+        which: of a file with several networks (student and teacher, a moving average), the name
+            of one, whole (``model_ema``, ``state_dict/module.encoder_k``) or a part that only it
+            has (``encoder_k``). Default: the trained network before its averages, but DINO's
+            teacher before its student.
         architecture: timm's name; default: by the shapes of the weights.
         img_size: pixels per side; default: by the position embedding or the window.
+        **model_args: further arguments of ``timm.create_model`` (``drop_path_rate``).
 
     Returns:
         The encoder, and where it comes from: ``source``, ``entry``, ``prefix``, ``layout``, number
-        of weights ``used``, and ``dropped``, the number of those of each part that no encoder has.
+        of weights ``used``, ``dropped``, the number of those of each part that no encoder has, and
+        ``others``, the names of other networks in the file.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: truncated, unsafe to read, of an unknown layout (names the first keys), or
-            weights missing or left over.
+        ValueError: truncated, unsafe to read, of an unknown layout (names the first keys), no
+            network of that name, or weights missing or left over.
     """
     path = Path(path)
-    entry, stored = _find_weights(read_file(path), path)
-    prefix, layout, weights = _find_encoder(stored, path)
-    dropped = Counter(name.split(".")[0] for name in stored if not name.startswith(prefix))
+    networks = find_networks(read_file(path), path)
+    network = choose(networks, which, path)
+    dropped = Counter(
+        name.split(".")[0] for name in network.stored if not name.startswith(network.prefix)
+    )
     used, derived = Weights(), Weights()
-    for name, tensor in LAYOUTS[layout](weights).items():
+    for name, tensor in LAYOUTS[network.layout](network.weights).items():
         if _HEADS.match(name):
             dropped[name.split(".")[0]] += 1
         elif name.endswith(_DERIVED):
             derived[name] = tensor
         else:
             used[name] = tensor
-    found, args = find_architecture(used, by_shape=architecture is None)
+    try:
+        found, args = find_architecture(used, by_shape=architecture is None)
+    except ValueError as error:
+        raise ValueError(
+            f"{path}: {error}; a network that timm has can be named with --architecture"
+        ) from error
     sizes = {} if img_size is None else {"img_size": img_size}
-    encoder = MaskedEncoder(architecture or found, **(args | sizes))
+    encoder = MaskedEncoder(architecture or found, **(args | sizes | model_args))
     _load(encoder, used, path)
     _check_derived(encoder, derived, path)
     return encoder, {
         "source": path.name,
-        "entry": entry,
-        "prefix": prefix,
-        "layout": layout,
+        "entry": network.entry,
+        "prefix": network.prefix,
+        "layout": network.layout,
         "used": len(used),
         "dropped": dict(dropped),
+        "network": network.name,
+        "others": [other.name for other in networks if other is not network],
     }
 
 
 def describe(encoder: MaskedEncoder, provenance: Mapping[str, Any]) -> str:
     """What was used of a published checkpoint, and what was left."""
     dropped = ", ".join(f"{part} ({count})" for part, count in provenance["dropped"].items())
-    return (
-        f"{provenance['source']}: {encoder.name} at {encoder.img_size} pixels, layout"
-        f" {provenance['layout']!r}, {provenance['used']} weights used;"
+    text = (
+        f"{provenance['source']}: {encoder.name} at {encoder.img_size} pixels,"
+        f" {encoder.in_chans} bands, layout {provenance['layout']!r},"
+        f" {provenance['used']} weights used;"
         f" not part of an encoder: {dropped or 'none'}"
+    )
+    if not provenance["others"]:
+        return text
+    return (
+        f"{text}; network {provenance['network']}, the file also holds"
+        f" {', '.join(provenance['others'])} (tools/export.py --which NAME takes another)"
     )
 
 
 def standardisation(
     provenance: Mapping[str, Any],
     *,
+    bands: int = 3,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
-) -> dict[str, Sequence[float]]:
-    """Mean and std that a published encoder expects: MillionAID's for CMID, else ImageNet's."""
-    of_cmid = provenance["prefix"].startswith("online_encoder.")
-    default = (MILLION_AID.mean, MILLION_AID.std)
-    if not of_cmid:
-        default = (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)
-    return {"mean": mean or default[0], "std": std or default[1]}
+    low: Sequence[float] | None = None,
+    high: Sequence[float] | None = None,
+) -> dict[str, list[float]]:
+    """Statistics that a published encoder expects: MillionAID's for CMID, else ImageNet's.
 
-
-def read_file(path: Path) -> dict[str, Any]:
-    """Content of a checkpoint file, without running any code in it.
+    Args:
+        provenance: what `read_published` returned.
+        bands: that the encoder reads.
+        mean, std: of values in 0..1, one for each band or one for all.
+        low, high: range of stored values that is mapped to 0..1, likewise; default 0 and 255.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: truncated, or it holds more than weights and plain values.
+        ValueError: values for another number of bands, or none for other images than RGB.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"no checkpoint {path}")
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        # Research code likes to store its command line.
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise ValueError(
-            f"{path} is no checkpoint, or holds objects that could run code: {reason}"
-        ) from error
-    except (OSError, RuntimeError, EOFError, ValueError, SafetensorError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise ValueError(f"{path} is not a checkpoint, or is truncated: {reason}") from error
-    if not isinstance(content, Mapping):
-        raise ValueError(f"{path} holds a {type(content).__name__}, not a dictionary of weights")
-    return dict(content)
-
-
-def _find_weights(content: Mapping[str, Any], path: Path) -> tuple[str, Weights]:
-    """The entry that holds the weights, and its tensors."""
-    for entry in _ENTRIES:
-        inner = content.get(entry)
-        if isinstance(inner, Mapping) and any(isinstance(v, Tensor) for v in inner.values()):
-            return entry, {k: v for k, v in inner.items() if isinstance(v, Tensor)}
-    tensors = {k: v for k, v in content.items() if isinstance(v, Tensor)}
-    if not tensors:
-        first = ", ".join(map(str, list(content)[:5]))
-        raise ValueError(f"{path} holds no weights; its entries are {first}")
-    return "", tensors
-
-
-def _find_encoder(stored: Weights, path: Path) -> tuple[str, str, Weights]:
-    for prefix in _PREFIXES:
-        weights = {k.removeprefix(prefix): v for k, v in stored.items() if k.startswith(prefix)}
-        layout = find_layout(weights)
-        if layout is not None:
-            return prefix, layout, weights
-    first = ", ".join(list(stored)[:5])
-    raise ValueError(f"{path} has no layout that we know; its first weights are {first}")
+    of_cmid = re.search(r"(online|target)_encoder\.model\.$", provenance["prefix"])
+    defaults: dict[str, Sequence[float] | None] = {"mean": None, "std": None}
+    if bands == 3:
+        defaults = {"mean": IMAGENET_DEFAULT_MEAN, "std": IMAGENET_DEFAULT_STD}
+        if of_cmid:
+            defaults = {"mean": MILLION_AID.mean, "std": MILLION_AID.std}
+    given = {"mean": mean, "std": std, "low": low, "high": high}
+    moments = {}
+    for name, values in given.items():
+        values = values or defaults.get(name)
+        if values is None and name in defaults:
+            raise ValueError(
+                f"{provenance['source']} reads {bands} bands, and does not say how they were"
+                " standardised: give tools/export.py --mean and --std of values in 0..1, and"
+                " --low and --high of stored ones that are not 8-bit, one number for each band or"
+                " one for all"
+            )
+        if values is not None:
+            if len(values) not in (1, bands):
+                raise ValueError(
+                    f"{len(values)} values of {name} for the {bands} bands of"
+                    f" {provenance['source']}: give one for each band, or one for all"
+                )
+            moments[name] = [float(v) for v in values] * (bands if len(values) == 1 else 1)
+    return moments
 
 
 def _load(encoder: MaskedEncoder, weights: Weights, path: Path) -> None:
@@ -182,16 +179,21 @@ def _load(encoder: MaskedEncoder, weights: Weights, path: Path) -> None:
     missing = [n for n in expected if n not in weights and n not in counters]
     unknown = [n for n in weights if n not in expected]
     if missing or unknown:
-        fault, names = ("lacks", missing) if missing else ("has unknown", unknown)
+        faults = [
+            f"{fault} {len(names)} weights of {encoder.name}, first {', '.join(names[:5])}"
+            for fault, names in (("lacks", missing), ("has unknown", unknown))
+            if names
+        ]
         raise ValueError(
-            f"{path} {fault} {len(names)} weights of {encoder.name}, first {', '.join(names[:5])}"
+            f"{path} {' and '.join(faults)}; name the architecture (--architecture) if it is"
+            " another"
         )
     for name, tensor in weights.items():
         if tensor.shape != expected[name].shape:
             raise ValueError(
                 f"{path}: {name} is {tuple(tensor.shape)}, {encoder.name} at"
-                f" {encoder.img_size} pixels has {tuple(expected[name].shape)}; set architecture"
-                " or img_size"
+                f" {encoder.img_size} pixels has {tuple(expected[name].shape)}; name the"
+                " architecture (--architecture) or the image size (--img_size)"
             )
     encoder.backbone.load_state_dict({n: weights.get(n, expected[n]) for n in expected})
     encoder.eval()

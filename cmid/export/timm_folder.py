@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 import cmid
 from cmid.export.checkpoint import open_checkpoint
+from cmid.export.weight_files import read_file
 from cmid.models.encoder import MaskedEncoder, MaskMode
 
 WEIGHTS_FILE = "model.safetensors"
@@ -29,6 +30,20 @@ CONFIG_FILE = "config.json"
 Which = Literal["teacher", "student"]
 
 _PREFIX = {"teacher": "teacher.module.encoder.backbone.", "student": "student.encoder.backbone."}
+
+
+# What loading needs of config.json.
+_NEEDED: dict[str, type] = {
+    "architecture": str,
+    "model_args": dict,
+    "cmid": dict,
+    "cmid.sha256": str,
+    "cmid.stem": str,
+    "pretrained_cfg": dict,
+    "pretrained_cfg.input_size": list,
+    "pretrained_cfg.mean": list,
+    "pretrained_cfg.std": list,
+}
 
 
 def to_timm(
@@ -96,9 +111,9 @@ def load_encoder(
         ValueError: not an export of ours, or other weights than the config was written with.
     """
     folder = Path(folder)
-    config = json.loads((folder / CONFIG_FILE).read_text())
-    if "cmid" not in config:
-        raise ValueError(f"{folder} is not an export of cmid; config.json has no entry 'cmid'")
+    config = read_config(folder)
+    if not (folder / WEIGHTS_FILE).is_file():
+        raise FileNotFoundError(f"{folder} is no whole export: it has no {WEIGHTS_FILE}")
     if _sha256(folder / WEIGHTS_FILE) != config["cmid"]["sha256"]:
         raise ValueError(f"{folder / WEIGHTS_FILE} is damaged: it is not the file of {CONFIG_FILE}")
     encoder = _build(
@@ -108,8 +123,45 @@ def load_encoder(
         mask_mode=mask_mode,
         stem=config["cmid"]["stem"],
     )
-    _load_weights(encoder, load_file(folder / WEIGHTS_FILE), where=str(folder))
+    _load_weights(encoder, read_file(folder / WEIGHTS_FILE), where=str(folder))
     return encoder
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The ``config.json`` of an export, with all entries that loading needs.
+
+    Raises:
+        FileNotFoundError: the folder has none.
+        ValueError: not JSON, not written by :func:`to_timm`, or an entry is missing or of another
+            kind; names the entry.
+    """
+    path = folder / CONFIG_FILE
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{folder} is not an export: it has no {CONFIG_FILE}; for weights of another kind name"
+            " their file, not the folder"
+        )
+    try:
+        config = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged: {error}; export again") from error
+    if not isinstance(config, dict) or "cmid" not in config:
+        raise ValueError(f"{folder} is not an export of cmid; config.json has no entry 'cmid'")
+    for name, kind in _NEEDED.items():
+        value: Any = config
+        for key in name.split("."):
+            value = value.get(key)
+        fits = isinstance(value, kind)
+        if kind is list:
+            fits = fits and all(isinstance(x, int | float) for x in value)
+            size = config["pretrained_cfg"]["input_size"]
+            fits = fits and len(value) == (3 if value is size else size[0])
+        if not fits:
+            what = "list of a number for each band" if kind is list else kind.__name__
+            raise ValueError(
+                f"{path} was changed: its entry {name!r} is {value!r}, not a {what}; export again"
+            )
+    return config
 
 
 def _check_target(folder: Path, *, overwrite: bool) -> None:
@@ -169,7 +221,13 @@ def _build(
     args = {"img_size": img_size} | dict(model_args)
     if isinstance(args["img_size"], list | tuple):
         args["img_size"] = args["img_size"][-1]
-    return MaskedEncoder(name, mask_mode=mask_mode, stem=stem, **args)
+    try:
+        return MaskedEncoder(name, mask_mode=mask_mode, stem=stem, **args)
+    # What timm raises of arguments that somebody changed depends on the argument.
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError) as error:
+        given = ", ".join(f"{key}={value!r}" for key, value in args.items())
+        reason = str(error).strip().partition("\n")[0]
+        raise ValueError(f"timm cannot build {name} with {given}: {reason}") from error
 
 
 def _load_weights(encoder: MaskedEncoder, weights: Mapping[str, Tensor], *, where: str) -> None:
@@ -183,12 +241,13 @@ def _load_weights(encoder: MaskedEncoder, weights: Mapping[str, Tensor], *, wher
             if name in expected and tensor.shape != expected[name].shape
         ],
     }
-    for fault, names in faults.items():
-        if names:
-            raise ValueError(
-                f"{where} does not hold a {encoder.name}: {len(names)} weights {fault}, "
-                f"first {', '.join(names[:5])}"
-            )
+    found = [
+        f"{len(names)} weights {fault}, first {', '.join(names[:5])}"
+        for fault, names in faults.items()
+        if names
+    ]
+    if found:
+        raise ValueError(f"{where} does not hold a {encoder.name}: {'; '.join(found)}")
     encoder.backbone.load_state_dict(weights)
 
 

@@ -23,14 +23,24 @@ def info_nce_with_queue(
         queue: ``(D, K)`` L2-normalised columns.
         temperature: ``T``.
 
+    The gradient is computed with the loss, so that nothing of the queue is kept for the backward
+    pass: it may be written to at once.
+
     Returns:
         Mean over the batch, float32.
     """
     with full_precision(query):
-        query, key, queue = query.float(), key.detach().float(), queue.detach().float()
-        positive = (query * key).sum(dim=1, keepdim=True)  # (B, 1)
-        logits = torch.cat([positive, query @ queue], dim=1) / temperature  # (B, 1 + K)
-        return F.cross_entropy(logits, logits.new_zeros(len(logits), dtype=torch.long))
+        query = query.float()
+        with torch.no_grad():
+            key, queue = key.float(), queue.float()
+            positive = (query * key).sum(dim=1, keepdim=True)  # (B, 1)
+            logits = torch.cat([positive, query @ queue], dim=1) / temperature  # (B, 1 + K)
+            loss = F.cross_entropy(logits, logits.new_zeros(len(logits), dtype=torch.long))
+            share = logits.softmax(dim=1)
+            slope = (share[:, :1] - 1) * key + share[:, 1:] @ queue.T  # (B, D)
+            slope = slope / (temperature * len(query))
+        # Of value 0 and gradient `slope`.
+        return loss + (slope * (query - query.detach())).sum()
 
 
 def cosine_loss(prediction: Tensor, target: Tensor) -> Tensor:

@@ -66,10 +66,12 @@ class LocalDistillationLoss(nn.Module):
             Scalar, float32.
         """
         with full_precision(student):
-            student, teacher = student.float(), teacher.detach().float()
-            target = torch.softmax((teacher - self.center) / teacher_temperature, dim=1)
-            log_prediction = torch.log_softmax(student / self.student_temperature, dim=1)
-            loss = -(target * log_prediction).sum(dim=1).mean()
+            teacher = teacher.detach().float()
+            # Prototypes last: so they lie in memory as the head gives them.
+            student = student.float().transpose(1, 2)  # (B, cells, P)
+            sharpened = (teacher - self.center).transpose(1, 2) / teacher_temperature
+            log_prediction = torch.log_softmax(student / self.student_temperature, dim=-1)
+            loss = -(torch.softmax(sharpened, dim=-1) * log_prediction).sum(dim=-1).mean()
             if self.training:
                 self.update_center(teacher)
         return loss

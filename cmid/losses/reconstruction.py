@@ -15,7 +15,13 @@ from cmid.views.masks import expand_mask
 
 
 def focal_l1_loss(
-    pred: Tensor, target: Tensor, mask: Tensor, *, alpha: float = 0.2, gamma: float = 1.0
+    pred: Tensor,
+    target: Tensor,
+    mask: Tensor,
+    *,
+    alpha: float = 0.2,
+    gamma: float = 1.0,
+    views: int = 1,
 ) -> Tensor:
     r"""L1 distance on masked pixels, large errors weighted up.
 
@@ -23,9 +29,11 @@ def focal_l1_loss(
               L = \frac{\sum l m}{(\sum m + 10^{-5}) C}
 
     Args:
-        pred: ``(B, C, H, W)`` reconstructed pixels.
-        target: ``(B, C, H, W)`` true pixels.
-        mask: ``(B, 1, H, W)``, 1 where the student did not see the pixel.
+        pred: ``(V * B, C, H, W)`` reconstructed pixels.
+        target: ``(V * B, C, H, W)`` true pixels.
+        mask: ``(V * B, 1, H, W)``, 1 where the student did not see the pixel.
+        views: number ``V`` of views whose batches lie one after the other; each has its own loss,
+            and the mean of them is returned.
 
     Returns:
         Scalar, float32.
@@ -36,34 +44,52 @@ def focal_l1_loss(
         0.0
     """
     with full_precision(pred):
-        mask = mask.float()
-        distance = (pred.float() - target.float()).abs()
-        loss = distance * (2 * torch.sigmoid(alpha * distance) - 1) ** gamma
-        return (loss * mask).sum() / (mask.sum() + 1e-5) / pred.shape[1]
+        error = pred.float() - target.float()
+        return _focal_l1(error, mask.float(), alpha=alpha, gamma=gamma, views=views)
 
 
-def focal_frequency_loss(pred: Tensor, target: Tensor) -> Tensor:
+def _focal_l1(error: Tensor, mask: Tensor, *, alpha: float, gamma: float, views: int) -> Tensor:
+    # The same as 2 sigmoid(alpha |error|) - 1 but for the sign, which cancels below.
+    focus = torch.tanh(0.5 * alpha * error)
+    loss = error * focus if gamma == 1 else error.abs() * focus.abs() ** gamma
+    masked = (loss * mask).reshape(views, -1).sum(dim=1)  # (V,)
+    return (masked / (mask.reshape(views, -1).sum(dim=1) + 1e-5)).mean() / error.shape[1]
+
+
+def focal_frequency_loss(pred: Tensor, target: Tensor, *, views: int = 1) -> Tensor:
     r"""Distance of the batch's mean spectra, frequencies that are hard weighted up.
 
     With :math:`F` the orthonormal 2-D Fourier transform averaged over the batch (and over all
     processes) and :math:`d^2 = |F_{pred} - F_{target}|^2`, the loss is the mean of
     :math:`w\,d^2`, where :math:`w = \log(1 + d) / \max \log(1 + d)` carries no gradient.
 
+    Views are never averaged together: their colours differ, and so do their mean spectra.
+
     Args:
-        pred: ``(B, C, H, W)``.
-        target: ``(B, C, H, W)``.
+        pred: ``(V * B, C, H, W)``.
+        target: ``(V * B, C, H, W)``.
+        views: number ``V`` of views whose batches lie one after the other; each has its own mean
+            spectra and its own maximum, and the mean of their losses is returned.
 
     Returns:
         Scalar, float32; 0 where both are equal.
     """
     with full_precision(pred):
-        # The transform is linear: the mean image has the mean spectrum, at 1/B of the cost.
-        difference = mean_over_processes((pred.float() - target.float()).mean(dim=0))  # (C, H, W)
-        spectrum = torch.view_as_real(torch.fft.fft2(difference, norm="ortho"))
-        squared = spectrum.square().sum(dim=-1)  # (C, H, W)
-        weight = torch.log1p(squared.detach().sqrt())
-        weight = (weight / weight.max()).nan_to_num(nan=0.0).clamp(0, 1)
-        return (weight * squared).mean()
+        error = (pred.float() - target.float()).unflatten(0, (views, -1))
+        return _focal_frequency(error.mean(dim=1))
+
+
+def _focal_frequency(error: Tensor) -> Tensor:
+    """Loss of the mean errors ``(V, C, H, W)`` of views.
+
+    The transform is linear: the mean image has the mean spectrum, at 1/B of the cost.
+    """
+    spectrum = torch.view_as_real(torch.fft.fft2(mean_over_processes(error), norm="ortho"))
+    squared = spectrum.square().sum(dim=-1)  # (V, C, H, W)
+    weight = torch.log1p(squared.detach().sqrt())
+    largest = weight.amax(dim=(1, 2, 3), keepdim=True)
+    weight = (weight / largest).nan_to_num(nan=0.0).clamp(0, 1)
+    return (weight * squared).mean()
 
 
 class MaskedReconstructionLoss(nn.Module):
@@ -74,6 +100,8 @@ class MaskedReconstructionLoss(nn.Module):
 
     Args:
         visible_weight: share of the prediction that stays on visible pixels.
+        views: number ``V`` of views in a batch, one after the other. Both terms are computed for
+            each view by itself and then averaged.
 
     Example:
         >>> loss = MaskedReconstructionLoss()
@@ -83,17 +111,18 @@ class MaskedReconstructionLoss(nn.Module):
         {'spatial': 0.0, 'frequency': 0.0}
     """
 
-    def __init__(self, *, visible_weight: float = 1e-3) -> None:
+    def __init__(self, *, visible_weight: float = 1e-3, views: int = 1) -> None:
         super().__init__()
         self.visible_weight = visible_weight
+        self.views = views
 
     def forward(self, pred: Tensor, target: Tensor, mask: Tensor) -> dict[str, Tensor]:
         """Compute both terms.
 
         Args:
-            pred: ``(B, C, H, W)`` reconstruction.
-            target: ``(B, C, H, W)`` unmasked, normalised view.
-            mask: ``(B, h, w)`` blocks, 1 or True where masked; ``H`` and ``W`` are multiples of
+            pred: ``(V * B, C, H, W)`` reconstruction.
+            target: ``(V * B, C, H, W)`` unmasked, normalised views.
+            mask: ``(V * B, h, w)`` blocks, 1 or True where masked; ``H`` and ``W`` are multiples of
                 ``h`` and ``w``.
 
         Returns:
@@ -101,11 +130,16 @@ class MaskedReconstructionLoss(nn.Module):
         """
         pixels = expand_mask(mask, pred.shape[-2:])
         with full_precision(pred):
-            pred, target = pred.float(), target.float()
+            # One pass for the cast and the layout: channels_last would slow all that follows.
+            pred = pred.to(torch.float32, memory_format=torch.contiguous_format)
+            error = pred - target.float()
             weight = pixels + (1 - pixels) * self.visible_weight
-            constant = 0.5 * pred.detach() + 0.5 * target
-            blended = pred * weight + constant * (1 - weight)
+            # Blending the prediction x^ with (x^ + x) / 2 without gradient leaves this difference
+            # to the target: the share `weight` of the error, and half of the rest held constant.
+            moving = (error * weight).unflatten(0, (self.views, -1)).mean(dim=1)  # (V, C, H, W)
+            held = error.detach() * (0.5 - 0.5 * weight)
+            held = held.unflatten(0, (self.views, -1)).mean(dim=1)
             return {
-                "spatial": focal_l1_loss(pred, target, pixels),
-                "frequency": focal_frequency_loss(blended, target),
+                "spatial": _focal_l1(error, pixels, alpha=0.2, gamma=1.0, views=self.views),
+                "frequency": _focal_frequency(moving + held),
             }

@@ -33,15 +33,13 @@ class MoCoAgreement(nn.Module):
 
     def forward(self, queries: tuple[Tensor, Tensor], keys: tuple[Tensor, Tensor]) -> Tensor:
         """Loss of ``(B, 256)`` student queries and teacher keys, one pair of each per view."""
-        # Cloned: the push below writes into the tensor that backward still needs.
-        negatives = self.queue.keys.clone()
-        first, second = (
-            info_nce_with_queue(query, key, negatives, self.temperature)
-            for query, key in zip(queries, reversed(keys), strict=True)
+        # Both directions in one product with the queue: their mean is that of the whole batch.
+        loss = info_nce_with_queue(
+            torch.cat(queries), torch.cat(keys[::-1]), self.queue.keys, self.temperature
         )
         if self.training:
             self.queue.push(torch.cat(keys))
-        return (first + second) / 2
+        return loss
 
 
 class BYOLAgreement(nn.Module):

@@ -20,6 +20,7 @@ from cmid.methods.compilation import compile_encoder
 from cmid.methods.sharding import shard, shard_branch
 from cmid.models import EMATeacher, MaskedEncoder, ReconstructionHead, ema_momentum
 from cmid.models.batch_norm import set_running_momentum
+from cmid.models.stochastic import switch_off_randomness
 from cmid.optimization import OptimizerParameters, configure_training, seed_step, total_steps
 from cmid.views import DeviceViews, ViewColours, Views, cell_centres, gather_cells, match_positions
 
@@ -69,7 +70,9 @@ class CMID(L.LightningModule):
         statistics: of the bands, for standardisation (likewise).
         mask_mode: how the mask token meets the stem's output.
         stem: name of the backbone's stem, where it is not found.
-        backbone_args: further arguments of ``timm.create_model``.
+        backbone_args: further arguments of ``timm.create_model``. Drop path and dropout, which timm
+            switches on in some families (Swin: 0.1), are off in student and teacher, as published,
+            unless a rate is given here (``drop_path_rate``).
         agreement: global branch: ``moco`` (queue of negatives) or ``byol`` (predictor).
         queue_size: keys of the MoCo queue; keep it far below the number of images.
         temperature: of InfoNCE.
@@ -132,6 +135,7 @@ class CMID(L.LightningModule):
             stem=stem,
             **(backbone_args or {}),
         )
+        switch_off_randomness(encoder.backbone, keep=backbone_args or {})
         if local_norm is None:
             local_norm = any(isinstance(m, nn.BatchNorm2d) for m in encoder.modules())
         self.student = build_branch(
@@ -140,7 +144,7 @@ class CMID(L.LightningModule):
         self.teacher = EMATeacher(self.student)
         set_running_momentum(encoder, 0.0)
         self.reconstruct = ReconstructionHead(encoder.embed_dim, encoder.stride, in_chans)
-        self.reconstruction_loss = MaskedReconstructionLoss()
+        self.reconstruction_loss = MaskedReconstructionLoss(views=2)
         self.agreement: nn.Module = (
             BYOLAgreement(dim=256)
             if agreement == "byol"

@@ -46,7 +46,8 @@ class MaskedEncoder(nn.Module):
 
     Attributes:
         backbone: the timm model.
-        mask_token: ``(stem_width,)``, init 0.
+        mask_token: ``(stem_width,)``, init 0. A vector, so optimizers do not decay it; the
+            published run decays it by 0.02.
         model_args: the arguments with which ``timm.create_model`` builds the same backbone.
         embed_dim: width ``D`` of the dense output; stride: its pixels per cell.
         pooled_dim: width of :meth:`pool`'s output, nearly always ``embed_dim``.

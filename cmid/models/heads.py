@@ -137,5 +137,10 @@ class LocalHead(nn.Module):
         The two normalisations run in float32; the product with the prototypes runs in the
         autocast dtype, if there is one.
         """
-        bottleneck = _unit_length(self.mlp(cells))  # (B, bottleneck, cells)
-        return F.conv1d(bottleneck, _unit_length(self.prototypes.weight))
+        # As rows of one matrix product: a convolution over twenty positions reorders its operands.
+        rows = cells.transpose(1, 2).flatten(0, 1)  # (B * cells, D)
+        for layer in self.mlp:
+            pointwise = isinstance(layer, nn.Conv1d)
+            rows = F.linear(rows, layer.weight[..., 0], layer.bias) if pointwise else layer(rows)
+        rows = F.linear(_unit_length(rows), _unit_length(self.prototypes.weight)[..., 0])
+        return rows.unflatten(0, (len(cells), -1)).transpose(1, 2)

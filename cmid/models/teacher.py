@@ -39,7 +39,8 @@ class EMATeacher(nn.Module):
     nor copied. An average of the student's would describe other features, above all early on, when
     the weights of the two differ most. ``teacher.eval()`` uses them.
 
-    Dropout and drop path would act in the teacher as in the student; CMID trains without.
+    Dropout and drop path would act in the teacher as in the student; CMID trains without, unless
+    a rate is asked for (`cmid.models.stochastic`).
 
     Args:
         student: module to copy; parameters, buffers and modules must not change shape later.

@@ -73,5 +73,9 @@ def match_positions(
 
 
 def gather_cells(features: Tensor, index: Tensor) -> Tensor:
-    """Pick cells: ``(B, D, M)`` features and ``(B, K)`` indices give ``(B, D, K)``."""
-    return features.gather(2, index[:, None, :].expand(-1, features.shape[1], -1))
+    """Pick cells: ``(B, D, M)`` features and ``(B, K)`` indices give ``(B, D, K)``.
+
+    In memory each cell's features lie together, as those of channels_last maps do.
+    """
+    rows = features.transpose(1, 2)  # (B, M, D)
+    return rows.gather(1, index[:, :, None].expand(-1, -1, rows.shape[2])).transpose(1, 2)

@@ -152,3 +152,31 @@ def test_local_loss_is_lowest_where_student_and_teacher_agree() -> None:
     assert float(agreeing) < float(loss(torch.randn(3, 8, 5), teacher, 0.05))
     entropy = torch.special.entr(torch.softmax(teacher / 0.05, 1)).sum(1).mean()
     torch.testing.assert_close(agreeing, entropy, rtol=1e-4, atol=1e-5)
+
+
+def test_each_view_has_its_own_spectra_and_the_losses_are_averaged() -> None:
+    image = torch.randn(3, 3, 16, 16)
+    # The errors of the second view undo those of the first in a mean over both.
+    pred, target = torch.cat([image, -image]), torch.zeros(6, 3, 16, 16)
+    together = focal_frequency_loss(pred, target, views=2)
+    alone = [
+        focal_frequency_loss(p, t) for p, t in zip(pred.chunk(2), target.chunk(2), strict=True)
+    ]
+    torch.testing.assert_close(together, (alone[0] + alone[1]) / 2)
+    assert float(together) > 1e-3
+    assert float(focal_frequency_loss(pred, target)) == pytest.approx(0, abs=1e-9)
+
+
+def test_both_terms_and_their_gradient_are_means_over_the_views() -> None:
+    pred, target = torch.randn(2, 6, 3, 16, 16)
+    pred.requires_grad_()
+    masks = torch.zeros(6, 4, 4)
+    masks[:3, :1], masks[3:, :3] = 1, 1  # the views need not mask the same share
+    both = MaskedReconstructionLoss(views=2)(pred, target, masks)
+    parts = zip(pred.chunk(2), target.chunk(2), masks.chunk(2), strict=True)
+    first, second = (MaskedReconstructionLoss()(*part) for part in parts)
+    for name, term in both.items():
+        expected = (first[name] + second[name]) / 2
+        torch.testing.assert_close(term, expected)
+        gradients = [torch.autograd.grad(x, pred, retain_graph=True)[0] for x in (term, expected)]
+        torch.testing.assert_close(*gradients)
