@@ -31,6 +31,8 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/deptry cmid benchmarks tools configs
+	$(BIN)/deptry tests --ignore DEP002,DEP004
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 10) else "cmid needs Python 3.10 or newer: make PYTHON=python3.11")'
