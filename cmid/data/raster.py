@@ -235,7 +235,7 @@ def _rasterio() -> Any:
         import rasterio
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            "reading windows of rasters needs rasterio: pip install cmid[geo]"
+            "reading windows of rasters needs rasterio: pip install 'cmid[geo]'"
         ) from error
     return rasterio
 
