@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import lightning as L
@@ -18,7 +19,7 @@ from cmid.callbacks.checkpoint import newest_checkpoints
 from cmid.data.pretrain import PretrainData
 from cmid.export import to_timm
 from cmid.methods import CMID
-from cmid.run import RunCLI
+from cmid.run import RunCLI, millions
 
 
 class PretrainCLI(RunCLI):
@@ -49,21 +50,35 @@ class PretrainCLI(RunCLI):
     def own_callbacks(self) -> list[L.Callback]:
         return [TrainingProgress(), *super().own_callbacks(), CurvePicture()]
 
+    def subject(self) -> str:
+        encoder = self.model.student.encoder
+        return f"CMID: {encoder.name} ({millions(encoder)})"
+
+    def images(self) -> str:
+        return f"{super().images()}, {self.datamodule.num_bands} bands"
+
     def finish(self) -> Path:
         """Export the backbone of the last checkpoint, and say what came out."""
         folder = self.run_dir / "backbone"
-        if self.trainer.is_global_zero:
-            to_timm(newest_checkpoints(self.run_dir)[0], folder, overwrite=True)
-            scores = self.knn_callback
-            if scores.scores:
-                print(
-                    f"kNN accuracy {scores.scores['student']:.3f}"
-                    f" (random initialisation: {scores.initial:.3f})"
-                )
-            for picture in sorted(self.run_dir.glob("*.png")):
-                print(f"picture: {picture}")
-            print(f"backbone: {folder}; load it with")
-            print(f'  timm.create_model("local-dir:{folder}", pretrained=True)')
+        if not self.trainer.is_global_zero:
+            return folder
+        scores = self.knn_callback
+        if scores.scores and scores.initial is not None:
+            print(
+                f"kNN accuracy {scores.scores['student']:.3f}"
+                f" (random initialisation: {scores.initial:.3f})"
+            )
+        for picture in sorted(self.run_dir.glob("*.png")):
+            print(f"picture: {picture}")
+        checkpoints = newest_checkpoints(self.run_dir)
+        if not checkpoints:
+            print(self.without_checkpoint())
+            return folder
+        to_timm(checkpoints[0], folder, overwrite=True)
+        print(f"backbone: {folder}; load it with")
+        print(f'  timm.create_model("local-dir:{folder}", pretrained=True)')
+        print("evaluate it on your own labelled images, one folder a class:")
+        print(f"  python tools/evaluate.py {shlex.quote(str(folder))} DATA")
         return folder
 
     @property

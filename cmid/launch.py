@@ -6,16 +6,21 @@ Imports nothing heavy: help is there before torch is, which takes seconds.
 from __future__ import annotations
 
 import pkgutil
-import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+from cmid.boundary import error_boundary
+from cmid.console import quieten
+
+MEMORY = "--data.batch_size, or recompute activations with --model.grad_checkpointing true"
 
 
 def launch(args: Sequence[str], *, command: str, default: Path, usage: str) -> None:
     """Answer ``--help``, or import a command and run it; end with one line where it refuses.
 
     Args:
-        args: the command line without the program's name. ``--help_all`` prints every field.
+        args: the command line without the program's name. ``--help_all`` prints every field,
+            ``--traceback`` shows where an error comes from.
         command: ``module:function`` that takes the list of arguments.
         default: configuration file that is used where ``args`` name none.
         usage: the help.
@@ -23,10 +28,10 @@ def launch(args: Sequence[str], *, command: str, default: Path, usage: str) -> N
     if "-h" in args or "--help" in args:
         print(usage)
         return
-    args = ["--help" if arg == "--help_all" else arg for arg in args]
+    traceback = "--traceback" in args
+    args = ["--help" if arg == "--help_all" else arg for arg in args if arg != "--traceback"]
     if not any(arg == "--config" or arg.startswith(("--config=", "-c")) for arg in args):
         args = ["--config", str(default), *args]
-    try:
+    with error_boundary(traceback=traceback, memory=MEMORY):
+        quieten()
         pkgutil.resolve_name(command)(args)
-    except (FileNotFoundError, ValueError, ModuleNotFoundError, FloatingPointError) as error:
-        sys.exit(f"error: {error}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import inspect
 import re
-import warnings
 from pathlib import Path
 from pydoc import locate
 from typing import Any, NoReturn
@@ -15,9 +14,12 @@ import torch
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.strategies import ModelParallelStrategy
+from lightning.pytorch.utilities import rank_zero_only
 
 from cmid.callbacks import KeepCheckpoints, SkippedImages, ThroughputMonitor, resolve_checkpoint
 from cmid.callbacks.checkpoint import AtomicCheckpointIO, free_run_dir
+from cmid.console import quieten
+from cmid.trainer_options import as_list, fitting_callbacks, option_errors, refuse_unfit
 
 
 class SuggestingParser(LightningArgumentParser):
@@ -67,20 +69,18 @@ class RunCLI(LightningCLI):
         description: str,
         max_epochs: int,
     ) -> None:
-        with warnings.catch_warnings():
-            # Lightning warns of arguments that come from Python while sys.argv has some, too.
-            warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
-            super().__init__(
-                module,
-                datamodule,
-                run=False,
-                args=args,
-                parser_class=SuggestingParser,
-                seed_everything_default=0,
-                trainer_defaults={"max_epochs": max_epochs},
-                save_config_kwargs={"overwrite": True},
-                parser_kwargs={"description": description, "allow_abbrev": False},
-            )
+        quieten()
+        super().__init__(
+            module,
+            datamodule,
+            run=False,
+            args=args,
+            parser_class=SuggestingParser,
+            seed_everything_default=0,
+            trainer_defaults={"max_epochs": max_epochs},
+            save_config_kwargs={"overwrite": True},
+            parser_kwargs={"description": description, "allow_abbrev": False},
+        )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument(
@@ -105,6 +105,7 @@ class RunCLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         settings = self.config_init["trainer"]
+        refuse_unfit(settings)
         resumed = self.config_init["ckpt_path"]
         run_dir = Path(self.config_init["run_dir"])
         self.ckpt_path: Path | None = None
@@ -124,10 +125,16 @@ class RunCLI(LightningCLI):
             default_root_dir=str(run_dir),
             precision=settings["precision"] or default_precision(),
             logger=self._loggers(run_dir) if settings["logger"] is None else settings["logger"],
-            callbacks=[*(settings["callbacks"] or []), *self.own_callbacks()],
-            plugins=[*(settings["plugins"] or []), AtomicCheckpointIO()],
+            callbacks=fitting_callbacks(
+                self.own_callbacks(), settings, given=settings["callbacks"]
+            ),
+            plugins=[*as_list(settings["plugins"]), AtomicCheckpointIO()],
             enable_model_summary=bool(settings["enable_model_summary"]),
         )
+
+    def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> L.Trainer:
+        with option_errors():
+            return super()._instantiate_trainer(config, fitting_callbacks(callbacks, config))
 
     def _loggers(self, run_dir: Path) -> list[Logger]:
         loggers: list[Logger] = [
@@ -143,14 +150,77 @@ class RunCLI(LightningCLI):
                 raise ModuleNotFoundError("--wandb needs: pip install 'cmid[wandb]'") from error
         return loggers
 
+    def subject(self) -> str:
+        """What is trained: the method, the network and its parameters, for the console."""
+        return f"{type(self.model).__name__}, {millions(self.model)}"
+
+    def images(self) -> str:
+        """What it is trained on: how many images of what size, for the console."""
+        data = self.datamodule
+        kind, size = type(data.source).__name__, data.image_size
+        return f"{len(data.source)} images of {kind}, views of {size} x {size} pixels"
+
     def fit(self) -> None:
-        """Train, or go on training."""
-        self.trainer.fit(
-            self.model,
-            self.datamodule,
-            ckpt_path=None if self.ckpt_path is None else str(self.ckpt_path),
-            weights_only=True,
+        """Say what is trained on what; train, or go on training.
+
+        Raises:
+            KeyboardInterrupt: the user stopped it; the text says how to go on.
+        """
+        self.tell()
+        try:
+            self.trainer.fit(
+                self.model,
+                self.datamodule,
+                ckpt_path=None if self.ckpt_path is None else str(self.ckpt_path),
+                weights_only=True,
+            )
+        except SystemExit:
+            if not self.trainer.interrupted:  # Lightning makes an exit of the interruption
+                raise
+            raise KeyboardInterrupt(self.how_to_go_on()) from None
+
+    @rank_zero_only
+    def tell(self) -> None:
+        """Print what is trained on what, and how, in one line."""
+        trainer, batch = self.trainer, self.datamodule.batch_size
+        processes = f" x {trainer.world_size} processes" if trainer.world_size > 1 else ""
+        limit = _count(trainer.max_epochs or -1, "epoch") if (trainer.max_epochs or -1) > 0 else ""
+        if trainer.max_steps > 0:
+            limit = " or ".join(filter(None, (_count(trainer.max_steps, "step"), limit)))
+        going_on = "" if self.ckpt_path is None else f"; goes on from {self.ckpt_path}"
+        print(
+            f"{self.subject()}, on {self.images()}: batch {batch}{processes}, {limit or 'no end'},"
+            f" {trainer.strategy.root_device.type} in {trainer.precision}{going_on}",
+            flush=True,
         )
+
+    def without_checkpoint(self) -> str:
+        """What a run without a single checkpoint says in the place of an export."""
+        settings, reason = self.config_init["trainer"], ""
+        if settings["fast_dev_run"]:
+            reason = "trainer.fast_dev_run only tries some steps"
+        elif settings["enable_checkpointing"] is False:
+            reason = "trainer.enable_checkpointing false keeps no checkpoint"
+        return f"nothing is exported: {reason or f'no checkpoint in {self.run_dir}/checkpoints'}"
+
+    def how_to_go_on(self) -> str:
+        """What an interrupted run says last."""
+        kept = sorted(self.run_dir.glob("checkpoints/step-*.ckpt"))
+        text = f"interrupted at step {self.trainer.global_step}"
+        if not kept:
+            return (
+                f"{text}, before the first checkpoint: start again"
+                " (--checkpoints.every_n_steps N for earlier ones)"
+            )
+        return (
+            f"{text}; go on from {kept[-1].stem} with the same command and --run_dir"
+            f" {self.run_dir} --ckpt_path last"
+        )
+
+
+def millions(module: torch.nn.Module) -> str:
+    """Parameters of a module, as text."""
+    return f"{sum(p.numel() for p in module.parameters()) / 1e6:.1f} M parameters"
 
 
 def default_precision() -> Any:
@@ -158,3 +228,7 @@ def default_precision() -> Any:
     if torch.cuda.is_available():
         return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
     return "bf16-mixed" if torch.cpu._is_avx512_bf16_supported() else "32-true"
+
+
+def _count(number: int, unit: str) -> str:
+    return f"{number} {unit}" + ("s" if number != 1 else "")

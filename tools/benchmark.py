@@ -16,6 +16,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from cmid.boundary import add_traceback_option, error_boundary
+
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
@@ -37,6 +39,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="KEY=VALUE",
         help="overrides of every configuration",
     )
+    add_traceback_option(parser)
     return parser
 
 
@@ -44,7 +47,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Parse the command line, run what is missing, write the report."""
     args = _parser().parse_args(arguments)
     command = shlex.join(["python", "tools/benchmark.py", *(arguments or sys.argv[1:])])
-    try:
+    with error_boundary(
+        traceback=args.traceback,
+        memory="--cfg-options train_dataloader.batch_size=N, or recompute activations with"
+        " model.backbone.with_cp=True there",
+        again="the same command goes on; finished runs are kept",
+    ):
         from benchmarks.suite.command import run_suite
 
         print(
@@ -58,8 +66,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 command=command,
             )
         )
-    except (ImportError, OSError, RuntimeError, ValueError) as error:
-        sys.exit(f"benchmark: {error}")
 
 
 if __name__ == "__main__":

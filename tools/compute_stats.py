@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import argparse
-import sys
+from collections.abc import Sequence
+
+from cmid.boundary import add_traceback_option, error_boundary
 
 
 def parser() -> argparse.ArgumentParser:
@@ -25,27 +27,27 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--on-error", choices=["error", "skip"], default="error", help="unreadable images"
     )
+    add_traceback_option(p)
     return p
 
 
-def main() -> None:
-    args = parser().parse_args()
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Parse the command line, compute, write JSON, print a table."""
+    args = parser().parse_args(arguments)
     if args.window is None and (args.bands or args.nodata is not None):
-        sys.exit("error: --bands and --nodata belong to rasters: give --window too")
-
-    from cmid.data import UnreadableImageError, compute_statistics, open_source
+        raise SystemExit("error: --bands and --nodata belong to rasters: give --window too")
 
     options = (
         {}
         if args.window is None
         else {"window": args.window, "bands": args.bands, "nodata": args.nodata}
     )
-    try:
+    with error_boundary(traceback=args.traceback, memory="--max-images, or --window"):
+        from cmid.data import compute_statistics, open_source
+
         source = open_source(args.source, **options)
         statistics = compute_statistics(source, max_images=args.max_images, on_error=args.on_error)
         statistics.to_json(args.out)
-    except (OSError, ValueError, ModuleNotFoundError, UnreadableImageError) as error:
-        sys.exit(f"error: {error}")
     print(
         f"{statistics.num_images} images ({statistics.num_skipped} unreadable),"
         f" {statistics.num_pixels} pixels, {statistics.dtype}"

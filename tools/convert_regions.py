@@ -16,9 +16,10 @@ left out and counted. Read the result with
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+from cmid.boundary import add_traceback_option, error_boundary
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -44,20 +45,21 @@ def _parser() -> argparse.ArgumentParser:
         default="error",
         help="a faulty image or box: stop, or count and leave out (default: error)",
     )
+    add_traceback_option(parser)
     return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse the command line and convert."""
     args = _parser().parse_args(arguments)
-    from tqdm import tqdm
+    with error_boundary(traceback=args.traceback, memory="the number of annotations in a file"):
+        from tqdm import tqdm
 
-    from cmid.vision_language.data.coco import read_coco
-    from cmid.vision_language.data.conversion import existing_images, write_region_texts
-    from cmid.vision_language.data.problems import Problems
+        from cmid.vision_language.data.coco import read_coco
+        from cmid.vision_language.data.conversion import existing_images, write_region_texts
+        from cmid.vision_language.data.problems import Problems
 
-    problems = Problems(args.coco or args.dota, args.on_error)
-    try:
+        problems = Problems(args.coco or args.dota, args.on_error)
         if args.coco:
             folder = args.images or args.coco.parent
             images = read_coco(args.coco, problems)
@@ -68,8 +70,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
             images = read_dota(folder, args.dota / "labelTxt", problems)
         present = existing_images(images, folder, problems)
         counts = write_region_texts(tqdm(present, unit="image"), args.out, seed=args.seed)
-    except (OSError, ValueError) as error:
-        sys.exit(f"convert_regions: {error}")
     problems.report()
     print(f"{args.out}: {counts}")
 

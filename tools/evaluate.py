@@ -9,8 +9,9 @@ DATA      a folder with train/ and test/ (or val/), any labelled source (divided
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
+
+from cmid.boundary import add_traceback_option, error_boundary
 
 TASKS = ("knn", "linear", "fewshot", "retrieval", "clustering")
 
@@ -41,6 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--devices", default="auto", help="how many (default: all)")
     parser.add_argument("--cache", help="folder for features; a second run reads them")
     parser.add_argument("--out", help="JSON file to write")
+    add_traceback_option(parser)
     return parser
 
 
@@ -48,13 +50,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Parse the command line, evaluate, print a table, write JSON."""
     args = _parser().parse_args(arguments)
 
-    # After parsing: --help and typing errors answer at once.
-    from cmid.evaluation.command import run
+    again = "the same command goes on with the features in --cache" if args.cache else ""
+    with error_boundary(traceback=args.traceback, memory="--batch_size or --size", again=again):
+        # After parsing: --help and typing errors answer at once.
+        from cmid.evaluation.command import run
 
-    try:
         run(args)
-    except (ImportError, OSError, ValueError, RuntimeError) as error:
-        sys.exit(f"evaluate: {error}")
 
 
 if __name__ == "__main__":

@@ -12,20 +12,21 @@ import shlex
 import sys
 from collections.abc import Sequence
 
+from benchmarks.vision_language.arguments import parse_arguments
+from cmid.boundary import error_boundary
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse the command line, evaluate, print tables, write the report."""
-    from benchmarks.vision_language.arguments import parse_arguments
-
     given = sys.argv[1:] if arguments is None else [*arguments]
     args = parse_arguments(given)
-    # After parsing: --help and typing errors answer at once.
-    try:
+    with error_boundary(
+        traceback=args.traceback, memory="--batch_size", again="run the same command again"
+    ):
+        # After parsing: --help and typing errors answer at once.
         from benchmarks.vision_language.command import run
 
         run(args, shlex.join(["python", "tools/evaluate_clip.py", *given]))
-    except (ImportError, OSError, RuntimeError, ValueError) as error:
-        sys.exit(f"evaluate_clip: {error}")
 
 
 if __name__ == "__main__":

@@ -13,10 +13,11 @@ The formats mmseg, mmdet, mmrotate and mmpretrain print the lines of a configura
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from cmid.boundary import add_traceback_option, error_boundary
 
 NATIVE = ("mmseg", "mmdet", "mmrotate", "mmpretrain")
 
@@ -60,13 +61,18 @@ def _parser() -> argparse.ArgumentParser:
     published.add_argument(
         "--std", type=float, nargs="+", help="(default: MillionAID's for CMID, else ImageNet's)"
     )
+    add_traceback_option(parser)
     return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse the command line, export, print how to load the result."""
     args = _parser().parse_args(arguments)
+    with error_boundary(traceback=args.traceback, memory="--img_size"):
+        _export(args)
 
+
+def _export(args: argparse.Namespace) -> None:
     # After parsing: --help and typing errors answer at once.
     from cmid.export import load_encoder, to_onnx, to_openmmlab, to_timm, to_torchvision
     from cmid.export.loading import exported_statistics, statistics_of
@@ -75,45 +81,42 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from cmid.views.colour import Standardize
 
     options: dict[str, Any] = {}
-    try:
-        if args.format == "clip":
-            from cmid.vision_language.folder import export_checkpoint
+    if args.format == "clip":
+        from cmid.vision_language.folder import export_checkpoint
 
-            export_checkpoint(args.source, args.out, alpha=args.wise_ft)
-            print(f'model = open_clip.create_model("local-dir:{args.out}")')
-            return
-        if Path(args.source).is_dir():
-            encoder = load_encoder(args.source)
-            statistics = exported_statistics(Path(args.source))
-        elif is_published(args.source):
-            encoder, provenance = read_published(
-                args.source, architecture=args.architecture, img_size=args.img_size
-            )
-            print(describe(encoder, provenance))
-            moments = standardisation(provenance, mean=args.mean, std=args.std)
-            options = {"statistics": moments, "provenance": provenance}
-            statistics = statistics_of(moments)
-        else:
-            encoder, origin = read_checkpoint(Path(args.source), args.which)
-            statistics = statistics_of(origin)
-        if args.format == "onnx":
-            print(f"wrote {to_onnx(encoder, args.out)}; onnxruntime agrees with torch")
-        elif args.format == "torchvision":
-            to_torchvision(encoder, args.out)
-            print(f'model.load_state_dict(safetensors.torch.load_file("{args.out}"), strict=False)')
-        elif args.format in NATIVE:
-            native = to_openmmlab(encoder, args.format)
-            print(native.describe(native.save(args.out), Standardize(statistics)))
-        elif options:
-            to_timm(encoder, args.out, overwrite=args.overwrite, **options)
-        elif Path(args.source).is_dir():
-            sys.exit(f"export: {args.source} is a timm export already")
-        else:
-            to_timm(args.source, args.out, which=args.which, overwrite=args.overwrite)
-        if args.format == "timm":
-            print(f'model = timm.create_model("local-dir:{args.out}", pretrained=True)')
-    except (ImportError, OSError, RuntimeError, ValueError) as error:
-        sys.exit(f"export: {error}")
+        export_checkpoint(args.source, args.out, alpha=args.wise_ft)
+        print(f'model = open_clip.create_model("local-dir:{args.out}")')
+        return
+    if Path(args.source).is_dir():
+        encoder = load_encoder(args.source)
+        statistics = exported_statistics(Path(args.source))
+    elif is_published(args.source):
+        encoder, provenance = read_published(
+            args.source, architecture=args.architecture, img_size=args.img_size
+        )
+        print(describe(encoder, provenance))
+        moments = standardisation(provenance, mean=args.mean, std=args.std)
+        options = {"statistics": moments, "provenance": provenance}
+        statistics = statistics_of(moments)
+    else:
+        encoder, origin = read_checkpoint(Path(args.source), args.which)
+        statistics = statistics_of(origin)
+    if args.format == "onnx":
+        print(f"wrote {to_onnx(encoder, args.out)}; onnxruntime agrees with torch")
+    elif args.format == "torchvision":
+        to_torchvision(encoder, args.out)
+        print(f'model.load_state_dict(safetensors.torch.load_file("{args.out}"), strict=False)')
+    elif args.format in NATIVE:
+        native = to_openmmlab(encoder, args.format)
+        print(native.describe(native.save(args.out), Standardize(statistics)))
+    elif options:
+        to_timm(encoder, args.out, overwrite=args.overwrite, **options)
+    elif Path(args.source).is_dir():
+        raise ValueError(f"{args.source} is a timm export already")
+    else:
+        to_timm(args.source, args.out, which=args.which, overwrite=args.overwrite)
+    if args.format == "timm":
+        print(f'model = timm.create_model("local-dir:{args.out}", pretrained=True)')
 
 
 if __name__ == "__main__":

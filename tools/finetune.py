@@ -31,6 +31,7 @@ per-class accuracy, macro F1, a picture of the confusions. Without --config: gen
   --wandb PROJECT     log to Weights & Biases too (CSV and TensorBoard are always there)
   --print_config      print the whole configuration, and stop
   --help_all          every field with its type and meaning (takes some seconds)
+  --traceback         show where an error comes from, instead of its one line
 """
 
 if __name__ == "__main__":

@@ -14,11 +14,12 @@ change_detection     {train,val}/{A,B,label}
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+
+from cmid.boundary import add_traceback_option, error_boundary
 
 # Where each task's writer is, and pixels per side that its configuration is made for.
 WRITERS = {
@@ -46,6 +47,7 @@ def _parser() -> argparse.ArgumentParser:
         type=int,
         help=f"3, or more with infrared, as GeoTIFF; for {' and '.join(WITH_BANDS)}",
     )
+    add_traceback_option(parser)
     return parser
 
 
@@ -62,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options["bands"] = args.bands
     module, function, size = WRITERS[args.task]
     out = args.out or Path("runs/scenes") / args.task
-    try:
+    with error_boundary(traceback=args.traceback, memory="--size"):
         write = getattr(import_module(module), function)
         write(
             out,
@@ -72,8 +74,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
             seed=args.seed,
             **options,
         )
-    except (ImportError, OSError, ValueError) as error:
-        sys.exit(f"make_scenes: {error}")
     print(f"wrote {args.train} + {args.val} scenes to {out}")
 
 

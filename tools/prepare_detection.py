@@ -10,9 +10,10 @@ Counts are printed: whoever has the same ones has the same data.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+from cmid.boundary import add_traceback_option, error_boundary
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -46,15 +47,14 @@ def _parser() -> argparse.ArgumentParser:
     dior = data.add_parser("dior", help="DIOR, DIOR-R, or both in one folder")
     dior.add_argument("root", type=Path, help="folder that holds Annotations/")
     dior.add_argument("--out", type=Path, help="new folder for the JSON files (default: ROOT/coco)")
+    add_traceback_option(parser, dota, dior)
     return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse the command line and prepare the data."""
     args = _parser().parse_args(arguments)
-    from cmid.data import UnreadableImageError
-
-    try:
+    with error_boundary(traceback=args.traceback, memory="--workers"):
         if args.data == "dota":
             from benchmarks.detection.dota import DOTA_CLASSES
             from benchmarks.detection.tiling import Tiling, split_folder
@@ -74,8 +74,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
             for name, counts in convert_dior(args.root, args.out or args.root / "coco").items():
                 print(f"{name}: {counts}")
-    except (OSError, ValueError, UnreadableImageError) as error:
-        sys.exit(f"prepare_detection: {error}")
 
 
 if __name__ == "__main__":

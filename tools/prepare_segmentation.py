@@ -22,8 +22,9 @@ OUT/data.json. A second call goes on where the first one stopped.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
+
+from cmid.boundary import add_traceback_option, error_boundary
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -54,22 +55,24 @@ def _parser() -> argparse.ArgumentParser:
         "--without", nargs="+", default=[], metavar="IMAGE", help="leave out, such as 7_10"
     )
     parser.add_argument("--workers", type=int, default=4, help="processes (default: 4)")
+    add_traceback_option(parser)
     return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse the command line, prepare, print what came out."""
     args = vars(_parser().parse_args(arguments))
+    traceback = args.pop("traceback")
     downloads, out, workers = (args.pop(name) for name in ("downloads", "out", "workers"))
     args.update(ignore=tuple(args["ignore"]), without=tuple(args["without"]))
 
-    from benchmarks.segmentation.preparation import Preparation, prepare, report
+    with error_boundary(
+        traceback=traceback, memory="--workers", again="the same command goes on where it stopped"
+    ):
+        from benchmarks.segmentation.preparation import Preparation, prepare, report
 
-    try:
         job = Preparation(**args)
         print(*report(job, prepare(job, downloads, out, workers=workers)), sep="\n")
-    except (OSError, ModuleNotFoundError, RuntimeError, ValueError) as error:
-        sys.exit(f"prepare_segmentation: {error}")
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ two minutes on two cores. Checkpoints, logs, pictures and the exported backbone 
   --ckpt_path last    go on with the newest checkpoint of --run_dir (or give a checkpoint's path)
   --wandb PROJECT     log to Weights & Biases too (CSV and TensorBoard are always there)
   --help_all          every field with its type and meaning (takes some seconds)
+  --traceback         show where an error comes from, instead of its one line
 
 Frequent fields (each key of a configuration file is an option of the same name)
   --data.source.class_path ImageFolder --data.source.init_args.root DIR     your own images

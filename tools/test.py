@@ -11,9 +11,10 @@ dir keeps it written out, and that file serves as CONFIG, too.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+from cmid.boundary import add_traceback_option, error_boundary
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -28,15 +29,16 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--tta", action="store_true", help="average over flips and scales")
     parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none")
     parser.add_argument("--cfg-options", nargs="+", default=[], metavar="KEY=VALUE")
+    add_traceback_option(parser)
     return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse the command line and test."""
     args = _parser().parse_args(arguments)
-    from cmid.data import UnreadableImageError
-
-    try:
+    with error_boundary(
+        traceback=args.traceback, memory="--cfg-options test_dataloader.batch_size=N"
+    ):
         from benchmarks.openmmlab.experiment import (
             build_runner,
             load_config,
@@ -60,8 +62,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if args.tta:
             use_tta(config)
         build_runner(config).test()
-    except (FileNotFoundError, ModuleNotFoundError, UnreadableImageError, ValueError) as error:
-        sys.exit(f"test: {error}")
 
 
 if __name__ == "__main__":

@@ -13,8 +13,9 @@ Normalisation and the widths that heads read follow the backbone. Needs the extr
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
+
+from cmid.boundary import add_traceback_option, error_boundary
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -42,15 +43,19 @@ def _parser() -> argparse.ArgumentParser:
         metavar="KEY=VALUE",
         help="overrides of the configuration, such as train_cfg.max_epochs=3",
     )
+    add_traceback_option(parser)
     return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse the command line and train."""
     args = _parser().parse_args(arguments)
-    from cmid.data import UnreadableImageError
-
-    try:
+    with error_boundary(
+        traceback=args.traceback,
+        memory="--cfg-options train_dataloader.batch_size=N, or recompute activations with"
+        " model.backbone.with_cp=True there",
+        again="the same command with --resume goes on with the newest checkpoint of the work dir",
+    ):
         from benchmarks.openmmlab.experiment import build_runner, load_config, parse_options
 
         config = load_config(
@@ -67,8 +72,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
             config.resume = True
             config.load_from = None if args.resume == "auto" else args.resume
         build_runner(config).train()
-    except (FileNotFoundError, ModuleNotFoundError, UnreadableImageError, ValueError) as error:
-        sys.exit(f"train: {error}")
 
 
 if __name__ == "__main__":

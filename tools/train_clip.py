@@ -24,6 +24,7 @@ that open_clip loads) go to --run_dir. Needs the extra: pip install 'cmid[vision
   --ckpt_path last    go on with the newest checkpoint of --run_dir (or give a checkpoint's path)
   --wandb PROJECT     log to Weights & Biases too (CSV and TensorBoard are always there)
   --help_all          every field with its type and meaning (takes some seconds)
+  --traceback         show where an error comes from, instead of its one line
 
 Frequent fields (each key of a configuration file is an option of the same name)
   --model.clip.name NAME               a model of open_clip, or the path of a JSON of its form

@@ -11,8 +11,9 @@ IMAGES    one image (correspondence cuts two crops of it), a folder, a list, HDF
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
+
+from cmid.boundary import add_traceback_option, error_boundary
 
 KINDS = ("reconstruction", "attention", "correspondence", "pca", "embedding", "neighbours")
 
@@ -39,6 +40,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--method", choices=["tsne", "umap"], default="tsne", help="of embedding")
     parser.add_argument("--max_images", type=int, default=2000, help="of embedding and neighbours")
     parser.add_argument("--neighbours", type=int, default=8, help="per query (default: 8)")
+    add_traceback_option(parser)
     return parser
 
 
@@ -46,14 +48,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Parse the command line, draw, write the picture."""
     args = _parser().parse_args(arguments)
 
-    # After parsing: --help and typing errors answer at once.
-    from cmid.visualization.command import draw
-    from cmid.visualization.saving import save_figure
+    with error_boundary(traceback=args.traceback, memory="--size, --count or --max_images"):
+        # After parsing: --help and typing errors answer at once.
+        from cmid.visualization.command import draw
+        from cmid.visualization.saving import save_figure
 
-    try:
         print(f"wrote {save_figure(draw(args), args.out)}")
-    except (ImportError, OSError, RuntimeError, ValueError) as error:
-        sys.exit(f"visualize: {error}")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import os
 import random
-import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,6 +23,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from benchmarks.change_detection.files import FOLDERS, PairFiles, find_pairs
+from cmid.boundary import add_traceback_option, error_boundary
 
 
 def cut_pairs(
@@ -129,24 +129,31 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--folders", nargs=3, default=FOLDERS, metavar=("A", "B", "LABEL"))
     parser.add_argument("--split", nargs="+", metavar="PART=SHARE")
     parser.add_argument("--seed", type=int, default=0, help="of the division")
+    add_traceback_option(parser)
     return parser
+
+
+def _share(text: str) -> tuple[str, float]:
+    part, _, share = text.partition("=")
+    try:
+        return part, float(share)
+    except ValueError:
+        raise ValueError(f"--split {text}: give PART=SHARE, such as train=0.8") from None
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse the command line, cut, and say how many tiles there are."""
     args = _parser().parse_args(arguments)
-    try:
-        shares = [part.split("=") for part in args.split or ()]
+    with error_boundary(traceback=args.traceback, memory="--size"):
+        shares = [_share(part) for part in args.split or ()]
         counts = cut_pairs(
             args.source,
             args.out,
             size=args.size,
             folders=args.folders,
-            split={part: float(share) for part, share in shares} or None,
+            split=dict(shares) or None,
             seed=args.seed,
         )
-    except (OSError, ModuleNotFoundError, ValueError) as error:
-        sys.exit(f"tiling: {error}")
     for part, count in counts.items():
         print(f"{args.out / part}: {count} tiles")
 

@@ -8,10 +8,12 @@ A representation that does not beat this has learned nothing worth having.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
+from cmid.boundary import add_traceback_option, error_boundary
 from cmid.data import ImageSource, open_source
 from cmid.evaluation import knn_accuracy
 
@@ -27,12 +29,19 @@ def colours(source: ImageSource) -> tuple[Tensor, Tensor]:
     return torch.stack(features), torch.tensor(labels)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Parse the command line, score, print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("train", help="labelled images that vote")
     parser.add_argument("val", help="labelled images that are classified")
     parser.add_argument("--k", type=int, default=20)
-    args = parser.parse_args()
+    add_traceback_option(parser)
+    args = parser.parse_args(arguments)
+    with error_boundary(traceback=args.traceback, memory="the number of images"):
+        print(_score(args))
+
+
+def _score(args: argparse.Namespace) -> str:
     (bank, bank_labels), (queries, labels) = (
         colours(open_source(path)) for path in (args.train, args.val)
     )
@@ -40,7 +49,7 @@ def main() -> None:
     accuracy = knn_accuracy(
         (bank - mean) / std, bank_labels, (queries - mean) / std, labels, k=args.k
     )
-    print(f"kNN (k {args.k}) on means and standard deviations: {accuracy:.3f}")
+    return f"kNN (k {args.k}) on means and standard deviations: {accuracy:.3f}"
 
 
 if __name__ == "__main__":

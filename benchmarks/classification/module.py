@@ -51,6 +51,7 @@ class FineTuning(L.LightningModule):
         classes: their names (the command takes them from the data).
         img_size: pixels per side (likewise); in_chans: bands (likewise).
         frozen: train the classifier alone, with the backbone in evaluation mode.
+        grad_checkpointing: recompute activations in the backward pass to save memory.
         layer_decay: factor of the learning rate per layer from the classifier down; None for CNNs.
         regularisation: of the targets, the images and the backbone.
         optimizer: optimizer and learning-rate schedule; the published 3.125e-3 at a batch of 16 is
@@ -65,6 +66,7 @@ class FineTuning(L.LightningModule):
         img_size: int = 224,
         in_chans: int = 3,
         frozen: bool = False,
+        grad_checkpointing: bool = False,
         layer_decay: float | None = None,
         regularisation: Regularisation = Regularisation(),
         optimizer: OptimizerParameters = OptimizerParameters(base_lr=0.05, warmup_epochs=5),
@@ -76,6 +78,8 @@ class FineTuning(L.LightningModule):
             raise ValueError(
                 f"{backbone} reads {loaded.encoder.in_chans} bands, the images have {in_chans}"
             )
+        if grad_checkpointing:
+            loaded.encoder.set_grad_checkpointing()
         self.standardize = loaded.standardize
         self.network: Any = loaded.encoder.backbone.requires_grad_(not frozen)
         self.network.reset_classifier(len(classes))

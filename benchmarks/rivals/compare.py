@@ -22,6 +22,7 @@ from pathlib import Path
 import yaml
 from matplotlib.figure import Figure
 
+from cmid.boundary import add_traceback_option, error_boundary
 from cmid.data import open_split
 from cmid.data.segmentation import SegmentationFolder, select
 from cmid.evaluation import Settings, cached_features, evaluate
@@ -54,6 +55,12 @@ ROWS: dict[str, tuple[list[str], list[str]] | None] = {
         for name in ("SimCLR", "MoCo-v2", "BYOL", "DINO")
     },
 }
+
+
+class FailedRunError(RuntimeError):
+    """Runs of the comparison that ended with an error."""
+
+
 Scores = dict[str, dict[str, float]]
 
 
@@ -76,12 +83,27 @@ def main() -> None:
         default=[],
         help="further options of every run; must come last",
     )
+    add_traceback_option(parser)
     args = parser.parse_args()
+    with error_boundary(
+        traceback=args.traceback,
+        memory="--jobs, or data.batch_size in --extra",
+        again="the same command goes on; finished rows are kept",
+    ):
+        compare(args)
+
+
+def compare(args: argparse.Namespace) -> None:
+    """Train and measure what is missing; write table and picture.
+
+    Raises:
+        FailedRunError: runs failed; the text names their logs.
+    """
     runs = [(row, seed) for row in args.rows for seed in args.seeds]
     with ThreadPoolExecutor(args.jobs) as pool:
         failed = [name for name in pool.map(lambda run: _train(args, *run), runs) if name]
     if failed:
-        sys.exit(f"{len(failed)} runs failed; see {', '.join(failed)}")
+        raise FailedRunError(f"{len(failed)} runs failed; see {', '.join(failed)}")
     scores = {row: [_scores(args, row, seed) for seed in args.seeds] for row in args.rows}
     merged = {row: _merge(each) for row, each in scores.items()}
     (args.out / "comparison.md").write_text(table(merged) + "\n")

@@ -9,18 +9,23 @@ to CMID alone (masks, loss weights, matches) has no effect.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.rivals.methods import Rival
-from cmid.callbacks import SkippedImages, TrainingProgress
-from cmid.command import PretrainCLI
-from cmid.export import to_timm
+from cmid.boundary import error_boundary
+from cmid.console import quieten
+from cmid.launch import MEMORY
 
 METHODS = ("simclr", "mocov2", "byol", "dino")
 
 
 def train(method: str, args: list[str]) -> Path:
     """Train and export; returns the exported folder."""
+    from benchmarks.rivals.methods import Rival
+    from cmid.callbacks import SkippedImages, TrainingProgress
+    from cmid.command import PretrainCLI
+    from cmid.export import to_timm
+
     cli = PretrainCLI(args)
     settings, model, data = cli.config["model"], cli.model, cli.datamodule
     rival = Rival(
@@ -49,14 +54,19 @@ def train(method: str, args: list[str]) -> Path:
     return folder
 
 
-def main(args: list[str]) -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Answer ``--help``, or train."""
+    args = [*(sys.argv[1:] if arguments is None else arguments)]
+    if "-h" in args or "--help" in args:
+        print(f"{__doc__}\n--traceback shows where an error comes from.")
+        return
     if not args or args[0] not in METHODS:
-        sys.exit(f"{__doc__}\ngive one of {', '.join(METHODS)} first")
-    try:
-        train(args[0], args[1:])
-    except (FileNotFoundError, ValueError) as error:
-        sys.exit(f"error: {error}")
+        raise SystemExit(f"{__doc__}\nerror: give one of {', '.join(METHODS)} first")
+    fields = [arg for arg in args[1:] if arg != "--traceback"]
+    with error_boundary(traceback="--traceback" in args, memory=MEMORY):
+        quieten()
+        train(args[0], fields)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

@@ -21,6 +21,7 @@ from torch.utils.data import default_collate
 from torchvision import transforms as tv
 
 from benchmarks.speed.table import show
+from cmid.boundary import add_traceback_option, error_boundary
 from cmid.data import MILLION_AID, ImageFolder
 from cmid.data.scenes import generate_scene
 from cmid.views import DeviceViews, TwoViews, ViewColours
@@ -34,6 +35,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--rounds", type=int, default=5, help="timed rounds, after one warm-up round")
     p.add_argument("--size", type=int, default=512, help="pixels per side of the JPEGs")
     p.add_argument("--out", help="JSON file")
+    add_traceback_option(p)
     return p
 
 
@@ -86,6 +88,12 @@ def write_images(folder: Path, count: int, size: int) -> None:
 
 def main() -> None:
     args = parser().parse_args()
+    with error_boundary(traceback=args.traceback, memory="--images or --size"):
+        run(args)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Time every pipeline and show the table."""
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -14,10 +14,15 @@ import torch
 
 from benchmarks.speed.table import show
 from benchmarks.speed.training_step import PRECISIONS, example_views
+from cmid.boundary import add_traceback_option, error_boundary
 from cmid.callbacks.throughput import peak_memory_gib
 from cmid.memory import keep_freed_memory
 from cmid.methods import CMID
 from cmid.optimization import OptimizerParameters, build_optimizer
+
+
+class FailedRunError(RuntimeError):
+    """A case that ended with an error in its own process."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -31,6 +36,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     p.add_argument("--out", help="JSON file")
     p.add_argument("--case", help=argparse.SUPPRESS)
+    add_traceback_option(p)
     return p
 
 
@@ -59,6 +65,16 @@ def run_case(case: dict[str, object]) -> float:
 
 def main() -> None:
     args = parser().parse_args()
+    with error_boundary(traceback=args.traceback, memory="--batch or --size"):
+        run(args)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Measure every case and show the table; a case itself where one is given.
+
+    Raises:
+        FailedRunError: a case failed; the text is the last line it wrote.
+    """
     if args.case:
         print(run_case(json.loads(args.case)))
         return
@@ -77,7 +93,8 @@ def main() -> None:
                 command = [sys.executable, "-m", __spec__.name, "--case", json.dumps(case)]
                 result = subprocess.run(command, capture_output=True, text=True)
                 if result.returncode:
-                    sys.exit(f"error: {case}: {result.stderr.strip().splitlines()[-1:]}")
+                    last = result.stderr.strip().splitlines()[-1:]
+                    raise FailedRunError(f"{case}: {''.join(last).removeprefix('error: ')}")
                 peak = float(result.stdout.split()[-1])
                 rows.append({**case, "peak GiB": peak})
                 print(f"{backbone} {precision} checkpointing={checkpointing}: {peak:.2f} GiB")

@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.speed.table import show
+from cmid.boundary import add_traceback_option, error_boundary
 from cmid.memory import keep_freed_memory
 from cmid.methods import CMID
 from cmid.optimization import OptimizerParameters, build_optimizer
@@ -44,6 +45,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--threads", type=int)
     p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     p.add_argument("--out", help="JSON file")
+    add_traceback_option(p)
     return p
 
 
@@ -165,6 +167,12 @@ def utilisation(forward: Callable[[], Tensor], seconds: float) -> dict[str, floa
 
 def main() -> None:
     args = parser().parse_args()
+    with error_boundary(traceback=args.traceback, memory="--batch or --size"):
+        run(args)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Measure every backbone and show the table."""
     if args.threads:
         torch.set_num_threads(args.threads)
     if args.device == "cpu":

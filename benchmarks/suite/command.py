@@ -35,7 +35,7 @@ def run_suite(
 
     Raises:
         FileNotFoundError: a task's data, or a backbone, is missing.
-        RuntimeError: a run failed; the others' results are kept.
+        FailedRunError: a run failed; the others' results are kept.
         ValueError: unknown task.
     """
     tasks = _chosen(suite, names)

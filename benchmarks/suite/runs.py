@@ -17,6 +17,10 @@ from benchmarks.suite.tasks import Task
 ROOT = Path(__file__).resolve().parents[2]
 
 
+class FailedRunError(RuntimeError):
+    """A run of a suite that failed or left no score; the text names its log."""
+
+
 @dataclass(frozen=True)
 class Result:
     """What a run left.
@@ -46,7 +50,7 @@ def run_task(
         options: ``key=value`` overrides of the configuration.
 
     Raises:
-        RuntimeError: training or testing failed; names the log.
+        FailedRunError: training or testing failed; names the log.
     """
     folder = out / task.folder / folder_name(backbone) / f"seed-{seed}"
     path = folder / "result.json"
@@ -95,7 +99,8 @@ def _call(arguments: Sequence[str], log: Path) -> None:
         )
     if done.returncode:
         last = log.read_text().strip().splitlines()[-1:]
-        raise RuntimeError(f"{tool} {rest[0]} failed, see {log}: {''.join(last)}")
+        reason = "".join(last).removeprefix("error: ")
+        raise FailedRunError(f"{tool} {rest[0]} failed, see {log}: {reason}")
 
 
 def _score(folder: Path, task: Task) -> float:
@@ -103,5 +108,5 @@ def _score(folder: Path, task: Task) -> float:
     logs = sorted(folder.glob("*/*.json"))
     scores = json.loads(logs[-1].read_text()) if logs else {}
     if task.key not in scores:
-        raise RuntimeError(f"{folder}: no {task.key} among {', '.join(scores) or 'no scores'}")
+        raise FailedRunError(f"{folder}: no {task.key} among {', '.join(scores) or 'no scores'}")
     return float(scores[task.key]) * task.scale

@@ -6,6 +6,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from cmid.boundary import add_traceback_option
+
 DESCRIPTION = """\
 Evaluate image-text models: one task on your data, or a whole suite with a report.
 
@@ -59,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_retrieval(tasks.add_parser("retrieval", parents=parents, help="images, captions"))
     _add_segmentation(tasks.add_parser("segmentation", parents=parents, help="pixels by names"))
     _add_regions(tasks.add_parser("regions", parents=parents, help="boxes by names"))
+    add_traceback_option(parser, *tasks.choices.values())
     return parser
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import lightning as L
 
+from cmid.console import warn
 from cmid.evaluation import effective_rank, relative_std
 
 
@@ -37,9 +37,8 @@ class CollapseMonitor(L.Callback):
         pl_module.log_dict({"features/effective_rank": rank, "features/relative_std": std})
         if not self.warned and (rank < self.min_rank or std < self.min_std):
             self.warned = True
-            warnings.warn(
+            warn(
                 f"features collapse at step {trainer.global_step}: effective rank {rank:.2f},"
                 f" relative std {std:.3f}; lower the learning rate, raise the weight of the"
-                " contrastive loss, or check that the images differ",
-                stacklevel=2,
+                " contrastive loss, or check that the images differ"
             )

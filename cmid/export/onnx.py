@@ -45,7 +45,7 @@ def to_onnx(
 
     Raises:
         ImportError: the packages of the extra ``onnx`` are missing.
-        RuntimeError: onnxruntime computes something else than torch.
+        FloatingPointError: onnxruntime computes something else than torch.
     """
     try:
         import onnxruntime
@@ -88,7 +88,9 @@ def _check(model: nn.Module, session: object, images: Tensor, tolerance: float) 
     for name, ours, theirs in zip(("pooled", "dense"), model(images), outputs, strict=True):
         difference = float((ours - torch.from_numpy(theirs)).abs().max() / ours.abs().max())
         if difference > tolerance:
-            raise RuntimeError(f"onnxruntime differs from torch by {difference:.2g} in {name}")
+            raise FloatingPointError(
+                f"onnxruntime differs from torch by {difference:.2g} in {name}"
+            )
 
 
 def to_torchvision(encoder: MaskedEncoder, path: str | Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import lightning as L
@@ -9,7 +10,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 
 from cmid.callbacks import CurvePicture, TrainingProgress
 from cmid.callbacks.checkpoint import newest_checkpoints
-from cmid.run import RunCLI
+from cmid.run import RunCLI, millions
 from cmid.vision_language.callbacks import LeftOutRegions, OnlineZeroShot
 from cmid.vision_language.data import ImageTextData
 from cmid.vision_language.farslip.module import FarSLIP
@@ -43,26 +44,35 @@ class TrainCLIPCLI(RunCLI):
             curves,
         ]
 
+    def subject(self) -> str:
+        return f"FarSLIP: {self.config['model']['clip']['name']} ({millions(self.model.clip)})"
+
     def finish(self) -> Path:
         """Write the CLIP of the last checkpoint, and say what came out."""
         folder = self.run_dir / "clip"
-        if self.trainer.is_global_zero:
-            export_checkpoint(newest_checkpoints(self.run_dir)[0], folder)
-            zero_shot = next(
-                c
-                for c in self.trainer.callbacks  # type: ignore[attr-defined]
-                if isinstance(c, OnlineZeroShot)
+        if not self.trainer.is_global_zero:
+            return folder
+        zero_shot = next(
+            c
+            for c in self.trainer.callbacks  # type: ignore[attr-defined]
+            if isinstance(c, OnlineZeroShot)
+        )
+        if zero_shot.score is not None:
+            print(
+                f"zero-shot accuracy {zero_shot.score:.3f} (at the start: "
+                f"{'unknown' if zero_shot.initial is None else f'{zero_shot.initial:.3f}'})"
             )
-            if zero_shot.score is not None:
-                print(
-                    f"zero-shot accuracy {zero_shot.score:.3f} (at the start: "
-                    f"{'unknown' if zero_shot.initial is None else f'{zero_shot.initial:.3f}'})"
-                )
-            for picture in sorted(self.run_dir.glob("*.png")):
-                print(f"picture: {picture}")
-            print(f"CLIP: {folder}; evaluate it with")
-            print(f"  python tools/evaluate_clip.py --suite scenes --model {folder} --out DIR")
-            print(f'or load it with open_clip.create_model("local-dir:{folder}")')
+        for picture in sorted(self.run_dir.glob("*.png")):
+            print(f"picture: {picture}")
+        checkpoints = newest_checkpoints(self.run_dir)
+        if not checkpoints:
+            print(self.without_checkpoint())
+            return folder
+        export_checkpoint(checkpoints[0], folder)
+        print(f"CLIP: {folder}; evaluate it with")
+        spec = shlex.quote(str(folder))
+        print(f"  python tools/evaluate_clip.py --suite scenes --model {spec} --out DIR")
+        print(f'or load it with open_clip.create_model("local-dir:{folder}")')
         return folder
 
 

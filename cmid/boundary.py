@@ -1,0 +1,237 @@
+"""Where every command ends: what its user can mend is one line, a fault of the program a traceback.
+
+Imports nothing heavy: commands answer ``--help`` before torch is there.
+
+Expected, one line ``error: ...``, status 1:
+
+- what the system says (any ``OSError``: a missing file, a full disk, no network);
+- a ``ValueError``, ``ImportError`` or ``FloatingPointError``, or an exception class of this
+  project, that a ``raise`` statement outside the installed libraries raised: somebody wrote that
+  text for the user. The same class raised by torch or numpy, or by an expression of ours that
+  failed (``int("x")``), is a fault;
+- what Lightning says of settings that do not fit together (``MisconfigurationException``);
+- a package that an extra brings and that is not installed;
+- memory that ran out, with the options that need less.
+
+All else keeps its traceback. Errors that crossed a process (workers of a DataLoader, pools,
+``torch.multiprocessing``) are judged by the traceback that they carry as text.
+"""
+
+from __future__ import annotations
+
+import argparse
+import builtins
+import dis
+import pkgutil
+import re
+import sys
+import sysconfig
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+_TOLD = (ValueError, ImportError, FloatingPointError)
+_OUR_PACKAGES = ("cmid", "benchmarks")
+_RAISE = dis.opmap["RAISE_VARARGS"]
+_INTERRUPTED = 130  # the shell's 128 + SIGINT
+
+# The extra that brings a package.
+_EXTRAS = {
+    "rasterio": "geo",
+    "sklearn": "evaluation",
+    "umap": "evaluation",
+    "onnx": "onnx",
+    "onnxruntime": "onnx",
+    "onnxscript": "onnx",
+    "open_clip": "vision-language",
+    "transformers": "vision-language",
+    "wandb": "wandb",
+    **dict.fromkeys(("mmengine", "mmcv", "mmseg", "mmdet", "mmrotate", "mmpretrain"), "openmmlab"),
+    "lightly": "dev",
+}
+_SIZE = re.compile(r"allocate ([\d.]+ ?\w+)")
+
+
+def add_traceback_option(*parsers: argparse.ArgumentParser) -> None:
+    """Give ``--traceback`` to a command, and to its subcommands: the first parser is the main one.
+
+    The subcommands' own default would overwrite what stands before their name.
+    """
+    for number, parser in enumerate(parsers):
+        parser.add_argument(
+            "--traceback",
+            action="store_true",
+            default=argparse.SUPPRESS if number else False,
+            help="show where an error comes from",
+        )
+
+
+@contextmanager
+def error_boundary(
+    *, traceback: bool = False, memory: str = "--batch_size", again: str = ""
+) -> Iterator[None]:
+    """Run a command's work; see the module for what becomes one line.
+
+    Args:
+        traceback: let every error pass with its traceback.
+        memory: options of this command that need less memory.
+        again: what a user does after an interruption; a `KeyboardInterrupt` with a text of its own
+            comes first.
+
+    Raises:
+        SystemExit: with the line, or with status 130 after an interruption.
+    """
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        if traceback:
+            raise
+        text = str(error) or "; ".join(filter(None, ("interrupted", again)))
+        print(f"\n{text}", file=sys.stderr)
+        raise SystemExit(_INTERRUPTED) from None
+    except Exception as error:
+        line = None if traceback else expected_line(error, memory=memory)
+        if line is None:
+            raise
+        raise SystemExit(f"error: {line}") from None
+
+
+def expected_line(error: BaseException, *, memory: str = "--batch_size") -> str | None:
+    """The line that tells a user of an error, None for a fault of the program.
+
+    Args:
+        memory: options that need less memory.
+    """
+    error = _original(error)
+    told = _from_other_process(error) or _Told(
+        type(error), str(error), _raised_by_hand(error.__traceback__)
+    )
+    exhausted = _exhausted(told, memory)
+    if exhausted:
+        return exhausted
+    extra = _EXTRAS.get((getattr(error, "name", None) or "").partition(".")[0])
+    if isinstance(error, ImportError) and extra:
+        return _missing(str(error.name).partition(".")[0], extra)
+    if not told.is_expected():
+        return None
+    text = " ".join(told.text.split())
+    # The system's own texts are short of a subject: "[Errno 28] No space left on device".
+    return text or told.kind.__name__
+
+
+@dataclass(frozen=True)
+class _Told:
+    """An error as it was raised.
+
+    Attributes:
+        kind: its class.
+        text: its message.
+        by_hand: a raise statement outside the installed libraries raised it.
+    """
+
+    kind: type[BaseException]
+    text: str
+    by_hand: bool
+
+    def is_expected(self) -> bool:
+        if issubclass(self.kind, OSError) or self.kind.__name__ == "MisconfigurationException":
+            return True
+        ours = self.kind.__module__.partition(".")[0] in _OUR_PACKAGES
+        return self.by_hand and (ours or issubclass(self.kind, _TOLD))
+
+
+def _exhausted(told: _Told, memory: str) -> str | None:
+    """What to do where memory ran out, of the device or of the machine."""
+    text = told.text
+    if issubclass(told.kind, RuntimeError) and "DataLoader worker" in text:
+        if "Bus error" in text or "shared memory" in text:
+            return (
+                "the processes that read images ran out of shared memory (/dev/shm): lower"
+                " --data.num_workers or --data.batch_size"
+            )
+        if "Killed" in text or "exited unexpectedly" in text:
+            return (
+                "a process that reads images was killed, mostly because memory ran out: lower"
+                f" the number of workers, or {memory}"
+            )
+    if told.kind.__name__ == "BrokenProcessPool":
+        return f"a worker process was killed, mostly because memory ran out: lower {memory}"
+    out = issubclass(told.kind, MemoryError) or told.kind.__name__ == "OutOfMemoryError"
+    if issubclass(told.kind, RuntimeError) and not out:
+        signs = ("out of memory", "DefaultCPUAllocator", "ALLOC_FAILED")
+        out = any(sign in text for sign in signs)
+    if not out:
+        return None
+    size = _SIZE.search(text)
+    wanted = f" ({size[1]} more were wanted)" if size else ""
+    device = "GPU" if "CUDA" in text or "HIP" in text else "this device"
+    return f"out of memory on {device}{wanted}: lower {memory}"
+
+
+def _missing(package: str, extra: str) -> str:
+    made = " (or make openmmlab)" if extra == "openmmlab" else ""
+    return f"{package} is not installed: pip install 'cmid[{extra}]'{made}"
+
+
+def _original(error: BaseException) -> BaseException:
+    """The error that another one of the same class only repeats, as OpenMMLab's registries do."""
+    inner = error.__cause__ or error.__context__
+    while inner is not None and type(inner) is type(error) and str(error).endswith(str(inner)):
+        error, inner = inner, inner.__cause__ or inner.__context__
+    return error
+
+
+def _raised_by_hand(trace: TracebackType | None) -> bool:
+    """Whether the innermost frame is one outside the libraries that stands at a raise statement."""
+    if trace is None:
+        return False
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    code = trace.tb_frame.f_code
+    return code.co_code[trace.tb_lasti] == _RAISE and not _of_a_library(code.co_filename)
+
+
+def _of_a_library(file: str) -> bool:
+    if file.startswith("<"):
+        return True
+    path = Path(file).resolve()
+    home = Path(__file__).resolve().parents[1]  # site-packages, where cmid is installed as a wheel
+    if any(path.is_relative_to(home / package) for package in _OUR_PACKAGES):
+        return False
+    if {"site-packages", "dist-packages"} & set(path.parts):
+        return True
+    return path.is_relative_to(Path(sysconfig.get_paths()["stdlib"]).resolve())
+
+
+def _from_other_process(error: BaseException) -> _Told | None:
+    """What another process raised, from the traceback that arrives as text."""
+    cause = error.__cause__
+    if cause is not None and type(cause).__name__ in ("_RemoteTraceback", "RemoteTraceback"):
+        text = str(cause)
+    else:
+        text = str(error)
+        if "Traceback (most recent call last)" not in text:
+            return None
+    lines = text.strip().strip('"').splitlines()
+    frames = [number for number, line in enumerate(lines) if line.lstrip().startswith('File "')]
+    if not frames:
+        return None
+    path = lines[frames[-1]].split('"')[1]
+    following = lines[frames[-1] + 1 :]
+    statement = following[0].strip() if following else ""
+    end = next((n for n, line in enumerate(following) if line and not line[0].isspace()), None)
+    if end is None:
+        return None
+    name, _, message = "\n".join(following[end:]).partition(": ")
+    by_hand = statement.startswith("raise ") and not _of_a_library(path)
+    return _Told(_class_of(name.strip()) or type(error), message.strip(), by_hand)
+
+
+def _class_of(name: str) -> type[BaseException] | None:
+    try:
+        found = getattr(builtins, name, None) or pkgutil.resolve_name(name)
+    except (ValueError, ImportError, AttributeError):
+        return None
+    return found if isinstance(found, type) and issubclass(found, BaseException) else None
