@@ -49,7 +49,7 @@ _EXTRAS = {
     "transformers": "vision-language",
     "wandb": "wandb",
     **dict.fromkeys(("mmengine", "mmcv", "mmseg", "mmdet", "mmrotate", "mmpretrain"), "openmmlab"),
-    "lightly": "dev",
+    "lightly": "rivals",
 }
 _SIZE = re.compile(r"allocate ([\d.]+ ?\w+)")
 

@@ -15,7 +15,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from itertools import product
-from pathlib import Path
 
 import pytest
 import yaml
@@ -23,21 +22,22 @@ import yaml
 from tests.declared import ROOT, declared
 
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
-STARTS = ("python", ".venv/bin/python", "torchrun", "make", "pip", "cmid", "tools/", "benchmarks/")
-# Tools whose options are the keys of their configuration, and what they need to print it.
+STARTS = ("python", ".venv/bin/python", "torchrun", "make", "pip", "cmid")
+# Commands whose options are the keys of their configuration, and what they need to print it.
 TRAINERS = {
     "tools/pretrain.py": [],
     "tools/finetune.py": ["--model.backbone", "random:resnet18"],
     "tools/train_clip.py": [],
+    "benchmarks/rivals/train.py": ["byol"],
 }
 
 
-class Understood(Exception):
-    """A command line was parsed; carries the parser."""
+class UnderstoodError(BaseException):
+    """A command line was parsed: the work does not begin."""
 
 
 def code(text: str) -> list[str]:
-    """Lines of code blocks, indented or fenced, continuations joined; then code within sentences."""
+    """Lines of code blocks, indented or fenced, and then code within sentences."""
     text = text.replace("\\\n", " ")
     lines: list[str] = []
     sentences: list[str] = []
@@ -81,10 +81,10 @@ def documented() -> list[str]:
 
 def is_command(line: str) -> bool:
     """Whether a piece of code is called from a shell."""
-    first = line.split()[0]
+    first, *more = without_comment(line).split() or [""]
     if first.startswith(("tools/", "benchmarks/")):
         return first.endswith(".py")
-    return first in STARTS
+    return first in STARTS and bool(more)
 
 
 def options() -> list[str]:
@@ -93,23 +93,23 @@ def options() -> list[str]:
     return list(dict.fromkeys(line for line in found if line.startswith("--")))
 
 
-def understand(words: list[str], monkeypatch: pytest.MonkeyPatch) -> argparse.ArgumentParser | None:
-    """Have a command's own parser read it; its parser, unless it prints a configuration instead.
+def understand(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a command's own parser read it.
 
     Raises:
         AssertionError: the command is none that is known here, or a file it names is missing.
         SystemExit: the command's parser refuses, with a status other than 0.
     """
-    while words[0] != "-m" and not words[0].endswith(".py"):
+    while words and words[0] != "-m" and not words[0].endswith(".py"):
         words = words[1:]
-        assert words, "no script and no module"
+    assert words, "no script and no module"
     for word in words:
         if word.startswith("configs/") and "*" not in word:
             assert (ROOT / word).is_file(), f"no file {word}"
     script = words[0] if words[0] != "-m" else words[1].replace(".", "/") + ".py"
     assert (ROOT / script).is_file(), f"no command {script}"
     arguments = words[1 if words[0] != "-m" else 2 :]
-    if "--print_config" in (ROOT / script).read_text() or script.endswith("rivals/train.py"):
+    if script in TRAINERS:
         arguments = [*without_placeholder(arguments), "--print_config"]
     elif not arguments:
         arguments = ["--help"]  # a mention: its arguments are shown elsewhere
@@ -120,20 +120,25 @@ def understand(words: list[str], monkeypatch: pytest.MonkeyPatch) -> argparse.Ar
             runpy.run_module(words[1], run_name="__main__")
         else:
             runpy.run_path(script, run_name="__main__")
-    except Understood as end:
-        return end.args[0]
+    except UnderstoodError:
+        return
     except SystemExit as end:
         if end.code not in (0, None):
             raise
-        return None
-    raise AssertionError(f"{script} does not use a parser that is known here")
+        return
+    assert "--help" in arguments, f"{script} does not use a parser that is known here"
+
+
+def is_placeholder(value: object) -> bool:
+    """Whether a word stands for what a reader has."""
+    return isinstance(value, str) and re.fullmatch(r"[A-Z]+", value) is not None
 
 
 def without_placeholder(arguments: list[str]) -> list[str]:
     """The default configuration in the place of ``--config FILE``."""
     if "--config" in arguments:
         position = arguments.index("--config")
-        if re.fullmatch("[A-Z]+", arguments[position + 1]):
+        if is_placeholder(arguments[position + 1]):
             return arguments[:position] + arguments[position + 2 :]
     return arguments
 
@@ -146,10 +151,7 @@ def _stop_after_parsing(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def parse_only(self: argparse.ArgumentParser, *args: object, **kwargs: object) -> None:
         parse(self, *args, **kwargs)  # type: ignore[arg-type]
-        raise Understood(self)
-
-    def is_placeholder(value: object) -> bool:
-        return isinstance(value, str) and re.fullmatch(r"[A-Z]+", value) is not None
+        raise UnderstoodError
 
     def check_value(self: argparse.ArgumentParser, action: argparse.Action, value: object) -> None:
         if not is_placeholder(value):
@@ -163,7 +165,7 @@ def _stop_after_parsing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(argparse.ArgumentParser, "_get_value", get_value)
 
 
-@pytest.mark.parametrize("line", documented())
+@pytest.mark.parametrize("line", documented(), ids=lambda line: re.sub(r"[^\w.]+", "-", line)[:60])
 def test_documented_commands_are_understood(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for words in alternatives(line):
         if words[0] == "make":
@@ -182,23 +184,31 @@ def test_documented_commands_are_understood(line: str, monkeypatch: pytest.Monke
 def test_options_named_in_sentences_exist(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    known = {"--help", "--print_config", "--help_all", "--config"}
+    known = {"--help", "--help_all", "--print_config", "--config"}
+    trained: dict[str, set[str]] = {}
     for script in sorted((ROOT / "tools").glob("*.py")):
-        name = str(script.relative_to(ROOT))
+        name = f"tools/{script.name}"
         if name in TRAINERS:
             capsys.readouterr()
             understand([name, *TRAINERS[name]], monkeypatch)
-            known |= {f"--{key}" for key in keys(yaml.safe_load(capsys.readouterr().out))}
+            trained[name] = {f"--{key}" for key in keys(yaml.safe_load(capsys.readouterr().out))}
         else:
             known |= accepted(name, monkeypatch)
-    unknown = [
-        word
-        for line in options()
-        for words in alternatives(line)
-        for word in words
-        if word.startswith("--") and word.partition("=")[0] not in known
-    ]
-    assert unknown == []
+    for words in (words for line in options() for words in alternatives(line)):
+        named = {word.partition("=")[0] for word in words if word.startswith("--")}
+        tools = [name for name in trained if named <= trained[name]]
+        assert tools or named <= known, words
+        if tools and len(words) > len(named) and not is_placeholder(words[-1]):
+            assert any(takes(name, words, monkeypatch) for name in tools), words
+
+
+def takes(name: str, words: list[str], monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Whether a trainer accepts options with their values."""
+    try:
+        understand([name, *TRAINERS[name], *words], monkeypatch)
+    except SystemExit:
+        return False
+    return True
 
 
 def accepted(name: str, monkeypatch: pytest.MonkeyPatch) -> set[str]:
@@ -247,9 +257,12 @@ def test_what_is_imported_from_cmid_is_there() -> None:
     ],
 )
 def test_commands_that_do_not_run_are_noticed(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises((AssertionError, SystemExit)):
+    def understand_all() -> None:
         for words in alternatives(line):
             understand(words, monkeypatch)
+
+    with pytest.raises((AssertionError, SystemExit)):
+        understand_all()
 
 
 def test_commands_of_every_form_are_found() -> None:
