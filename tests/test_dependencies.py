@@ -39,7 +39,7 @@ PRETRAIN = [
     "--trainer.log_every_n_steps=1",
 ]
 FINETUNE = [
-    "--data.root=scenes",
+    "--data.root=tiny",
     "--data.num_workers=0",
     "--data.batch_size=4",
     "--trainer.max_steps=2",
@@ -128,15 +128,15 @@ def test_the_core_pretrains_evaluates_finetunes_exports_and_draws(tmp_path: Path
     made = "run/backbone"
     commands: list[Command] = [
         ["-c", IMPORT_ALL],
-        ["tools/make_scenes.py", "--task", "classification", "--out", "scenes", *scenes],
+        ["tools/make_scenes.py", "--task", "classification", "--out", "tiny", *scenes],
         ["tools/make_scenes.py", "--task", "detection", "--out", "boxes", *scenes],
         ["tools/pretrain.py", "--run_dir", "run", *PRETRAIN],
-        ["tools/evaluate.py", made, "scenes", "--tasks", "knn", "retrieval"],
+        ["tools/evaluate.py", made, "tiny", "--tasks", "knn", "retrieval"],
         ["tools/finetune.py", "--model.backbone", made, "--run_dir", "tuned", *FINETUNE],
         ["tools/export.py", made, "resnet.safetensors", "--format", "torchvision"],
         ["tools/export.py", made, "resnet.pth", "--format", "mmseg"],
-        ["tools/visualize.py", "pca", made, "scenes/val", "--out", "pca.png", "--count", "2"],
-        ["tools/compute_stats.py", "scenes/train", "--out", "stats.json"],
+        ["tools/visualize.py", "pca", made, "tiny/val", "--out", "pca.png", "--count", "2"],
+        ["tools/compute_stats.py", "tiny/train", "--out", "stats.json"],
         ["tools/convert_regions.py", *boxes, "--out", "regions.json"],
     ]
     printed = succeed(commands, extra=None, folder=tmp_path)
@@ -201,9 +201,9 @@ def test_geo_reads_windows_of_rasters(rasters: Path, tmp_path: Path) -> None:
 def test_evaluation_clusters_and_maps(backbone: Path, tmp_path: Path) -> None:
     scenes = ["--train", "12", "--val", "6", "--size", "32"]
     commands: list[Command] = [
-        ["tools/make_scenes.py", "--task", "classification", "--out", "scenes", *scenes],
-        ["tools/evaluate.py", backbone, "scenes", "--tasks", "clustering"],
-        ["tools/visualize.py", "embedding", backbone, "scenes/train", "--out", "map.png"],
+        ["tools/make_scenes.py", "--task", "classification", "--out", "tiny", *scenes],
+        ["tools/evaluate.py", backbone, "tiny", "--tasks", "clustering"],
+        ["tools/visualize.py", "embedding", backbone, "tiny/train", "--out", "map.png"],
         ["-c", "from umap import UMAP"],  # compiling it takes half a minute
     ]
     printed = succeed(commands, extra="evaluation", folder=tmp_path)
