@@ -74,4 +74,4 @@ $(VENV)/.openmmlab: $(VENV)/.core
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-core build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
