@@ -111,7 +111,9 @@ def _opened(path: Path, *mode: str, **form: Any) -> Any:
     try:
         import rasterio
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError("cutting tiles needs rasterio: pip install 'cmid[geo]'") from error
+        raise ModuleNotFoundError(
+            "cutting tiles needs rasterio: pip install 'cmid[geo]'"
+        ) from error
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
         return rasterio.open(path, *mode, **form)
