@@ -76,8 +76,7 @@ def decode_image(
         if isinstance(error, UnidentifiedImageError):
             reason = "format not recognised"
         raise UnreadableImageError(
-            f"{name}: not a readable image ({reason}); replace the file, or count and skip such"
-            " files with on_error=skip"
+            f"{name}: not a readable image ({reason}); replace the file"
         ) from error
 
 

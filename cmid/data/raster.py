@@ -257,9 +257,7 @@ def _one_line_errors(name: str) -> Iterator[None]:
     except rasterio.errors.RasterioError as error:
         # GDAL tells the reason in the cause; rasterio says "Read failed".
         reason = str(error.__cause__ or error).splitlines()[0]
-        raise UnreadableImageError(
-            f"{name}: {reason}; replace the file, or count and skip with on_error=skip"
-        ) from error
+        raise UnreadableImageError(f"{name}: {reason}; replace the file") from error
 
 
 def _inspect(path: str) -> _Scene:

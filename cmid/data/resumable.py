@@ -62,7 +62,9 @@ class SampleDataset(Dataset[dict[str, Any]]):
                 sample = self.transform.sample(self.source, index, generator)
             except UnreadableImageError as error:
                 if self.on_error == "error":
-                    raise
+                    raise UnreadableImageError(
+                        f"{error}; or count and skip such images with --data.on_error skip"
+                    ) from error
                 skipped.append(str(error))
                 index = (index + 1) % len(self.source)
             else:

@@ -136,9 +136,11 @@ def compute_statistics(
     for index in tqdm(indices.tolist(), desc="statistics", unit="image", disable=not progress):
         try:
             image = source.read(index, generator=np.random.default_rng((seed, index)))
-        except UnreadableImageError:
+        except UnreadableImageError as error:
             if on_error == "error":
-                raise
+                raise UnreadableImageError(
+                    f"{error}; or count and skip such images with --on-error skip"
+                ) from error
             skipped += 1
             continue
         pixels = image.pixels.numpy()

@@ -207,7 +207,7 @@ def test_missing_and_broken_scenes(tmp_path):
         RasterWindows(tmp_path / "text.tif")
     path = write(tmp_path / "cut.tif", values(3, 200, 200))
     path.write_bytes(path.read_bytes()[:40_000])
-    with pytest.raises(UnreadableImageError, match=r"cut\.tif\[.*on_error=skip") as caught:
+    with pytest.raises(UnreadableImageError, match=r"cut\.tif\[.*replace the file") as caught:
         RasterWindows(path, window=200)[0]
     assert "\n" not in str(caught.value)
 
