@@ -199,12 +199,12 @@ def test_geo_reads_windows_of_rasters(rasters: Path, tmp_path: Path) -> None:
 
 
 def test_evaluation_clusters_and_maps(backbone: Path, tmp_path: Path) -> None:
-    scenes = ["--train", "12", "--val", "6", "--size", "32"]
+    scenes = ["--train", "20", "--val", "10", "--size", "32"]
     commands: list[Command] = [
         ["tools/make_scenes.py", "--task", "classification", "--out", "tiny", *scenes],
         ["tools/evaluate.py", backbone, "tiny", "--tasks", "clustering"],
         ["tools/visualize.py", "embedding", backbone, "tiny/train", "--out", "map.png"],
-        ["-c", "from umap import UMAP"],  # compiling it takes half a minute
+        ["-c", "from umap import UMAP"],  # fitting compiles it for long
     ]
     printed = succeed(commands, extra="evaluation", folder=tmp_path)
     assert "NMI" in printed[1]
