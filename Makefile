@@ -31,6 +31,8 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/deptry cmid benchmarks tools configs
+	$(BIN)/deptry tests --ignore DEP002,DEP004
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 10) else "cmid needs Python 3.10 or newer: make PYTHON=python3.11")'
@@ -72,4 +74,4 @@ $(VENV)/.openmmlab: $(VENV)/.core
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-core build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

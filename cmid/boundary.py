@@ -2,14 +2,15 @@
 
 Imports nothing heavy: commands answer ``--help`` before torch is there.
 
-Expected, one line ``error: ...``, status 1:
+Expected, one line ``error: ...`` (or the command's name for ``error``), status 1:
 
 - what the system says (any ``OSError``: a missing file, a full disk, no network);
 - a ``ValueError``, ``ImportError`` or ``FloatingPointError``, or an exception class of this
   project, that a ``raise`` statement outside the installed libraries raised: somebody wrote that
   text for the user. The same class raised by torch or numpy, or by an expression of ours that
   failed (``int("x")``), is a fault;
-- what Lightning says of settings that do not fit together (``MisconfigurationException``);
+- what Lightning and jsonargparse say of settings: a ``MisconfigurationException``, and what their
+  modules that read options and the callbacks that users add raise;
 - a package that an extra brings and that is not installed;
 - memory that ran out, with the options that need less.
 
@@ -30,10 +31,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
 _TOLD = (ValueError, ImportError, FloatingPointError)
 _OUR_PACKAGES = ("cmid", "benchmarks")
+# Modules of libraries whose errors are about what a user set.
+_JUDGES_OF_SETTINGS = (
+    "/jsonargparse/",
+    "/lightning/pytorch/callbacks/",
+    "/lightning/pytorch/trainer/",
+    "/lightning/pytorch/loops/utilities.py",
+)
 _RAISE = dis.opmap["RAISE_VARARGS"]
 _INTERRUPTED = 130  # the shell's 128 + SIGINT
 
@@ -49,7 +56,7 @@ _EXTRAS = {
     "transformers": "vision-language",
     "wandb": "wandb",
     **dict.fromkeys(("mmengine", "mmcv", "mmseg", "mmdet", "mmrotate", "mmpretrain"), "openmmlab"),
-    "lightly": "dev",
+    "lightly": "rivals",
 }
 _SIZE = re.compile(r"allocate ([\d.]+ ?\w+)")
 
@@ -70,15 +77,23 @@ def add_traceback_option(*parsers: argparse.ArgumentParser) -> None:
 
 @contextmanager
 def error_boundary(
-    *, traceback: bool = False, memory: str = "--batch_size", again: str = ""
+    name: str = "error",
+    *,
+    traceback: bool = False,
+    memory: str = "--batch_size",
+    again: str = "",
+    skip: str = "",
 ) -> Iterator[None]:
     """Run a command's work; see the module for what becomes one line.
 
     Args:
+        name: what the line begins with: that of the command, where it has a short one.
         traceback: let every error pass with its traceback.
         memory: options of this command that need less memory.
         again: what a user does after an interruption; a `KeyboardInterrupt` with a text of its own
             comes first.
+        skip: the option with which this command counts and skips faulty entries, if it has one;
+            errors with a true attribute ``skippable`` advise it.
 
     Raises:
         SystemExit: with the line, or with status 130 after an interruption.
@@ -95,7 +110,9 @@ def error_boundary(
         line = None if traceback else expected_line(error, memory=memory)
         if line is None:
             raise
-        raise SystemExit(f"error: {line}") from None
+        if skip and getattr(error, "skippable", False):
+            line += f", or count and skip such entries with {skip}"
+        raise SystemExit(f"{name}: {line}") from None
 
 
 def expected_line(error: BaseException, *, memory: str = "--batch_size") -> str | None:
@@ -105,9 +122,7 @@ def expected_line(error: BaseException, *, memory: str = "--batch_size") -> str 
         memory: options that need less memory.
     """
     error = _original(error)
-    told = _from_other_process(error) or _Told(
-        type(error), str(error), _raised_by_hand(error.__traceback__)
-    )
+    told = _from_other_process(error) or _as_raised(error)
     exhausted = _exhausted(told, memory)
     if exhausted:
         return exhausted
@@ -128,18 +143,24 @@ class _Told:
     Attributes:
         kind: its class.
         text: its message.
-        by_hand: a raise statement outside the installed libraries raised it.
+        file: of the innermost frame, empty where there is none.
+        by_hand: that frame stands at a raise statement.
     """
 
     kind: type[BaseException]
     text: str
+    file: str
     by_hand: bool
 
     def is_expected(self) -> bool:
         if issubclass(self.kind, OSError) or self.kind.__name__ == "MisconfigurationException":
             return True
+        if not self.by_hand:
+            return False
+        if any(part in self.file.replace("\\", "/") for part in _JUDGES_OF_SETTINGS):
+            return True
         ours = self.kind.__module__.partition(".")[0] in _OUR_PACKAGES
-        return self.by_hand and (ours or issubclass(self.kind, _TOLD))
+        return (ours or issubclass(self.kind, _TOLD)) and not _of_a_library(self.file)
 
 
 def _exhausted(told: _Told, memory: str) -> str | None:
@@ -183,14 +204,15 @@ def _original(error: BaseException) -> BaseException:
     return error
 
 
-def _raised_by_hand(trace: TracebackType | None) -> bool:
-    """Whether the innermost frame is one outside the libraries that stands at a raise statement."""
+def _as_raised(error: BaseException) -> _Told:
+    trace = error.__traceback__
     if trace is None:
-        return False
+        return _Told(type(error), str(error), "", False)
     while trace.tb_next is not None:
         trace = trace.tb_next
     code = trace.tb_frame.f_code
-    return code.co_code[trace.tb_lasti] == _RAISE and not _of_a_library(code.co_filename)
+    by_hand = code.co_code[trace.tb_lasti] == _RAISE
+    return _Told(type(error), str(error), code.co_filename, by_hand)
 
 
 def _of_a_library(file: str) -> bool:
@@ -225,8 +247,8 @@ def _from_other_process(error: BaseException) -> _Told | None:
     if end is None:
         return None
     name, _, message = "\n".join(following[end:]).partition(": ")
-    by_hand = statement.startswith("raise ") and not _of_a_library(path)
-    return _Told(_class_of(name.strip()) or type(error), message.strip(), by_hand)
+    kind = _class_of(name.strip()) or type(error)
+    return _Told(kind, message.strip(), path, statement.startswith("raise "))
 
 
 def _class_of(name: str) -> type[BaseException] | None:

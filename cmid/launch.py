@@ -15,7 +15,7 @@ from cmid.console import quieten
 MEMORY = "--data.batch_size, or recompute activations with --model.grad_checkpointing true"
 
 
-def launch(args: Sequence[str], *, command: str, default: Path, usage: str) -> None:
+def launch(args: Sequence[str], *, command: str, default: Path, usage: str, skip: str = "") -> None:
     """Answer ``--help``, or import a command and run it; end with one line where it refuses.
 
     Args:
@@ -24,6 +24,7 @@ def launch(args: Sequence[str], *, command: str, default: Path, usage: str) -> N
         command: ``module:function`` that takes the list of arguments.
         default: configuration file that is used where ``args`` name none.
         usage: the help.
+        skip: option of the command that counts and skips faulty annotations.
     """
     if "-h" in args or "--help" in args:
         print(usage)
@@ -32,6 +33,6 @@ def launch(args: Sequence[str], *, command: str, default: Path, usage: str) -> N
     args = ["--help" if arg == "--help_all" else arg for arg in args if arg != "--traceback"]
     if not any(arg == "--config" or arg.startswith(("--config=", "-c")) for arg in args):
         args = ["--config", str(default), *args]
-    with error_boundary(traceback=traceback, memory=MEMORY):
+    with error_boundary(traceback=traceback, memory=MEMORY, skip=skip):
         quieten()
         pkgutil.resolve_name(command)(args)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 import inspect
 import re
+import signal
+import sys
 from pathlib import Path
 from pydoc import locate
 from typing import Any, NoReturn
@@ -174,9 +176,12 @@ class RunCLI(LightningCLI):
                 ckpt_path=None if self.ckpt_path is None else str(self.ckpt_path),
                 weights_only=True,
             )
-        except SystemExit:
-            if not self.trainer.interrupted:  # Lightning makes an exit of the interruption
+        except SystemExit as error:  # Lightning makes an exit of an interruption
+            if not self.trainer.interrupted:
                 raise
+            if type(error) is not SystemExit:  # SIGTERM, such as that of a cluster
+                print(f"\n{self.how_to_go_on()}", file=sys.stderr)
+                raise SystemExit(128 + signal.SIGTERM) from None
             raise KeyboardInterrupt(self.how_to_go_on()) from None
 
     @rank_zero_only

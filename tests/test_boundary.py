@@ -84,18 +84,22 @@ def test_deliberate_errors_of_unexpected_classes_keep_their_traceback() -> None:
         assert line_of(call) is None
 
 
+SHARED = "is killed by signal: Bus error. ... dataloader's workers are out of shared memory."
+CPU = "DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes"
+
+
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.50 GiB."), "2.50 GiB"),
-        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes"), "99 bytes"),
+        (RuntimeError(CPU), "99 bytes"),
         (RuntimeError("CUDA error: out of memory"), "GPU"),
         (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), "out of memory"),
         (MemoryError("Unable to allocate 7.28 TiB for an array"), "7.28 TiB"),
         (RuntimeError("DataLoader worker (pid 3) is killed by signal: Killed."), "memory"),
-        (RuntimeError("DataLoader worker (pid 3) is killed by signal: Bus error. It is possible that dataloader's workers are out of shared memory."), "/dev/shm"),
+        (RuntimeError(f"DataLoader worker (pid 3) {SHARED}"), "/dev/shm"),
     ],
-)  # fmt: skip
+)
 def test_memory_that_ran_out_is_a_line_with_the_option_that_needs_less(
     error: Exception, expected: str
 ) -> None:

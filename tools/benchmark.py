@@ -48,6 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = _parser().parse_args(arguments)
     command = shlex.join(["python", "tools/benchmark.py", *(arguments or sys.argv[1:])])
     with error_boundary(
+        "benchmark",
         traceback=args.traceback,
         memory="--cfg-options train_dataloader.batch_size=N, or recompute activations with"
         " model.backbone.with_cp=True there",

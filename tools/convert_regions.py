@@ -52,7 +52,12 @@ def _parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse the command line and convert."""
     args = _parser().parse_args(arguments)
-    with error_boundary(traceback=args.traceback, memory="the number of annotations in a file"):
+    with error_boundary(
+        "convert_regions",
+        traceback=args.traceback,
+        memory="the number of annotations",
+        skip="--on-error skip",
+    ):
         from tqdm import tqdm
 
         from cmid.vision_language.data.coco import read_coco

@@ -51,7 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = _parser().parse_args(arguments)
 
     again = "the same command goes on with the features in --cache" if args.cache else ""
-    with error_boundary(traceback=args.traceback, memory="--batch_size or --size", again=again):
+    with error_boundary(
+        "evaluate", traceback=args.traceback, memory="--batch_size or --size", again=again
+    ):
         # After parsing: --help and typing errors answer at once.
         from cmid.evaluation.command import run
 

@@ -21,7 +21,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = sys.argv[1:] if arguments is None else [*arguments]
     args = parse_arguments(given)
     with error_boundary(
-        traceback=args.traceback, memory="--batch_size", again="run the same command again"
+        "evaluate_clip",
+        traceback=args.traceback,
+        memory="--batch_size",
+        again="run the same command again",
     ):
         # After parsing: --help and typing errors answer at once.
         from benchmarks.vision_language.command import run

@@ -80,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse the command line, export, print how to load the result."""
     args = _parser().parse_args(arguments)
-    with error_boundary(traceback=args.traceback, memory="--img_size"):
+    with error_boundary("export", traceback=args.traceback, memory="--img_size"):
         _export(args)
 
 

@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options["bands"] = args.bands
     module, function, size = WRITERS[args.task]
     out = args.out or Path("runs/scenes") / args.task
-    with error_boundary(traceback=args.traceback, memory="--size"):
+    with error_boundary("make_scenes", traceback=args.traceback, memory="--size"):
         write = getattr(import_module(module), function)
         write(
             out,

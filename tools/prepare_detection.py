@@ -54,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse the command line and prepare the data."""
     args = _parser().parse_args(arguments)
-    with error_boundary(traceback=args.traceback, memory="--workers"):
+    with error_boundary("prepare_detection", traceback=args.traceback, memory="--workers"):
         if args.data == "dota":
             from benchmarks.detection.dota import DOTA_CLASSES
             from benchmarks.detection.tiling import Tiling, split_folder

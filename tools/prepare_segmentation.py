@@ -67,7 +67,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args.update(ignore=tuple(args["ignore"]), without=tuple(args["without"]))
 
     with error_boundary(
-        traceback=traceback, memory="--workers", again="the same command goes on where it stopped"
+        "prepare_segmentation",
+        traceback=traceback,
+        memory="--workers",
+        again="the same command goes on where it stopped",
     ):
         from benchmarks.segmentation.preparation import Preparation, prepare, report
 

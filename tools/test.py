@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Parse the command line and test."""
     args = _parser().parse_args(arguments)
     with error_boundary(
-        traceback=args.traceback, memory="--cfg-options test_dataloader.batch_size=N"
+        "test", traceback=args.traceback, memory="--cfg-options test_dataloader.batch_size=N"
     ):
         from benchmarks.openmmlab.experiment import (
             build_runner,

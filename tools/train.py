@@ -51,6 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Parse the command line and train."""
     args = _parser().parse_args(arguments)
     with error_boundary(
+        "train",
         traceback=args.traceback,
         memory="--cfg-options train_dataloader.batch_size=N, or recompute activations with"
         " model.backbone.with_cp=True there",

@@ -40,6 +40,8 @@ Frequent fields (each key of a configuration file is an option of the same name)
   --model.region_loss unique|published   --data.view.init_args.region_text both|category|caption
   --model.optimizer.{name,base_lr,weight_decay,warmup_epochs}
   --data.source.class_path CaptionTable|KarpathyCaptions|CaptionShards|RegionTexts|CocoRegions
+  --data.on_error skip                 count unreadable images instead of stopping
+  --data.source.init_args.on_error skip   the same for faulty annotations
   --data.batch_size N                  images per process; lr = base_lr * global batch / 256
   --data.view.init_args.regions none|random|annotated
   --trainer.max_epochs N  --trainer.devices N  --trainer.precision 32-true|bf16-mixed|16-mixed
@@ -58,4 +60,5 @@ if __name__ == "__main__":
         command="cmid.vision_language.command:train_clip",
         default=DEFAULT,
         usage=HELP + DEFAULT.read_text(),
+        skip="--data.source.init_args.on_error skip",
     )

@@ -48,7 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Parse the command line, draw, write the picture."""
     args = _parser().parse_args(arguments)
 
-    with error_boundary(traceback=args.traceback, memory="--size, --count or --max_images"):
+    with error_boundary(
+        "visualize", traceback=args.traceback, memory="--size, --count or --max_images"
+    ):
         # After parsing: --help and typing errors answer at once.
         from cmid.visualization.command import draw
         from cmid.visualization.saving import save_figure

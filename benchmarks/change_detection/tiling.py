@@ -111,7 +111,9 @@ def _opened(path: Path, *mode: str, **form: Any) -> Any:
     try:
         import rasterio
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError("cutting tiles needs rasterio: pip install cmid[geo]") from error
+        raise ModuleNotFoundError(
+            "cutting tiles needs rasterio: pip install 'cmid[geo]'"
+        ) from error
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
         return rasterio.open(path, *mode, **form)
@@ -144,7 +146,7 @@ def _share(text: str) -> tuple[str, float]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse the command line, cut, and say how many tiles there are."""
     args = _parser().parse_args(arguments)
-    with error_boundary(traceback=args.traceback, memory="--size"):
+    with error_boundary("tiling", traceback=args.traceback, memory="--size"):
         shares = [_share(part) for part in args.split or ()]
         counts = cut_pairs(
             args.source,

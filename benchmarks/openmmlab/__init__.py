@@ -14,8 +14,8 @@ try:
     import mmengine  # noqa: F401
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(
-        "OpenMMLab is missing: install the extra with make openmmlab (mmcv is compiled,"
-        " which takes a while)"
+        "OpenMMLab is missing: install the extra cmid[openmmlab] with make openmmlab (mmcv is"
+        " compiled, which takes a while)"
     ) from error
 
 from benchmarks.openmmlab.backbone import CMIDBackbone

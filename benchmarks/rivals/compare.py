@@ -98,7 +98,11 @@ def compare(args: argparse.Namespace) -> None:
 
     Raises:
         FailedRunError: runs failed; the text names their logs.
+        ModuleNotFoundError: the extra ``rivals`` is missing and rows need it.
     """
+    if any(command and RIVAL[-1] in command[0] for command in map(ROWS.get, args.rows)):
+        import lightly  # noqa: F401  (at once, not after CMID's own runs)
+
     runs = [(row, seed) for row in args.rows for seed in args.seeds]
     with ThreadPoolExecutor(args.jobs) as pool:
         failed = [name for name in pool.map(lambda run: _train(args, *run), runs) if name]

@@ -99,7 +99,7 @@ def _call(arguments: Sequence[str], log: Path) -> None:
         )
     if done.returncode:
         last = log.read_text().strip().splitlines()[-1:]
-        reason = "".join(last).removeprefix("error: ")
+        reason = "".join(last)
         raise FailedRunError(f"{tool} {rest[0]} failed, see {log}: {reason}")
 
 

@@ -98,7 +98,7 @@ def rasterio_module() -> Any:
         import rasterio
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            "reading windows of rasters needs rasterio: pip install cmid[geo]"
+            "reading windows of rasters needs rasterio: pip install 'cmid[geo]'"
         ) from error
     return rasterio
 

@@ -63,7 +63,7 @@ class SampleDataset(Dataset[dict[str, Any]]):
             except UnreadableImageError as error:
                 if self.on_error == "error":
                     raise UnreadableImageError(
-                        f"{error}; data.on_error=skip counts and skips such images"
+                        f"{error}; or count and skip such images with --data.on_error skip"
                     ) from error
                 skipped.append(str(error))
                 index = (index + 1) % len(self.source)

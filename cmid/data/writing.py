@@ -32,7 +32,7 @@ def _write_geotiff(path: Path, pixels: NDArray[Any]) -> None:
         import rasterio
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            f"writing {path} needs rasterio: pip install cmid[geo]"
+            f"writing {path} needs rasterio: pip install 'cmid[geo]'"
         ) from error
     count, height, width = pixels.shape
     shape = {"count": count, "height": height, "width": width, "dtype": pixels.dtype}

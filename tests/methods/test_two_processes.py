@@ -125,7 +125,7 @@ def test_two_processes_equal_one_with_the_doubled_batch(
     for job in jobs:
         job.start()
     for job in jobs:
-        job.join(timeout=200)
+        job.join(timeout=900)
         assert job.exitcode == 0
 
     one, two = alone, torch.load(tmp_path / "two.ckpt", weights_only=True)

@@ -21,6 +21,12 @@ class AnnotationError(ValueError):
     """What is wrong with an entry; file and entry are added by `Problems`."""
 
 
+class FaultyEntryError(ValueError):
+    """A faulty entry of an annotation file; ``on_error="skip"`` counts it and leaves it out."""
+
+    skippable = True  # a command adds the name of its option
+
+
 class Problems:
     """What a file's annotations suffer from.
 
@@ -47,9 +53,7 @@ class Problems:
         except AnnotationError as error:
             message = f"{self.path}: {entry}: {error}"
             if self.on_error == "error":
-                raise ValueError(
-                    f"{message}; correct it, or count and skip such entries with on_error=skip"
-                ) from None
+                raise FaultyEntryError(f"{message}; correct it") from None
             self.skipped.append(message)
 
     def report(self) -> None:

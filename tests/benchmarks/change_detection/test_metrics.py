@@ -80,8 +80,8 @@ def test_two_processes_score_as_one(tmp_path: Path) -> None:
     ]
     for process in processes:
         process.start()
-    found = [queue.get(timeout=60) for _ in processes]
+    found = [queue.get(timeout=900) for _ in processes]
     for process in processes:
-        process.join(timeout=60)
+        process.join(timeout=900)
     expected = evaluate(samples(), SAMPLES)
     assert found == [expected, expected]

@@ -1,0 +1,309 @@
+"""What is imported is declared: each requirement of pyproject.toml does what it promises, alone.
+
+Every process below has only the distributions that one requirement brings. The others look as if
+they were not installed, although the environment of the tests has them all.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+from PIL import Image
+
+from tests.declared import ROOT, Outcome, closure, declared, normalised, run_with
+
+CORE, EXTRAS = declared()
+BACKBONE = "test_resnet.r160_in1k"  # timm's smallest
+# Where an extra is tested alone; "dev" is what these tests run in.
+TESTED = {"evaluation", "geo", "onnx", "openmmlab", "rivals", "vision-language", "wandb", "dev"}
+# The default of tools/pretrain.py for two steps.
+PRETRAIN = [
+    "--data.source.init_args.num_images=8",
+    "--data.knn_train.init_args.num_images=20",
+    "--data.knn_val.init_args.num_images=10",
+    "--data.batch_size=4",
+    "--data.num_workers=1",
+    "--model.num_prototypes=16",
+    "--model.queue_size=16",
+    "--trainer.max_steps=2",
+    "--trainer.log_every_n_steps=1",
+]
+FINETUNE = [
+    "--data.root=tiny",
+    "--data.num_workers=0",
+    "--data.batch_size=4",
+    "--trainer.max_steps=2",
+]
+CLIP = [
+    "--data.source.init_args.num_images=8",
+    "--zero_shot.source.init_args.num_images=8",
+    "--data.batch_size=4",
+    "--data.num_workers=1",
+    "--trainer.max_steps=2",
+]
+CLASSIFY = [
+    "train_cfg.max_epochs=1",
+    "train_dataloader.dataset.num_scenes=40",
+    "val_dataloader.dataset.num_scenes=40",
+    "test_dataloader.dataset.num_scenes=40",
+]
+IMPORT_ALL = """
+import importlib, pkgutil, cmid
+names = [module.name for module in pkgutil.walk_packages(cmid.__path__, "cmid.")]
+assert len(names) > 80
+for name in names:
+    importlib.import_module(name)
+"""
+
+Command = Sequence[str | Path]
+
+
+def allowed(extra: str | None = None) -> set[str]:
+    """Distributions of the core, or of the core and one extra; skips where that is not here."""
+    found, missing = closure([*CORE, *(EXTRAS[extra] if extra else ())])
+    if missing and extra:
+        pytest.skip(f"extra {extra} is not installed")
+    assert not missing, f"not installed: {missing}"
+    return found
+
+
+def succeed(commands: Sequence[Command], *, extra: str | None, folder: Path) -> list[str]:
+    """Run commands with the core and an extra; what they printed."""
+    outcomes = run_with(allowed(extra), commands, folder=folder)
+    for command, outcome in zip(commands, outcomes, strict=True):
+        assert outcome.status == 0, f"{command[:3]}: {outcome.printed[-3000:]}"
+    return [outcome.printed for outcome in outcomes]
+
+
+def assert_names_extra(outcome: Outcome, extra: str) -> None:
+    """The command ended with status 1 and one line that says what to install."""
+    assert outcome.status == 1, outcome.printed
+    assert "Traceback" not in outcome.printed
+    last = outcome.printed.strip().splitlines()[-1]
+    assert f"pip install 'cmid[{extra}]'" in last or f"make {extra}" in last, outcome.printed
+
+
+@pytest.fixture(scope="module")
+def backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small exported backbone with random weights."""
+    from cmid.export import to_timm
+    from cmid.models import MaskedEncoder
+
+    folder = tmp_path_factory.mktemp("backbone") / "backbone"
+    return to_timm(MaskedEncoder(BACKBONE, img_size=32), folder)
+
+
+@pytest.fixture(scope="module")
+def rasters(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a GeoTIFF of four bands."""
+    rasterio = pytest.importorskip("rasterio")
+    folder = tmp_path_factory.mktemp("rasters")
+    pixels = np.random.default_rng(0).integers(1, 4000, (4, 64, 64), dtype=np.uint16)
+    shape = {"count": 4, "height": 64, "width": 64, "dtype": "uint16", "crs": "EPSG:32632"}
+    transform = rasterio.transform.from_origin(500000, 5000000, 10, 10)
+    with rasterio.open(
+        folder / "scene.tif", "w", driver="GTiff", transform=transform, **shape
+    ) as file:
+        file.write(pixels)
+    return folder
+
+
+def test_every_extra_is_tested_alone() -> None:
+    assert set(EXTRAS) == TESTED
+
+
+def test_the_core_pretrains_evaluates_finetunes_exports_and_draws(tmp_path: Path) -> None:
+    scenes = ["--train", "20", "--val", "10", "--size", "32"]
+    boxes = ["--coco", "boxes/train.json", "--images", "boxes/train"]
+    made = "run/backbone"
+    commands: list[Command] = [
+        ["-c", IMPORT_ALL],
+        ["tools/make_scenes.py", "--task", "classification", "--out", "tiny", *scenes],
+        ["tools/make_scenes.py", "--task", "detection", "--out", "boxes", *scenes],
+        ["tools/pretrain.py", "--run_dir", "run", *PRETRAIN],
+        ["tools/evaluate.py", made, "tiny", "--tasks", "knn", "retrieval"],
+        ["tools/finetune.py", "--model.backbone", made, "--run_dir", "tuned", *FINETUNE],
+        ["tools/export.py", made, "resnet.safetensors", "--format", "torchvision"],
+        ["tools/export.py", made, "resnet.pth", "--format", "mmseg"],
+        ["tools/visualize.py", "pca", made, "tiny/val", "--out", "pca.png", "--count", "2"],
+        ["tools/compute_stats.py", "tiny/train", "--out", "stats.json"],
+        ["tools/convert_regions.py", *boxes, "--out", "regions.json"],
+    ]
+    printed = succeed(commands, extra=None, folder=tmp_path)
+    assert "kNN accuracy" in printed[3]
+    assert "knn" in printed[4]
+    model = timm.create_model(f"local-dir:{tmp_path / made}", pretrained=True, num_classes=0)
+    assert model(torch.zeros(1, 3, 64, 64)).shape == (1, model.num_features)
+
+
+def test_commands_that_need_an_extra_name_it_where_it_is_missing(
+    backbone: Path, rasters: Path, tmp_path: Path
+) -> None:
+    scenes = tmp_path / "scenes"
+    for name in ("a", "b"):
+        (scenes / name).mkdir(parents=True)
+        for number in range(4):
+            Image.new("RGB", (32, 32), (60 * number, 0, 0)).save(scenes / name / f"{number}.png")
+    mmseg = ROOT / "configs/segmentation/upernet_resnet18_scenes.py"
+    draw = ["tools/visualize.py", "embedding", backbone, scenes, "--out", "picture.png"]
+    source = ["--data.source.class_path", "RasterWindows", "--data.source.init_args.paths", rasters]
+    compare = ["-m", "benchmarks.rivals.compare", "--out", "out", "--eurosat", scenes]
+    default = ROOT / "configs/pretrain/cmid_resnet18_scenes.yaml"
+    bands = ["--out", "four", "--train", "1", "--val", "1", "--bands", "4"]
+    suite = ["--suite", "scenes", "--tasks", "classification", "--out", "report"]
+    expected: list[tuple[str, Command]] = [
+        ("geo", ["tools/compute_stats.py", rasters, "--window", "16", "--out", "stats.json"]),
+        ("geo", ["tools/pretrain.py", "--run_dir", "run", *source]),
+        ("geo", ["tools/make_scenes.py", "--task", "segmentation", *bands]),
+        ("evaluation", ["tools/evaluate.py", backbone, scenes, "--tasks", "clustering"]),
+        ("evaluation", draw),
+        ("evaluation", [*draw, "--method", "umap"]),
+        ("onnx", ["tools/export.py", backbone, "model.onnx", "--format", "onnx"]),
+        ("vision-language", ["tools/train_clip.py", "--run_dir", "clip"]),
+        ("vision-language", ["tools/evaluate_clip.py", "retrieval", "scenes", "--model", "RN50"]),
+        ("openmmlab", ["tools/train.py", mmseg, "--backbone", backbone]),
+        ("openmmlab", ["tools/test.py", mmseg, backbone / "config.json"]),
+        ("openmmlab", ["tools/benchmark.py", "--backbone", backbone, *suite]),
+        ("wandb", ["tools/pretrain.py", "--run_dir", "logged", *PRETRAIN, "--wandb", "mine"]),
+        ("wandb", ["tools/finetune.py", "--model.backbone", backbone, "--wandb", "mine"]),
+        ("rivals", ["-m", "benchmarks.rivals.train", "byol", "--config", default]),
+        ("rivals", compare),
+    ]
+    outcomes = run_with(allowed(), [command for _, command in expected], folder=tmp_path)
+    for (extra, command), outcome in zip(expected, outcomes, strict=True):
+        assert outcome.status == 1, (command[:3], outcome.printed[-3000:])
+        assert_names_extra(outcome, extra)
+    assert {extra for extra, _ in expected} == TESTED - {"dev"}
+
+
+def test_geo_reads_windows_of_rasters(rasters: Path, tmp_path: Path) -> None:
+    window = ["--window", "16", "--bands", "2", "3"]
+    scenes = ["--train", "1", "--val", "1", "--size", "32", "--bands", "4"]
+    commands: list[Command] = [
+        ["tools/compute_stats.py", rasters, *window, "--out", "stats.json"],
+        ["tools/make_scenes.py", "--task", "change_detection", "--out", "pairs", *scenes],
+        ["-m", "benchmarks.change_detection.tiling", "pairs/train", "tiles", "--size", "16"],
+    ]
+    printed = succeed(commands, extra="geo", folder=tmp_path)
+    assert "16 images (0 unreadable)" in printed[0]
+
+
+def test_evaluation_clusters_and_maps(backbone: Path, tmp_path: Path) -> None:
+    scenes = ["--train", "20", "--val", "10", "--size", "32"]
+    commands: list[Command] = [
+        ["tools/make_scenes.py", "--task", "classification", "--out", "tiny", *scenes],
+        ["tools/evaluate.py", backbone, "tiny", "--tasks", "clustering"],
+        ["tools/visualize.py", "embedding", backbone, "tiny/train", "--out", "map.png"],
+        ["-c", "from umap import UMAP"],  # fitting compiles it for long
+    ]
+    printed = succeed(commands, extra="evaluation", folder=tmp_path)
+    assert "NMI" in printed[1]
+
+
+def test_onnx_exports_what_onnxruntime_agrees_with(backbone: Path, tmp_path: Path) -> None:
+    command = ["tools/export.py", backbone, "model.onnx", "--format", "onnx"]
+    (printed,) = succeed([command], extra="onnx", folder=tmp_path)
+    assert "onnxruntime agrees" in printed
+
+
+def test_vision_language_trains_and_evaluates_a_clip(tiny_clip_64: str, tmp_path: Path) -> None:
+    config = tmp_path / "mmseg.py"
+    config.write_text("")
+    evaluate = ["--model", "run/clip", "--scenes", "10"]
+    ours = ["tools/evaluate_clip.py", "segmentation", config, "--model", "run/clip"]
+    commands: list[Command] = [
+        ["tools/train_clip.py", "--run_dir", "run", "--model.clip.name", tiny_clip_64, *CLIP],
+        ["tools/evaluate_clip.py", "zero_shot", "scenes", *evaluate],
+        ["tools/evaluate_clip.py", "regions", "scenes", *evaluate],
+        ["tools/export.py", "run/checkpoints/step-00000002.ckpt", "half", "--format", "clip"],
+        ours,
+    ]
+    outcomes = run_with(allowed("vision-language"), commands, folder=tmp_path)
+    for command, outcome in zip(commands[:-1], outcomes[:-1], strict=True):
+        assert outcome.status == 0, f"{command[:3]}: {outcome.printed[-3000:]}"
+    assert_names_extra(outcomes[-1], "openmmlab")
+
+
+def test_openmmlab_trains_and_tests_a_classifier(backbone: Path, tmp_path: Path) -> None:
+    config = ROOT / "configs/classification/mmpretrain_scenes.py"
+    small = ["--backbone", backbone, "--work-dir", "work", "--cfg-options", *CLASSIFY]
+    commands: list[Command] = [
+        ["tools/train.py", config, *small],
+        ["tools/test.py", config, "work/epoch_1.pth", *small],
+    ]
+    succeed(commands, extra="openmmlab", folder=tmp_path)
+
+
+def test_rivals_train(tmp_path: Path) -> None:
+    default = ROOT / "configs/pretrain/cmid_resnet18_scenes.yaml"
+    train = ["-m", "benchmarks.rivals.train", "byol", "--config", default, "--run_dir", "run"]
+    succeed([[*train, *PRETRAIN]], extra="rivals", folder=tmp_path)
+
+
+@pytest.mark.parametrize("name", ["scipy", "jinja2", "pillow", "scikit-learn", "onedl-mmcv"])
+def test_lint_refuses_an_import_that_is_not_declared(name: str, tmp_path: Path) -> None:
+    text = (ROOT / "pyproject.toml").read_text()
+    shortened, count = re.subn(rf'"{name}[>=]=[^"]*",?', "", text)
+    assert count == 1
+    (tmp_path / "pyproject.toml").write_text(shortened)
+    (line,) = re.findall(r"deptry (cmid .*)", (ROOT / "Makefile").read_text())
+    command = [sys.executable, "-m", "deptry", *line.split()]
+    process = subprocess.run(
+        [*command, "--config", str(tmp_path / "pyproject.toml")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
+    assert process.returncode == 1
+    assert "DEP00" in process.stderr
+
+
+def test_imports_of_extras_inside_functions_say_what_to_install() -> None:
+    """Every module imports with the core alone (above); this sees what waits in functions."""
+    known = core_modules()
+    for folder in ("cmid", "tools"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            found = list(imports(ast.parse(path.read_text())))
+            guarded = {name for node, caught in found if caught for name in names(node)}
+            unguarded = {name for node, caught in found if not caught for name in names(node)}
+            assert unguarded - guarded <= known, path
+
+
+def core_modules() -> set[str]:
+    """Top-level modules of the standard library, the repository and the core's distributions."""
+    owners = packages_distributions()
+    core = allowed()
+    ours = {module for module, names in owners.items() if core & {*map(normalised, names)}}
+    return {"cmid", "benchmarks", *sys.stdlib_module_names, *ours}
+
+
+def imports(tree: ast.AST, guarded: bool = False) -> Iterator[tuple[ast.stmt, bool]]:
+    """All imports below a node, and whether an error of them is caught."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Import) or (isinstance(node, ast.ImportFrom) and not node.level):
+            yield node, guarded
+        elif isinstance(node, ast.Try):
+            caught = " ".join(ast.unparse(h.type) for h in node.handlers if h.type)
+            guards = re.search(r"\b(ImportError|ModuleNotFoundError)\b", caught) is not None
+            yield from imports(node, guarded or guards)
+        else:
+            yield from imports(node, guarded)
+
+
+def names(node: ast.stmt) -> list[str]:
+    """The top-level modules that a statement imports from."""
+    if isinstance(node, ast.ImportFrom):
+        return [(node.module or "").partition(".")[0]]
+    aliases = node.names if isinstance(node, ast.Import) else []
+    return [alias.name.partition(".")[0] for alias in aliases]
