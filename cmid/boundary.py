@@ -11,7 +11,8 @@ Expected, one line ``error: ...`` (or the command's name for ``error``), status 
   failed (``int("x")``), is a fault;
 - what Lightning and jsonargparse say of settings: a ``MisconfigurationException``, and what their
   modules that read options and the callbacks that users add raise;
-- a package that an extra brings and that is not installed;
+- a package that an extra brings and that is not installed, a device that the machine lacks, a
+  server that does not answer;
 - memory that ran out, with the options that need less.
 
 All else keeps its traceback. Errors that crossed a process (workers of a DataLoader, pools,
@@ -40,6 +41,21 @@ _JUDGES_OF_SETTINGS = (
     "/lightning/pytorch/callbacks/",
     "/lightning/pytorch/trainer/",
     "/lightning/pytorch/loops/utilities.py",
+    "/lightning/fabric/connector.py",
+    "/lightning/fabric/accelerators/",
+    "/lightning/fabric/utilities/device_parser.py",
+)
+_NETWORK = ("httpx", "huggingface_hub", "requests", "urllib3")
+# What torch says of a device that the user named and that is not there.
+_NO_DEVICE = (
+    "Found no NVIDIA driver",
+    "No CUDA GPUs are available",
+    "not compiled with CUDA",
+    "invalid device ordinal",
+    "Invalid device string",
+    "at start of device string",
+    "MPS backend is",
+    "without MPS",
 )
 _RAISE = dis.opmap["RAISE_VARARGS"]
 _INTERRUPTED = 130  # the shell's 128 + SIGINT
@@ -132,7 +148,6 @@ def expected_line(error: BaseException, *, memory: str = "--batch_size") -> str 
     if not told.is_expected():
         return None
     text = " ".join(told.text.split())
-    # The system's own texts are short of a subject: "[Errno 28] No space left on device".
     return text or told.kind.__name__
 
 
@@ -153,8 +168,19 @@ class _Told:
     by_hand: bool
 
     def is_expected(self) -> bool:
-        if issubclass(self.kind, OSError) or self.kind.__name__ == "MisconfigurationException":
+        package = self.kind.__module__.partition(".")[0]
+        if issubclass(self.kind, OSError) or package in _NETWORK:
             return True
+        if self.kind.__name__ == "MisconfigurationException":
+            return True
+        if issubclass(self.kind, RuntimeError | AssertionError) and any(
+            sign in self.text for sign in _NO_DEVICE
+        ):
+            return True
+        return self._by_us()
+
+    def _by_us(self) -> bool:
+        """Whether somebody wrote the text for the user."""
         if not self.by_hand:
             return False
         if any(part in self.file.replace("\\", "/") for part in _JUDGES_OF_SETTINGS):

@@ -34,6 +34,13 @@ def refuse_unfit(settings: Mapping[str, Any]) -> None:
         raise ValueError("trainer.default_root_dir: give the folder of a run with --run_dir")
     if settings.get("limit_train_batches") == 0:
         raise ValueError("trainer.limit_train_batches 0 leaves nothing to train on: give 1 or more")
+    if settings.get("accumulate_grad_batches", 1) < 1:
+        raise ValueError("trainer.accumulate_grad_batches: give 1 or more")
+    if settings.get("precision") in ("16-true", "bf16-true"):
+        raise ValueError(
+            f"trainer.precision {settings['precision']} keeps weights and statistics in 16 bits,"
+            f" which training does not survive: use {settings['precision'][:-4]}mixed"
+        )
     if settings.get("sync_batchnorm") and settings.get("accelerator") == "cpu":
         raise ValueError("trainer.sync_batchnorm true needs GPUs: leave it out on a CPU")
 

@@ -114,6 +114,12 @@ def test_memory_that_really_ran_out_is_recognised() -> None:
     assert "--batch_size" in str(line_of(np.empty, 2**58))
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="the device is there")
+@pytest.mark.parametrize("device", ["cuda", "nonsense", "cuda:x"])
+def test_a_device_that_is_not_there_is_a_line(device: str) -> None:
+    assert line_of(lambda: torch.zeros(1).to(device))
+
+
 def test_a_missing_extra_is_named() -> None:
     with pytest.raises(ImportError) as missing:
         raise ModuleNotFoundError("No module named 'mmengine.config'", name="mmengine.config")

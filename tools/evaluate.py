@@ -39,11 +39,15 @@ def _parser() -> argparse.ArgumentParser:
         "--precision", choices=["32-true", "bf16-mixed", "16-mixed"], default="32-true"
     )
     parser.add_argument("--accelerator", default="auto", help="cpu, cuda, mps (default: auto)")
-    parser.add_argument("--devices", default="auto", help="how many (default: all)")
+    parser.add_argument("--devices", type=_devices, default="auto", help="how many (default: all)")
     parser.add_argument("--cache", help="folder for features; a second run reads them")
     parser.add_argument("--out", help="JSON file to write")
     add_traceback_option(parser)
     return parser
+
+
+def _devices(text: str) -> int | str:
+    return text if text == "auto" else int(text)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -49,7 +49,10 @@ def load_config(
 
 
 def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
-    """Read ``key=value`` pairs with mmengine's own reader."""
+    """Read ``key=value`` pairs with mmengine's own reader; raises ValueError for other texts."""
+    wrong = next((pair for pair in pairs if "=" not in pair), None)
+    if wrong is not None:
+        raise ValueError(f"--cfg-options {wrong}: give KEY=VALUE")
     parser = argparse.ArgumentParser(usage="--cfg-options KEY=VALUE [KEY=VALUE ...]")
     parser.add_argument("--options", nargs="+", action=DictAction)
     return dict(parser.parse_args(["--options", *pairs]).options) if pairs else {}
