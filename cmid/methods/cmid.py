@@ -18,9 +18,9 @@ from cmid.memory import keep_freed_memory
 from cmid.methods.branches import Branch, BYOLAgreement, MoCoAgreement, build_branch
 from cmid.methods.compilation import compile_encoder
 from cmid.methods.sharding import shard, shard_branch
-from cmid.models import EMATeacher, MaskedEncoder, ReconstructionHead, ema_momentum
+from cmid.models import EMATeacher, MaskedEncoder, ReconstructionHead
 from cmid.models.batch_norm import set_running_momentum
-from cmid.optimization import OptimizerParameters, configure_training, seed_step, total_steps
+from cmid.optimization import OptimizerParameters, configure_training, seed_step, teacher_momentum
 from cmid.views import DeviceViews, ViewColours, Views, cell_centres, gather_cells, match_positions
 
 # BatchNorm's running statistics of clean images: steps between the student's passes, and the share
@@ -275,9 +275,8 @@ class CMID(L.LightningModule):
         return {"loss": total, "features": features}
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        step = self.global_step
+        momentum = teacher_momentum(self, self.teacher_parameters.momentum)
         super().optimizer_step(*args, **kwargs)
-        momentum = ema_momentum(step, total_steps(self.trainer), self.teacher_parameters.momentum)
         self.teacher.update(self.student, momentum)
         self.log("teacher/momentum", momentum)
 
