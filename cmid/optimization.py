@@ -126,8 +126,7 @@ def configure_training(
     optimizer = build_optimizer(
         module if trained is None else trained, parameters, lr, layer_decay=layer_decay
     )
-    schedule = _schedule(optimizer, parameters, RunLength.of(trainer))
-    schedule.announce = module.print
+    schedule = _schedule(optimizer, parameters, RunLength.of(trainer), trainer)
     module.print(
         f"learning rate {lr:g} = base_lr {parameters.base_lr:g} * global batch {global_batch} / 256"
         f"; warm-up {schedule.warmup} of {schedule.total} steps,"
@@ -144,7 +143,10 @@ def teacher_momentum(module: L.LightningModule, first: float) -> float:
 
 
 def _schedule(
-    optimizer: torch.optim.Optimizer, parameters: OptimizerParameters, length: RunLength
+    optimizer: torch.optim.Optimizer,
+    parameters: OptimizerParameters,
+    length: RunLength,
+    trainer: L.Trainer | None = None,
 ) -> WarmupCosine:
     return WarmupCosine(
         optimizer,
@@ -152,6 +154,7 @@ def _schedule(
         warmup_factor=parameters.warmup_factor,
         min_lr=parameters.min_lr,
         length=length,
+        trainer=trainer,
     )
 
 

@@ -7,13 +7,15 @@ schedule is taken, not the rates, decays and lengths of the run that wrote it.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import lightning as L
 import torch
 from torch.optim.lr_scheduler import LambdaLR
+
+from cmid.resumption import go_on_within_epoch
 
 # What a configuration says of a parameter group. The rest (a step count, running values) is state.
 _CONFIGURED = ("lr", "initial_lr", "lr_scale", "weight_decay", "betas", "eps", "momentum")
@@ -26,6 +28,7 @@ class RunLength:
     Attributes:
         steps_per_epoch: optimizer steps; the last one of an epoch may hold fewer batches.
         max_epochs, max_steps: the limits, None for none.
+        batches_per_epoch: of each process, where they are known.
 
     Raises:
         ValueError: the run has no end.
@@ -34,6 +37,7 @@ class RunLength:
     steps_per_epoch: int
     max_epochs: int | None = None
     max_steps: int | None = None
+    batches_per_epoch: int | None = None
 
     def __post_init__(self) -> None:
         if self.max_epochs is None and self.max_steps is None:
@@ -51,10 +55,11 @@ class RunLength:
         if trainer.train_dataloader is None:
             trainer.fit_loop.setup_data()
         _ = trainer.estimated_stepping_batches  # refuses accumulation that changes between epochs
-        batches = trainer.num_training_batches
-        steps = math.ceil(batches / trainer.accumulate_grad_batches) if batches < math.inf else 1
+        known = trainer.num_training_batches < math.inf
+        batches = int(trainer.num_training_batches) if known else None
         return cls(
-            steps_per_epoch=max(steps, 1),
+            steps_per_epoch=max(math.ceil((batches or 1) / trainer.accumulate_grad_batches), 1),
+            batches_per_epoch=batches,
             max_epochs=None if trainer.max_epochs in (None, -1) else trainer.max_epochs,
             max_steps=None if trainer.max_steps == -1 else trainer.max_steps,
         )
@@ -84,10 +89,10 @@ class WarmupCosine(LambdaLR):
         optimizer: with the highest rate of each group.
         warmup_epochs, warmup_factor, min_lr: :math:`W` in epochs, :math:`w`, and the end.
         length: of the run.
+        trainer: whose run it is; None outside of one.
 
     Attributes:
         ahead: steps by which the count of steps is ahead of the place in the schedule.
-        announce: called with one line where a run is resumed.
     """
 
     def __init__(
@@ -98,12 +103,13 @@ class WarmupCosine(LambdaLR):
         warmup_factor: float,
         min_lr: float,
         length: RunLength,
+        trainer: L.Trainer | None = None,
     ) -> None:
         self.length = length
+        self.trainer = trainer
         self.warmup_epochs = warmup_epochs
         self.warmup_factor = warmup_factor
         self.ahead = 0
-        self.announce: Callable[[str], object] | None = None
         self.highest = float(optimizer.defaults["lr"])
         self.floor = min(min_lr / self.highest, 1.0) if self.highest > 0 else 1.0
         super().__init__(optimizer, self.factor)
@@ -143,6 +149,7 @@ class WarmupCosine(LambdaLR):
         return {
             "last_epoch": self.last_epoch,
             "steps_per_epoch": self.length.steps_per_epoch,
+            "batches_per_epoch": self.length.batches_per_epoch,
             "ahead": self.ahead,
         }
 
@@ -166,8 +173,13 @@ class WarmupCosine(LambdaLR):
             group.update(configured)
             group["lr"] = base * factor
         self._last_lr = [group["lr"] for group in self.optimizer.param_groups]
-        if self.announce is not None:
-            self.announce(
+        if self.trainer is not None:
+            go_on_within_epoch(
+                self.trainer,
+                before=state_dict.get("batches_per_epoch"),
+                now=self.length.batches_per_epoch,
+            )
+            self.trainer.lightning_module.print(
                 f"resumed at step {step}, {self.place(step)} of {self.total} of the schedule:"
                 f" learning rate {self.highest * factor:g}"
             )
