@@ -106,6 +106,7 @@ def configure_training(
     *,
     trained: nn.Module | Sequence[dict[str, Any]] | None = None,
     layer_decay: float | None = None,
+    left_out: Sequence[nn.Parameter] = (),
 ) -> OptimizerLRScheduler:
     """What ``configure_optimizers`` of a module returns; prints the learning rate's rule.
 
@@ -115,6 +116,7 @@ def configure_training(
         module: that is trained, attached to its trainer.
         trained: part of it, or parameter groups; by default all of it.
         layer_decay: see `build_optimizer`.
+        left_out: frozen parameters that checkpoints of other runs may have an optimizer's state of.
 
     Raises:
         ValueError: unknown optimizer, or a run without end.
@@ -126,6 +128,8 @@ def configure_training(
     optimizer = build_optimizer(
         module if trained is None else trained, parameters, lr, layer_decay=layer_decay
     )
+    if left_out:
+        accept_more_parameters(optimizer, module if trained is None else trained, left_out)
     schedule = _schedule(optimizer, parameters, RunLength.of(trainer), trainer)
     module.print(
         f"learning rate {lr:g} = base_lr {parameters.base_lr:g} * global batch {global_batch} / 256"
@@ -133,6 +137,46 @@ def configure_training(
         f" then down to {schedule.floor * lr:g}"
     )
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def accept_more_parameters(
+    optimizer: torch.optim.Optimizer,
+    trained: nn.Module | Sequence[dict[str, Any]],
+    left_out: Sequence[nn.Parameter],
+) -> None:
+    """Let the optimizer load the state of one that also held the parameters left out.
+
+    Args:
+        trained: what the optimizer was built of.
+        left_out: parameters of ``trained`` that are frozen now.
+    """
+    for parameter in left_out:
+        parameter.requires_grad_(True)
+    wider = build_optimizer(trained, OptimizerParameters(name="sgd"), 1.0).param_groups
+    for parameter in left_out:
+        parameter.requires_grad_(False)
+    held = {parameter for group in optimizer.param_groups for parameter in group["params"]}
+
+    def select(_: torch.optim.Optimizer, state: dict[str, Any]) -> dict[str, Any] | None:
+        saved = state["param_groups"]
+        if [len(group["params"]) for group in saved] != [len(g["params"]) for g in wider]:
+            return None
+        groups = [
+            {
+                **old,
+                "params": [
+                    number
+                    for number, parameter in zip(old["params"], group["params"], strict=True)
+                    if parameter in held
+                ],
+            }
+            for old, group in zip(saved, wider, strict=True)
+        ]
+        kept = {number for group in groups for number in group["params"]}
+        states = {number: value for number, value in state["state"].items() if number in kept}
+        return {**state, "state": states, "param_groups": [g for g in groups if g["params"]]}
+
+    optimizer.register_load_state_dict_pre_hook(select)
 
 
 def teacher_momentum(module: L.LightningModule, first: float) -> float:
