@@ -14,6 +14,7 @@ from timm.optim import create_optimizer_v2
 from torch import nn
 
 from cmid.models import ema_momentum
+from cmid.processes import leave_group_at_exit
 from cmid.schedule import RunLength, WarmupCosine
 
 
@@ -110,7 +111,7 @@ def configure_training(
 ) -> OptimizerLRScheduler:
     """What ``configure_optimizers`` of a module returns; prints the learning rate's rule.
 
-    The batch size is that of the trainer's datamodule, per process.
+    Every training starts here, also that of several processes, whose group it will end. The batch size is that of the trainer's datamodule, per process.
 
     Args:
         module: that is trained, attached to its trainer.
@@ -122,6 +123,7 @@ def configure_training(
         ValueError: unknown optimizer, or a run without end.
     """
     trainer = module.trainer
+    leave_group_at_exit()
     batch = trainer.datamodule.batch_size  # type: ignore[attr-defined]
     global_batch = batch * trainer.world_size * trainer.accumulate_grad_batches
     lr = scaled_lr(parameters, global_batch)

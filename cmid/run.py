@@ -18,7 +18,6 @@ from lightning.pytorch.strategies import ModelParallelStrategy
 
 from cmid.callbacks import KeepCheckpoints, SkippedImages, ThroughputMonitor, resolve_checkpoint
 from cmid.callbacks.checkpoint import AtomicCheckpointIO, free_run_dir
-from cmid.processes import leave_group_at_exit
 
 
 class SuggestingParser(LightningArgumentParser):
@@ -146,7 +145,6 @@ class RunCLI(LightningCLI):
 
     def fit(self) -> None:
         """Train, or go on training."""
-        leave_group_at_exit()
         self.trainer.fit(
             self.model,
             self.datamodule,

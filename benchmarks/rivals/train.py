@@ -15,7 +15,6 @@ from benchmarks.rivals.methods import Rival
 from cmid.callbacks import SkippedImages, TrainingProgress
 from cmid.command import PretrainCLI
 from cmid.export import to_timm
-from cmid.processes import leave_group_at_exit
 
 METHODS = ("simclr", "mocov2", "byol", "dino")
 
@@ -37,7 +36,6 @@ def train(method: str, args: list[str]) -> Path:
     )
     kept = (TrainingProgress, SkippedImages)
     cli.trainer.callbacks = [c for c in cli.trainer.callbacks if isinstance(c, kept)]  # type: ignore[attr-defined]
-    leave_group_at_exit()
     cli.trainer.fit(rival, data)
     folder = cli.run_dir / "backbone"
     to_timm(
