@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import lightning as L
 import numpy as np
 import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from timm.optim import create_optimizer_v2
 from torch import nn
-from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, SequentialLR
+
+from cmid.models import ema_momentum
+from cmid.processes import leave_group_at_exit
+from cmid.schedule import RunLength, WarmupCosine
 
 
 @dataclass(frozen=True)
@@ -25,7 +30,8 @@ class OptimizerParameters:
         betas, eps: of the optimizers that take them; ``None`` keeps the optimizer's own.
         momentum: of those that take it.
         warmup_epochs: linear warm-up from ``warmup_factor * lr``.
-        min_lr: end of the cosine (not scaled with the batch).
+        min_lr: end of the cosine (not scaled with the batch; at most the rate itself). Parameters
+            with a lower rate (layer decay) end as much lower.
     """
 
     name: str = "adan"
@@ -45,9 +51,19 @@ def scaled_lr(parameters: OptimizerParameters, global_batch: int) -> float:
 
 
 def build_optimizer(
-    module: nn.Module, parameters: OptimizerParameters, lr: float
+    trained: nn.Module | Sequence[dict[str, Any]],
+    parameters: OptimizerParameters,
+    lr: float,
+    *,
+    layer_decay: float | None = None,
 ) -> torch.optim.Optimizer:
-    """Optimizer over the parameters of ``module`` that require gradients.
+    """Optimizer over a module's parameters that require gradients, or over parameter groups.
+
+    Args:
+        trained: a module, whose biases, norms and tokens get no weight decay; or groups in torch's
+            form, where ``lr_scale`` is a factor of the rate.
+        lr: highest learning rate.
+        layer_decay: factor of the rate per layer from the output down, for timm's models.
 
     Raises:
         ValueError: the name is not one of timm's.
@@ -56,18 +72,22 @@ def build_optimizer(
     if parameters.eps is not None:
         given["eps"] = parameters.eps
     try:
-        return create_optimizer_v2(
-            module,
+        optimizer = create_optimizer_v2(
+            trained if isinstance(trained, nn.Module) else list(trained),
             opt=parameters.name,
             lr=lr,
             weight_decay=parameters.weight_decay,
             momentum=parameters.momentum,
+            layer_decay=layer_decay,
             **given,
         )
     except ValueError as error:
         raise ValueError(
             f"optimizer '{parameters.name}': {error}; see timm.optim.list_optimizers()"
         ) from error
+    for group in optimizer.param_groups:
+        group["lr"] *= group.get("lr_scale", 1.0)
+    return optimizer
 
 
 def build_schedule(
@@ -76,50 +96,112 @@ def build_schedule(
     *,
     steps_per_epoch: int,
     total_steps: int,
-) -> LRScheduler:
+) -> WarmupCosine:
     """Linear warm-up, then cosine to ``min_lr``; one call of ``step`` per optimizer step."""
-    warmup = min(round(parameters.warmup_epochs * steps_per_epoch), max(total_steps - 1, 0))
-    cosine = CosineAnnealingLR(
-        optimizer, T_max=max(total_steps - warmup, 1), eta_min=parameters.min_lr
-    )
-    if warmup == 0:
-        return cosine
-    ramp = LinearLR(optimizer, start_factor=parameters.warmup_factor, total_iters=warmup)
-    return SequentialLR(optimizer, [ramp, cosine], milestones=[warmup])
+    return _schedule(optimizer, parameters, RunLength(steps_per_epoch, max_steps=total_steps))
 
 
-def configure_training(module: L.LightningModule, parameters: OptimizerParameters) -> Any:
+def configure_training(
+    module: L.LightningModule,
+    parameters: OptimizerParameters,
+    *,
+    trained: nn.Module | Sequence[dict[str, Any]] | None = None,
+    layer_decay: float | None = None,
+    left_out: Sequence[nn.Parameter] = (),
+) -> OptimizerLRScheduler:
     """What ``configure_optimizers`` of a module returns; prints the learning rate's rule.
 
-    The batch size is that of the trainer's datamodule, per process.
+    Every training starts here, also that of several processes, whose group it will end. The batch size is that of the trainer's datamodule, per process.
+
+    Args:
+        module: that is trained, attached to its trainer.
+        trained: part of it, or parameter groups; by default all of it.
+        layer_decay: see `build_optimizer`.
+        left_out: frozen parameters that checkpoints of other runs may have an optimizer's state of.
+
+    Raises:
+        ValueError: unknown optimizer, or a run without end.
     """
     trainer = module.trainer
+    leave_group_at_exit()
     batch = trainer.datamodule.batch_size  # type: ignore[attr-defined]
     global_batch = batch * trainer.world_size * trainer.accumulate_grad_batches
     lr = scaled_lr(parameters, global_batch)
-    module.print(
-        f"learning rate {lr:.3g} = base_lr {parameters.base_lr:g}"
-        f" * global batch {global_batch} / 256"
+    optimizer = build_optimizer(
+        module if trained is None else trained, parameters, lr, layer_decay=layer_decay
     )
-    optimizer = build_optimizer(module, parameters, lr)
-    epochs = max(trainer.max_epochs or 1, 1)
-    total = total_steps(trainer)
-    schedule = build_schedule(
-        optimizer, parameters, steps_per_epoch=max(total // epochs, 1), total_steps=total
+    if left_out:
+        accept_more_parameters(optimizer, module if trained is None else trained, left_out)
+    schedule = _schedule(optimizer, parameters, RunLength.of(trainer), trainer)
+    module.print(
+        f"learning rate {lr:g} = base_lr {parameters.base_lr:g} * global batch {global_batch} / 256"
+        f"; warm-up {schedule.warmup} of {schedule.total} steps,"
+        f" then down to {schedule.floor * lr:g}"
     )
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
-def total_steps(trainer: L.Trainer) -> int:
-    """Optimizer steps of the whole run.
+def accept_more_parameters(
+    optimizer: torch.optim.Optimizer,
+    trained: nn.Module | Sequence[dict[str, Any]],
+    left_out: Sequence[nn.Parameter],
+) -> None:
+    """Let the optimizer load the state of one that also held the parameters left out.
 
-    Raises:
-        ValueError: the run has no end.
+    Args:
+        trained: what the optimizer was built of.
+        left_out: parameters of ``trained`` that are frozen now.
     """
-    total = trainer.estimated_stepping_batches
-    if total == float("inf"):
-        raise ValueError("set trainer.max_epochs or trainer.max_steps: the schedule needs an end")
-    return max(int(total), 1)
+    for parameter in left_out:
+        parameter.requires_grad_(True)
+    wider = build_optimizer(trained, OptimizerParameters(name="sgd"), 1.0).param_groups
+    for parameter in left_out:
+        parameter.requires_grad_(False)
+    held = {parameter for group in optimizer.param_groups for parameter in group["params"]}
+
+    def select(_: torch.optim.Optimizer, state: dict[str, Any]) -> dict[str, Any] | None:
+        saved = state["param_groups"]
+        if [len(group["params"]) for group in saved] != [len(g["params"]) for g in wider]:
+            return None
+        groups = [
+            {
+                **old,
+                "params": [
+                    number
+                    for number, parameter in zip(old["params"], group["params"], strict=True)
+                    if parameter in held
+                ],
+            }
+            for old, group in zip(saved, wider, strict=True)
+        ]
+        kept = {number for group in groups for number in group["params"]}
+        states = {number: value for number, value in state["state"].items() if number in kept}
+        return {**state, "state": states, "param_groups": [g for g in groups if g["params"]]}
+
+    optimizer.register_load_state_dict_pre_hook(select)
+
+
+def teacher_momentum(module: L.LightningModule, first: float) -> float:
+    """Momentum of a moving average at the coming optimizer step; it rises over the schedule."""
+    schedule = module.lr_schedulers()
+    assert isinstance(schedule, WarmupCosine)
+    return ema_momentum(schedule.place(module.global_step), schedule.total, first)
+
+
+def _schedule(
+    optimizer: torch.optim.Optimizer,
+    parameters: OptimizerParameters,
+    length: RunLength,
+    trainer: L.Trainer | None = None,
+) -> WarmupCosine:
+    return WarmupCosine(
+        optimizer,
+        warmup_epochs=parameters.warmup_epochs,
+        warmup_factor=parameters.warmup_factor,
+        min_lr=parameters.min_lr,
+        length=length,
+        trainer=trainer,
+    )
 
 
 def seed_step(module: L.LightningModule, seed: int) -> None:

@@ -5,6 +5,8 @@ Without an initialised process group each function is the identity.
 
 from __future__ import annotations
 
+import atexit
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -14,6 +16,22 @@ from torch.distributed.nn.functional import all_gather, all_reduce
 def num_processes() -> int:
     """Number of processes that train together, 1 outside a distributed run."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def leave_group() -> None:
+    """End the process group, where there is one."""
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def leave_group_at_exit() -> None:
+    """End the process group before the interpreter ends.
+
+    Threads of gloo that outlive the interpreter abort the process now and then, after the work is
+    done; Lightning ends groups of GPUs only.
+    """
+    atexit.unregister(leave_group)
+    atexit.register(leave_group)
 
 
 def mean_over_processes(tensor: Tensor) -> Tensor:

@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from timm.data import Mixup
 from timm.data.random_erasing import RandomErasing
 from timm.loss import SoftTargetCrossEntropy
-from timm.optim import create_optimizer_v2
 from torch import Tensor
 from torchmetrics import MetricCollection
 from torchmetrics.classification import (
@@ -23,7 +22,7 @@ from torchmetrics.classification import (
 from benchmarks.classification.data import ClassificationData
 from cmid.export import load_backbone
 from cmid.memory import keep_freed_memory
-from cmid.optimization import OptimizerParameters, build_schedule, scaled_lr
+from cmid.optimization import OptimizerParameters, configure_training
 
 
 @dataclass(frozen=True)
@@ -157,26 +156,9 @@ class FineTuning(L.LightningModule):
         self.log("test/accuracy", self.result["accuracy"])
 
     def configure_optimizers(self) -> Any:
-        p, trainer = self.optimizer_parameters, self.trainer
-        batch = trainer.datamodule.batch_size * trainer.world_size  # type: ignore[attr-defined]
-        batch *= trainer.accumulate_grad_batches
-        lr = scaled_lr(p, batch)
-        self.print(f"learning rate {lr:.3g} = base_lr {p.base_lr:g} * global batch {batch} / 256")
-        optimizer = create_optimizer_v2(
-            self.network,
-            opt=p.name,
-            lr=lr,
-            weight_decay=p.weight_decay,
-            momentum=p.momentum,
+        return configure_training(
+            self,
+            self.optimizer_parameters,
+            trained=self.network,
             layer_decay=None if self.frozen else self.layer_decay,
-            **({} if p.betas is None else {"betas": tuple(p.betas)}),
         )
-        for group in optimizer.param_groups:
-            group["lr"] = lr * group.get("lr_scale", 1.0)
-        total = int(trainer.estimated_stepping_batches)
-        per_epoch = max(total // max(trainer.max_epochs or 1, 1), 1)
-        schedule = build_schedule(optimizer, p, steps_per_epoch=per_epoch, total_steps=total)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
-        }

@@ -25,14 +25,9 @@ from lightly.models.utils import deactivate_requires_grad, update_momentum
 from torch import Tensor, nn
 
 from cmid.memory import keep_freed_memory
-from cmid.models import MaskedEncoder, ema_momentum
+from cmid.models import MaskedEncoder
 from cmid.models.batch_norm import set_running_momentum
-from cmid.optimization import (
-    OptimizerParameters,
-    build_optimizer,
-    build_schedule,
-    scaled_lr,
-)
+from cmid.optimization import OptimizerParameters, configure_training, teacher_momentum
 from cmid.views import DeviceViews
 
 Pair = tuple[Tensor, Tensor]
@@ -191,22 +186,12 @@ class Rival(L.LightningModule):
             self.method.after_backward(self.current_epoch)
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        step = self.global_step
+        momentum = teacher_momentum(self, self.momentum)
         super().optimizer_step(*args, **kwargs)
-        total = int(self.trainer.estimated_stepping_batches)
-        self.method.update(ema_momentum(step, total, self.momentum))
+        self.method.update(momentum)
 
     def configure_optimizers(self) -> Any:
-        p = self.optimizer_parameters
-        lr = scaled_lr(p, self.trainer.datamodule.batch_size)  # type: ignore[attr-defined]
-        optimizer = build_optimizer(self, p, lr)
-        total = int(self.trainer.estimated_stepping_batches)
-        per_epoch = max(total // max(self.trainer.max_epochs or 1, 1), 1)
-        schedule = build_schedule(optimizer, p, steps_per_epoch=per_epoch, total_steps=total)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
-        }
+        return configure_training(self, self.optimizer_parameters)
 
     def provenance(self) -> dict[str, Any]:
         """What an export says about the method."""

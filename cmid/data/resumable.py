@@ -13,6 +13,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from cmid.data.source import UnreadableImageError
+from cmid.resumption import batches_done
 
 MAX_SKIPS_IN_A_ROW = 100
 
@@ -90,10 +91,15 @@ class ResumableSampler(DistributedSampler[tuple[int, int]]):
 
 
 class ResumableLoader(DataLoader[dict[str, Any]]):
-    """A loader whose state is the position in the data order: the next epoch and batch."""
+    """A loader whose state is the position in the data order: the next epoch and batch.
+
+    Attributes:
+        per_epoch: batches that an epoch takes; fewer than there are under ``limit_train_batches``.
+    """
 
     sampler: ResumableSampler
     batches_done: int = 0
+    per_epoch: int | None = None
 
     def __iter__(self) -> Iterator[dict[str, Any]]:  # type: ignore[override]
         self.batches_done = self.sampler.start // int(self.batch_size or 1)
@@ -105,9 +111,12 @@ class ResumableLoader(DataLoader[dict[str, Any]]):
         return {"epoch": self.sampler.epoch, "batches_done": self.batches_done}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        epochs, batches = divmod(state["batches_done"], len(self))
+        """Go on at a position, which is as far in its epoch where batches have another size."""
+        now = self.per_epoch or len(self)
+        before = state.get("per_epoch") or now
+        epochs, done = divmod(state["batches_done"], before)
         self.sampler.set_epoch(state["epoch"] + epochs)
-        self.sampler.start = batches * int(self.batch_size or 1)
+        self.sampler.start = batches_done(done, before=before, now=now) * int(self.batch_size or 1)
 
 
 class ResumableData(L.LightningDataModule):
@@ -177,6 +186,7 @@ class ResumableData(L.LightningDataModule):
             pin_memory=torch.cuda.is_available(),
             drop_last=True,
         )
+        self._loader.per_epoch = self._batches_per_epoch(len(self._loader))
         if self._position is not None:
             self._loader.load_state_dict(self._position)
             self._position = None
@@ -185,13 +195,25 @@ class ResumableData(L.LightningDataModule):
     def state_dict(self) -> dict[str, int]:
         """Where the data order stands.
 
-        Lightning restores a datamodule before it asks for loaders. The state of the loader itself
-        comes too late where a schedule asks for the number of steps, which builds the loader.
+        Lightning restores a datamodule before it asks for loaders, but for sharded training. The
+        state of the loader itself comes too late where a schedule asks for the number of steps,
+        which builds the loader.
         """
-        return {} if self._loader is None else self._loader.state_dict()
+        if self._loader is None:
+            return {}
+        return self._loader.state_dict() | {"per_epoch": self._loader.per_epoch or 0}
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        self._position = state_dict or None
+        if state_dict and self._loader is not None:
+            self._loader.load_state_dict(state_dict)
+        else:
+            self._position = state_dict or None
+
+    def _batches_per_epoch(self, batches: int) -> int:
+        limit = self.trainer.limit_train_batches if self.trainer else None
+        if isinstance(limit, float):
+            return int(batches * limit) or batches
+        return min(limit or batches, batches)
 
     def _num_workers(self) -> int:
         if self.num_workers >= 0:

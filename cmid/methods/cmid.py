@@ -15,13 +15,13 @@ import cmid
 from cmid.data.statistics import MILLION_AID, ChannelStatistics
 from cmid.losses import LocalDistillationLoss, MaskedReconstructionLoss, teacher_temperature
 from cmid.memory import keep_freed_memory
-from cmid.methods.branches import Branch, BYOLAgreement, MoCoAgreement, build_branch
+from cmid.methods.branches import Branch, BYOLAgreement, MoCoAgreement, build_branch, freeze_unused
 from cmid.methods.compilation import compile_encoder
 from cmid.methods.sharding import shard, shard_branch
-from cmid.models import EMATeacher, MaskedEncoder, ReconstructionHead, ema_momentum
+from cmid.models import EMATeacher, MaskedEncoder, ReconstructionHead
 from cmid.models.batch_norm import set_running_momentum
 from cmid.models.stochastic import switch_off_randomness
-from cmid.optimization import OptimizerParameters, configure_training, seed_step, total_steps
+from cmid.optimization import OptimizerParameters, configure_training, seed_step, teacher_momentum
 from cmid.views import DeviceViews, ViewColours, Views, cell_centres, gather_cells, match_positions
 
 # BatchNorm's running statistics of clean images: steps between the student's passes, and the share
@@ -117,6 +117,8 @@ class CMID(L.LightningModule):
         super().__init__()
         if max(asdict(weights).values()) <= 0:
             raise ValueError("model.weights: at least one loss needs a weight above 0")
+        if min(asdict(weights).values()) < 0:
+            raise ValueError("model.weights: a weight below 0 would train against its loss; use 0")
         self.num_matches = num_matches
         self.weights = weights
         self.teacher_parameters = teacher
@@ -151,6 +153,7 @@ class CMID(L.LightningModule):
             else MoCoAgreement(dim=256, queue_size=queue_size, temperature=temperature)
         )
         self.local_loss = LocalDistillationLoss(num_prototypes)
+        self.left_out = self._freeze_left_out()
         if grad_checkpointing:
             encoder.set_grad_checkpointing()
         if compile != "none":
@@ -162,6 +165,23 @@ class CMID(L.LightningModule):
     def teacher_branch(self) -> Branch:
         """The teacher's encoder and heads."""
         return cast(Branch, self.teacher.module)
+
+    def _freeze_left_out(self) -> list[nn.Parameter]:
+        """Freeze what only losses of weight 0 would train: nothing waits for its gradients."""
+        parts: dict[str, list[nn.Module]] = {
+            "reconstruction": [self.reconstruct],
+            "contrastive": [self.student.projector, self.agreement],
+            "local": [self.student.local_head],
+        }
+        weights = asdict(self.weights)
+        left_out = [
+            parameter
+            for name, modules in parts.items()
+            for module in modules
+            for parameter in module.requires_grad_(weights[name] > 0).parameters()
+            if not weights[name]
+        ]
+        return left_out + freeze_unused(self.student.encoder, pooled=weights["contrastive"] > 0)
 
     def losses(self, views: Views, temperature: float) -> tuple[dict[str, Tensor], Tensor]:
         """The terms of one step, unweighted, and the student's pooled features ``(2B, D)``.
@@ -279,9 +299,8 @@ class CMID(L.LightningModule):
         return {"loss": total, "features": features}
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        step = self.global_step
+        momentum = teacher_momentum(self, self.teacher_parameters.momentum)
         super().optimizer_step(*args, **kwargs)
-        momentum = ema_momentum(step, total_steps(self.trainer), self.teacher_parameters.momentum)
         self.teacher.update(self.student, momentum)
         self.log("teacher/momentum", momentum)
 
@@ -305,7 +324,7 @@ class CMID(L.LightningModule):
         self.sharded = True
 
     def configure_optimizers(self) -> Any:
-        return configure_training(self, self.optimizer_parameters)
+        return configure_training(self, self.optimizer_parameters, left_out=self.left_out)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what an export needs to rebuild and to describe the backbone, as plain values."""

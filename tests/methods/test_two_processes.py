@@ -1,36 +1,61 @@
-"""Two processes compute what one does with the doubled batch."""
+"""Two processes compute what one does with the doubled batch, and train whatever is asked.
+
+All jobs of two processes share one start of them, which costs more than the training.
+"""
 
 from __future__ import annotations
 
 import os
 import socket
+import traceback
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import pytest
 import torch
-import torch.distributed as dist
 import torch.multiprocessing as mp
 from lightning.pytorch.strategies import ModelParallelStrategy
 
 from cmid.callbacks import OnlineKNN
 from cmid.data import PretrainData, SceneSource
 from cmid.methods import CMID
+from cmid.methods.cmid import LossWeights
 from cmid.optimization import OptimizerParameters
+from cmid.processes import leave_group
 from cmid.views import ColourParameters, TwoViews, ViewColours
 
 STEPS = 3
+VIT = ("vit_tiny_patch16_224", {"depth": 1, "embed_dim": 48, "num_heads": 3})
+# Its head has a norm that only the contrastive loss trains.
+CONVNEXT = ("convnext_atto", {"depths": (1, 1, 1, 1), "dims": (8, 16, 24, 32)})
+LEFT_OUT = {
+    "reconstruction": LossWeights(0, 1, 1),
+    "contrastive": LossWeights(1, 0, 1),
+    "local": LossWeights(1, 1, 0),
+    "all but reconstruction": LossWeights(1, 0, 0),
+}
+# Name of a job: strategy and what differs from the comparison with one process.
+JOBS: dict[str, tuple[str, dict[str, Any]]] = {
+    "ddp": ("ddp", {}),
+    "fsdp": ("fsdp", {}),
+    **{
+        f"{strategy} without {name}": (strategy, {"weights": weights, "agreement": "byol"})
+        for strategy in ("ddp", "fsdp")
+        for name, weights in LEFT_OUT.items()
+    },
+}
 
 
-def train(strategy: str, batch: int, result: Path) -> None:
-    """Train a network without BatchNorm for some steps, keep its state and its losses."""
+def train(strategy: str, batch: int, result: Path, **options: Any) -> None:
+    """Train some steps; keep state, losses, rates and what was printed of them."""
     torch.manual_seed(0)
     torch.set_num_threads(1)
+    backbone, arguments = CONVNEXT if options else VIT
     model = CMID(
-        "vit_tiny_patch16_224",
+        backbone,
         img_size=64,
-        backbone_args={"depth": 2},
+        backbone_args=arguments,
         # A whole number of steps: which keys leave would depend on their order within a step.
         queue_size=48,
         num_prototypes=32,
@@ -39,19 +64,23 @@ def train(strategy: str, batch: int, result: Path) -> None:
         colours=ViewColours(ColourParameters(), ColourParameters()),
         # SGD: Adam would turn the rounding of vanishing gradients into whole steps.
         optimizer=OptimizerParameters(name="sgd", base_lr=1.0, warmup_epochs=0),
+        **options,
     )
+    labelled = {
+        "knn_train": SceneSource(21, size=64, seed=1),
+        "knn_val": SceneSource(11, size=64, seed=2),
+    }
     data = PretrainData(
         SceneSource(24, size=64),
         TwoViews(size=64, block_size=16),
         batch_size=batch,
         num_workers=0,
-        knn_train=SceneSource(21, size=64, seed=1),
-        knn_val=SceneSource(11, size=64, seed=2),
+        **({} if options else labelled),
     )
     knn = OnlineKNN(batch_size=4)
-    losses = RecordedLosses()
+    seen = Recorded()
     trainer = L.Trainer(
-        max_steps=STEPS,
+        max_steps=1 if options else STEPS,
         max_epochs=1,
         accelerator="cpu",
         devices=1 if strategy == "auto" else 2,
@@ -65,31 +94,35 @@ def train(strategy: str, batch: int, result: Path) -> None:
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-        callbacks=[knn, losses],
+        callbacks=[knn, seen],
     )
     trainer.fit(model, data)
     trainer.save_checkpoint(result)
     if trainer.is_global_zero:
         state = torch.load(result, weights_only=True)["state_dict"]
-        torch.save({"state": state, "losses": losses.values, "knn": knn.scores}, result)
+        kept = {"state": state, "losses": seen.losses, "rates": seen.rates, "knn": knn.scores}
+        torch.save(kept, result)
 
 
-class RecordedLosses(L.Callback):
-    """Total losses of each step, averaged over processes."""
+class Recorded(L.Callback):
+    """Total losses of each step, averaged over processes, and the rates that were used."""
 
     def __init__(self) -> None:
-        self.values: list[float] = []
+        self.losses: list[float] = []
+        self.rates: list[float] = []
+
+    def on_before_optimizer_step(self, trainer: L.Trainer, *_: Any) -> None:
+        self.rates.append(trainer.optimizers[0].param_groups[0]["lr"])
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *_: Any
     ) -> None:
-        self.values.append(float(trainer.strategy.reduce(outputs["loss"].detach())))
+        self.losses.append(float(trainer.strategy.reduce(outputs["loss"].detach())))
 
 
-def _rank(rank: int, port: int, strategy: str, result: Path) -> None:
+def _rank(rank: int, ports: list[int], folder: Path) -> None:
     os.environ.update(
         MASTER_ADDR="127.0.0.1",
-        MASTER_PORT=str(port),
         WORLD_SIZE="2",
         LOCAL_RANK=str(rank),
         RANK=str(rank),
@@ -97,9 +130,26 @@ def _rank(rank: int, port: int, strategy: str, result: Path) -> None:
         GROUP_RANK="0",
         TORCHELASTIC_RUN_ID="test",
     )
-    train(strategy, 4, result)
-    # Threads of the group that outlive the interpreter abort the process now and then.
-    dist.destroy_process_group()
+    for (name, (strategy, options)), port in zip(JOBS.items(), ports, strict=True):
+        os.environ["MASTER_PORT"] = str(port)
+        try:
+            train(strategy, 4, folder / f"{name}.ckpt", **options)
+        except Exception:
+            (folder / f"{name}.{rank}.txt").write_text(traceback.format_exc())
+        finally:
+            # Threads of the group that outlive the interpreter abort the process now and then.
+            leave_group()
+
+
+def free_ports(count: int) -> list[int]:
+    """Different ports that nobody listens at."""
+    sockets = [socket.socket() for _ in range(count)]
+    for each in sockets:
+        each.bind(("127.0.0.1", 0))
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
 
 
 @pytest.fixture(scope="module")
@@ -109,26 +159,31 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return torch.load(result, weights_only=True)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
-def test_two_processes_equal_one_with_the_doubled_batch(
-    strategy: str, alone: dict[str, Any], tmp_path: Path
-) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+@pytest.fixture(scope="module")
+def together(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with the results of all jobs of two processes, which ended well."""
+    folder = tmp_path_factory.mktemp("together")
     context = mp.get_context("spawn")
-    jobs = [
-        context.Process(target=_rank, args=(rank, port, strategy, tmp_path / "two.ckpt"))
-        for rank in (0, 1)
-    ]
+    ports = free_ports(len(JOBS))
+    jobs = [context.Process(target=_rank, args=(rank, ports, folder)) for rank in (0, 1)]
     for job in jobs:
         job.start()
     for job in jobs:
-        job.join(timeout=900)
-        assert job.exitcode == 0
+        job.join(timeout=800)
+    for job in jobs:
+        if job.is_alive():
+            job.kill()
+    assert [job.exitcode for job in jobs] == [0, 0]
+    return folder
 
-    one, two = alone, torch.load(tmp_path / "two.ckpt", weights_only=True)
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_two_processes_equal_one_with_the_doubled_batch(
+    strategy: str, alone: dict[str, Any], together: Path
+) -> None:
+    one, two = alone, torch.load(together / f"{strategy}.ckpt", weights_only=True)
     assert two["losses"] == pytest.approx(one["losses"], rel=1e-4)
     assert two["knn"] == pytest.approx(one["knn"])
     differing = [
@@ -143,3 +198,38 @@ def test_two_processes_equal_one_with_the_doubled_batch(
     nearest = torch.cdist(keys["one"].T, keys["two"].T).min(dim=1).values
     assert nearest.max() < 1e-3
     assert int(one["state"]["agreement.queue.position"]) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_two_processes_use_the_rates_of_their_global_batch(
+    strategy: str, alone: dict[str, Any], together: Path
+) -> None:
+    two = torch.load(together / f"{strategy}.ckpt", weights_only=True)
+    assert two["rates"] == alone["rates"]
+    assert two["rates"][0] == pytest.approx(1.0 * 8 / 256)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("name", [name for name in JOBS if "without" in name])
+def test_two_processes_train_with_a_loss_left_out(name: str, together: Path) -> None:
+    failures = [path.read_text() for path in together.glob(f"{name}.*.txt")]
+    assert failures == []
+    result = torch.load(together / f"{name}.ckpt", weights_only=True)
+    assert len(result["losses"]) == 1
+    # The file is that of a run with all losses: nothing is missing in it.
+    assert (
+        result["state"].keys()
+        == CMID(
+            CONVNEXT[0],
+            img_size=64,
+            backbone_args=CONVNEXT[1],
+            queue_size=48,
+            num_prototypes=32,
+            agreement="byol",
+        )
+        .state_dict()
+        .keys()
+    )
