@@ -14,7 +14,6 @@ from cmid.callbacks import (
     ReconstructionPicture,
     TrainingProgress,
 )
-from cmid.callbacks.checkpoint import newest_checkpoints
 from cmid.data.pretrain import PretrainData
 from cmid.export import to_timm
 from cmid.methods import CMID
@@ -53,7 +52,10 @@ class PretrainCLI(RunCLI):
         """Export the backbone of the last checkpoint, and say what came out."""
         folder = self.run_dir / "backbone"
         if self.trainer.is_global_zero:
-            to_timm(newest_checkpoints(self.run_dir)[0], folder, overwrite=True)
+            if self.final_checkpoint is None:
+                print("no checkpoint was written, nothing is exported")
+                return folder
+            to_timm(self.final_checkpoint, folder, overwrite=True)
             scores = self.knn_callback
             if scores.scores:
                 print(
@@ -73,6 +75,6 @@ class PretrainCLI(RunCLI):
 
 def pretrain(args: list[str]) -> Path:
     """Run the command with these arguments; returns the folder of the exported backbone."""
-    cli = PretrainCLI(args)
-    cli.fit()
-    return cli.finish()
+    with PretrainCLI(args) as cli:
+        cli.fit()
+        return cli.finish()

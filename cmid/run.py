@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import os
 import re
 import warnings
 from pathlib import Path
 from pydoc import locate
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import lightning as L
 import torch
+import yaml
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.strategies import ModelParallelStrategy
 
 from cmid.callbacks import KeepCheckpoints, SkippedImages, ThroughputMonitor, resolve_checkpoint
-from cmid.callbacks.checkpoint import AtomicCheckpointIO, free_run_dir
+from cmid.callbacks.checkpoint import AtomicCheckpointIO
+from cmid.callbacks.record import RunRecord
+from cmid.claimed_folder import ClaimedFolder
+from cmid.files import full_disk, lack_of_room
+from cmid.resume import check_resumable, experiment
+from cmid.run_folder import folder_to_go_on_in, new_run_folder
+
+Run = TypeVar("Run", bound="RunCLI")
 
 
 class SuggestingParser(LightningArgumentParser):
@@ -67,20 +76,27 @@ class RunCLI(LightningCLI):
         description: str,
         max_epochs: int,
     ) -> None:
-        with warnings.catch_warnings():
-            # Lightning warns of arguments that come from Python while sys.argv has some, too.
-            warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
-            super().__init__(
-                module,
-                datamodule,
-                run=False,
-                args=args,
-                parser_class=SuggestingParser,
-                seed_everything_default=0,
-                trainer_defaults={"max_epochs": max_epochs},
-                save_config_kwargs={"overwrite": True},
-                parser_kwargs={"description": description, "allow_abbrev": False},
-            )
+        self.claimed: ClaimedFolder | None = None
+        self.ckpt_path: Path | None = None
+        self._run_dir_stated = any(arg.partition("=")[0] == "--run_dir" for arg in args)
+        try:
+            with warnings.catch_warnings():
+                # Lightning warns of arguments that come from Python while sys.argv has some, too.
+                warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
+                super().__init__(
+                    module,
+                    datamodule,
+                    run=False,
+                    args=args,
+                    parser_class=SuggestingParser,
+                    seed_everything_default=0,
+                    trainer_defaults={"max_epochs": max_epochs},
+                    save_config_kwargs={"overwrite": True},
+                    parser_kwargs={"description": description, "allow_abbrev": False},
+                )
+        except BaseException:
+            self.__exit__()
+            raise
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument(
@@ -103,31 +119,46 @@ class RunCLI(LightningCLI):
         """Callbacks without settings of their own."""
         return [SkippedImages()]
 
+    def before_instantiate_classes(self) -> None:
+        """Find the run's folder before minutes are spent on models and data."""
+        asked, resumed = Path(self.config["run_dir"]), self.config["ckpt_path"]
+        self.run_dir, own = asked, None
+        if resumed:
+            self.ckpt_path = resolve_checkpoint(resumed, asked)
+            own = folder_to_go_on_in(self.ckpt_path, asked, stated=self._run_dir_stated)
+        if not _is_first_process():  # its folder is that of the first process
+            return
+        self.claimed = new_run_folder(asked) if own is None else ClaimedFolder(own)
+        self.run_dir = self.claimed.path
+        if self.ckpt_path is not None:
+            print(f"going on from {self.ckpt_path} in {self.run_dir}")
+        elif self.run_dir != asked:
+            print(f"{asked} holds another run's checkpoints: this run goes to {self.run_dir}")
+
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         settings = self.config_init["trainer"]
-        resumed = self.config_init["ckpt_path"]
-        run_dir = Path(self.config_init["run_dir"])
-        self.ckpt_path: Path | None = None
-        if resumed:
-            self.ckpt_path = resolve_checkpoint(resumed, run_dir)
-            run_dir = self.ckpt_path.parent.parent
-        else:
-            run_dir = free_run_dir(run_dir)
-        self.run_dir = run_dir
+        run_dir, record = self.run_dir, RunRecord()
         strategy = settings["strategy"]
         if strategy == "fsdp":
             # Sharded per parameter; checkpoints are whole files like those of other runs.
             strategy = ModelParallelStrategy(save_distributed_checkpoint=False)
-        return super().instantiate_trainer(
+        trainer = super().instantiate_trainer(
             **kwargs,
             strategy=strategy,
             default_root_dir=str(run_dir),
             precision=settings["precision"] or default_precision(),
             logger=self._loggers(run_dir) if settings["logger"] is None else settings["logger"],
-            callbacks=[*(settings["callbacks"] or []), *self.own_callbacks()],
+            callbacks=[*(settings["callbacks"] or []), *self.own_callbacks(), record],
             plugins=[*(settings["plugins"] or []), AtomicCheckpointIO()],
             enable_model_summary=bool(settings["enable_model_summary"]),
         )
+        config = yaml.safe_load(self.parser.dump(self.config, skip_none=False, format="yaml"))
+        record.experiment = experiment(config, self.model) | {"processes": trainer.world_size}
+        if self.ckpt_path is not None:
+            for change in check_resumable(self.ckpt_path, self.model, record.experiment):
+                if trainer.is_global_zero:
+                    print(f"changed: {change}")
+        return trainer
 
     def _loggers(self, run_dir: Path) -> list[Logger]:
         loggers: list[Logger] = [
@@ -144,13 +175,49 @@ class RunCLI(LightningCLI):
         return loggers
 
     def fit(self) -> None:
-        """Train, or go on training."""
-        self.trainer.fit(
-            self.model,
-            self.datamodule,
-            ckpt_path=None if self.ckpt_path is None else str(self.ckpt_path),
-            weights_only=True,
-        )
+        """Train, or go on training.
+
+        Raises:
+            OSError: the disk is full; one line with the folder and what is free.
+        """
+        with warnings.catch_warnings():
+            # Earlier versions kept a list of paths there; what is kept is now read from the folder.
+            warnings.filterwarnings("ignore", message=r"(?s)Be aware .*KeepCheckpoints\{")
+            try:
+                self.trainer.fit(
+                    self.model,
+                    self.datamodule,
+                    ckpt_path=None if self.ckpt_path is None else str(self.ckpt_path),
+                    weights_only=True,
+                )
+            except OSError as error:
+                if error.errno and (cause := lack_of_room(error)) and error.filename is None:
+                    raise full_disk(self.run_dir / "csv", cause) from error
+                raise
+        self.run_dir = self._checkpoints.run_dir
+
+    @property
+    def final_checkpoint(self) -> Path | None:
+        """The checkpoint that this process wrote last, or went on from where nothing was left."""
+        return self._checkpoints.written or self.ckpt_path
+
+    @property
+    def _checkpoints(self) -> KeepCheckpoints:
+        return next(c for c in self.trainer.callbacks if isinstance(c, KeepCheckpoints))  # type: ignore[attr-defined]
+
+    def __enter__(self: Run) -> Run:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Let other processes write to the run's folder."""
+        if self.claimed is not None:
+            self.claimed.release()
+
+
+def _is_first_process() -> bool:
+    """Whether this is the first process of a run, before there is a process group."""
+    ranks = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID")
+    return not any(int(os.environ.get(name) or 0) for name in ranks)
 
 
 def default_precision() -> Any:

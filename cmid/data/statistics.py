@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from cmid.data.source import ImageSource, UnreadableImageError
+from cmid.files import write_text
 
 PERCENTILES = (1, 2, 25, 50, 75, 98, 99)
 _SAMPLE_VALUES = 4_000_000
@@ -63,11 +64,7 @@ class ChannelStatistics:
 
     def to_json(self, path: str | os.PathLike[str]) -> None:
         """Write to a temporary name beside ``path``, then rename."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-        partial.write_text(json.dumps(asdict(self), indent=2) + "\n")
-        os.replace(partial, path)
+        write_text(path, json.dumps(asdict(self), indent=2) + "\n")
 
     @classmethod
     def from_json(cls, path: str | os.PathLike[str]) -> ChannelStatistics:

@@ -8,7 +8,6 @@ import lightning as L
 from lightning.pytorch.cli import LightningArgumentParser
 
 from cmid.callbacks import CurvePicture, TrainingProgress
-from cmid.callbacks.checkpoint import newest_checkpoints
 from cmid.run import RunCLI
 from cmid.vision_language.callbacks import LeftOutRegions, OnlineZeroShot
 from cmid.vision_language.data import ImageTextData
@@ -47,7 +46,10 @@ class TrainCLIPCLI(RunCLI):
         """Write the CLIP of the last checkpoint, and say what came out."""
         folder = self.run_dir / "clip"
         if self.trainer.is_global_zero:
-            export_checkpoint(newest_checkpoints(self.run_dir)[0], folder)
+            if self.final_checkpoint is None:
+                print("no checkpoint was written, nothing is exported")
+                return folder
+            export_checkpoint(self.final_checkpoint, folder)
             zero_shot = next(
                 c
                 for c in self.trainer.callbacks  # type: ignore[attr-defined]
@@ -68,6 +70,6 @@ class TrainCLIPCLI(RunCLI):
 
 def train_clip(args: list[str]) -> Path:
     """Run the command with these arguments; returns the folder of the CLIP."""
-    cli = TrainCLIPCLI(args)
-    cli.fit()
-    return cli.finish()
+    with TrainCLIPCLI(args) as cli:
+        cli.fit()
+        return cli.finish()
