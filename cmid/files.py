@@ -15,6 +15,10 @@ PART = ".part"
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
+class NoRoomError(OSError):
+    """A disk is full; the text is one line with the file, what it needs and what is free."""
+
+
 @contextmanager
 def whole_file(path: str | os.PathLike[str], *, need: int | None = None) -> Iterator[Path]:
     """Yield a temporary name beside ``path``, which gets its name once all is written.
@@ -26,7 +30,7 @@ def whole_file(path: str | os.PathLike[str], *, need: int | None = None) -> Iter
         need: its expected size in bytes, for the message where the disk is full.
 
     Raises:
-        OSError: the disk is full; one line with the file, what it needs and what is free.
+        NoRoomError: the disk is full.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -37,7 +41,7 @@ def whole_file(path: str | os.PathLike[str], *, need: int | None = None) -> Iter
         os.replace(partial, path)
     except BaseException as error:
         partial.unlink(missing_ok=True)
-        if isinstance(error, Exception) and (cause := lack_of_room(error)):
+        if isinstance(error, Exception) and (cause := lack_of_room(error)) is not None:
             raise full_disk(path, cause, need=need) from error
         raise
 
@@ -49,7 +53,7 @@ def scratch_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     It lies on the file system of ``path``, so that what was written can be renamed.
 
     Raises:
-        OSError: the disk is full; one line with the folder and what is free.
+        NoRoomError: the disk is full.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -59,7 +63,7 @@ def scratch_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         try:
             yield Path(scratch)
         except Exception as error:
-            if cause := lack_of_room(error):
+            if (cause := lack_of_room(error)) is not None:
                 raise full_disk(path, cause) from error
             raise
 
@@ -86,8 +90,8 @@ def lack_of_room(error: BaseException | None) -> OSError | None:
     return None
 
 
-def full_disk(path: Path, cause: OSError, *, need: int | None = None) -> OSError:
-    """The one line for a disk that is full, as an error with the cause's number.
+def full_disk(path: Path, cause: OSError, *, need: int | None = None) -> NoRoomError:
+    """The error for a disk that is full, with the cause's number.
 
     Args:
         path: what could not be written; its folder exists.
@@ -97,7 +101,7 @@ def full_disk(path: Path, cause: OSError, *, need: int | None = None) -> OSError
     free = megabytes(shutil.disk_usage(path.parent).free)
     reason = "" if cause.errno == errno.ENOSPC else f" ({os.strerror(cause.errno or 0)})"
     needs = f"it needs about {megabytes(need)}, " if need else ""
-    error = OSError(
+    error = NoRoomError(
         f"no room for {path}{reason}: {needs}{free} are free in {path.parent}; earlier files are"
         " whole: make room, or write elsewhere"
     )

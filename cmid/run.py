@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import inspect
 import os
 import re
+import shutil
 import warnings
 from pathlib import Path
 from pydoc import locate
@@ -22,7 +24,7 @@ from cmid.callbacks import KeepCheckpoints, SkippedImages, ThroughputMonitor, re
 from cmid.callbacks.checkpoint import AtomicCheckpointIO
 from cmid.callbacks.record import RunRecord
 from cmid.claimed_folder import ClaimedFolder
-from cmid.files import full_disk, lack_of_room
+from cmid.files import NO_ROOM, NoRoomError, full_disk
 from cmid.resume import check_resumable, experiment
 from cmid.run_folder import folder_to_go_on_in, new_run_folder
 
@@ -100,10 +102,16 @@ class RunCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument(
-            "--run_dir", default="runs/pretrain", help="Folder of checkpoints, logs, pictures."
+            "--run_dir",
+            default="runs/pretrain",
+            help="Folder of checkpoints, logs, pictures; DIR-2 where DIR holds checkpoints.",
         )
         parser.add_argument(
-            "--ckpt_path", type=str | None, default=None, help="Resume: a checkpoint, or 'last'."
+            "--ckpt_path",
+            type=str | None,
+            default=None,
+            help="Go on: 'last' for the last checkpoint of run_dir, or a checkpoint's file, which"
+            " goes on in the run folder it lies in, or in --run_dir where that is given, too.",
         )
         parser.add_argument(
             "--wandb",
@@ -178,7 +186,7 @@ class RunCLI(LightningCLI):
         """Train, or go on training.
 
         Raises:
-            OSError: the disk is full; one line with the folder and what is free.
+            NoRoomError: the disk is full.
         """
         with warnings.catch_warnings():
             # Earlier versions kept a list of paths there; what is kept is now read from the folder.
@@ -190,20 +198,26 @@ class RunCLI(LightningCLI):
                     ckpt_path=None if self.ckpt_path is None else str(self.ckpt_path),
                     weights_only=True,
                 )
-            except OSError as error:
-                if error.errno and (cause := lack_of_room(error)) and error.filename is None:
-                    raise full_disk(self.run_dir / "csv", cause) from error
+            except NoRoomError:
                 raise
-        self.run_dir = self._checkpoints.run_dir
+            except OSError as error:  # loggers and pictures of others do not say what they wrote
+                room = shutil.disk_usage(self.run_dir).free
+                if error.errno in NO_ROOM and (room < 1e6 or error.errno != errno.ENOSPC):
+                    raise full_disk(self.run_dir / "csv", error) from error
+                raise
+        if self._checkpoints is not None:
+            self.run_dir = self._checkpoints.run_dir
 
     @property
     def final_checkpoint(self) -> Path | None:
         """The checkpoint that this process wrote last, or went on from where nothing was left."""
-        return self._checkpoints.written or self.ckpt_path
+        written = self._checkpoints.written if self._checkpoints is not None else None
+        return written or self.ckpt_path
 
     @property
-    def _checkpoints(self) -> KeepCheckpoints:
-        return next(c for c in self.trainer.callbacks if isinstance(c, KeepCheckpoints))  # type: ignore[attr-defined]
+    def _checkpoints(self) -> KeepCheckpoints | None:
+        callbacks = self.trainer.callbacks  # type: ignore[attr-defined]
+        return next((c for c in callbacks if isinstance(c, KeepCheckpoints)), None)
 
     def __enter__(self: Run) -> Run:
         return self
