@@ -42,14 +42,13 @@ _OPTION_OF = {
     "model_name": "model.backbone",
     "in_chans": "model.in_chans",
     "img_size": "model.img_size",
-    "stem": "model.stem",
     "mask_mode": "model.mask_mode",
     "model_kwargs": "model.backbone_args",
-    "agreement.keys": "model.queue_size",
+    "agreement.queue.keys": "model.queue_size",
     "local_loss.center": "model.num_prototypes",
 }
 _TAKEN_FROM_DATA = ("in_chans", "img_size", "mean", "std")
-_UNNAMED = {"version", "global_step", "epoch", "mean", "std", "low", "high", "method"}
+_UNNAMED = {"version", "stem", "global_step", "epoch", "mean", "std", "low", "high", "method"}
 
 
 @dataclass(frozen=True)
@@ -150,11 +149,11 @@ def _guessed(
         if change.option.partition(".")[0] not in _UNNAMED:
             option = _OPTION_OF.get(change.option, change.option)
             yield Difference(option, change.here, change.checkpoint)
-    here_moco, there_moco = ("agreement.keys" in found for found in (shapes, stored))
+    here_moco, there_moco = ("agreement.queue.keys" in found for found in (shapes, stored))
     if theirs.get("method") == "CMID" and here_moco != there_moco:
         names = {True: "moco", False: "byol"}
         yield Difference("model.agreement", names[here_moco], names[there_moco])
-    for name in ("agreement.keys", "local_loss.center"):
+    for name in ("agreement.queue.keys", "local_loss.center"):
         if name in shapes and name in stored and shapes[name] != stored[name]:
             yield Difference(_OPTION_OF[name], shapes[name][1], stored[name][1])
 
