@@ -15,7 +15,6 @@ from cmid.callbacks import (
     ReconstructionPicture,
     TrainingProgress,
 )
-from cmid.callbacks.checkpoint import newest_checkpoints
 from cmid.data.pretrain import PretrainData
 from cmid.export import to_timm
 from cmid.methods import CMID
@@ -70,11 +69,10 @@ class PretrainCLI(RunCLI):
             )
         for picture in sorted(self.run_dir.glob("*.png")):
             print(f"picture: {picture}")
-        checkpoints = newest_checkpoints(self.run_dir)
-        if not checkpoints:
+        if self.final_checkpoint is None:
             print(self.without_checkpoint())
             return folder
-        to_timm(checkpoints[0], folder, overwrite=True)
+        to_timm(self.final_checkpoint, folder, overwrite=True)
         print(f"backbone: {folder}; load it with")
         print(f'  timm.create_model("local-dir:{folder}", pretrained=True)')
         print("evaluate it on your own labelled images, one folder a class:")
@@ -88,6 +86,6 @@ class PretrainCLI(RunCLI):
 
 def pretrain(args: list[str]) -> Path:
     """Run the command with these arguments; returns the folder of the exported backbone."""
-    cli = PretrainCLI(args)
-    cli.fit()
-    return cli.finish()
+    with PretrainCLI(args) as cli:
+        cli.fit()
+        return cli.finish()

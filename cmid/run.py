@@ -3,25 +3,37 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import inspect
+import os
 import re
+import shutil
 import signal
 import sys
+import warnings
 from pathlib import Path
 from pydoc import locate
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import lightning as L
 import torch
+import yaml
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.strategies import ModelParallelStrategy
 from lightning.pytorch.utilities import rank_zero_only
 
 from cmid.callbacks import KeepCheckpoints, SkippedImages, ThroughputMonitor, resolve_checkpoint
-from cmid.callbacks.checkpoint import AtomicCheckpointIO, free_run_dir
+from cmid.callbacks.checkpoint import AtomicCheckpointIO
+from cmid.callbacks.record import RunRecord
+from cmid.claimed_folder import ClaimedFolder
 from cmid.console import quieten
+from cmid.files import NO_ROOM, NoRoomError, full_disk
+from cmid.resume import check_resumable, experiment
+from cmid.run_folder import folder_to_go_on_in, new_run_folder
 from cmid.trainer_options import as_list, fitting_callbacks, option_errors, refuse_unfit
+
+Run = TypeVar("Run", bound="RunCLI")
 
 
 class SuggestingParser(LightningArgumentParser):
@@ -72,24 +84,37 @@ class RunCLI(LightningCLI):
         max_epochs: int,
     ) -> None:
         quieten()
-        super().__init__(
-            module,
-            datamodule,
-            run=False,
-            args=args,
-            parser_class=SuggestingParser,
-            seed_everything_default=0,
-            trainer_defaults={"max_epochs": max_epochs},
-            save_config_kwargs={"overwrite": True},
-            parser_kwargs={"description": description, "allow_abbrev": False},
-        )
+        self.claimed: ClaimedFolder | None = None
+        self.ckpt_path: Path | None = None
+        self._run_dir_stated = any(arg.partition("=")[0] == "--run_dir" for arg in args)
+        try:
+            super().__init__(
+                module,
+                datamodule,
+                run=False,
+                args=args,
+                parser_class=SuggestingParser,
+                seed_everything_default=0,
+                trainer_defaults={"max_epochs": max_epochs},
+                save_config_kwargs={"overwrite": True},
+                parser_kwargs={"description": description, "allow_abbrev": False},
+            )
+        except BaseException:
+            self.__exit__()
+            raise
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument(
-            "--run_dir", default="runs/pretrain", help="Folder of checkpoints, logs, pictures."
+            "--run_dir",
+            default="runs/pretrain",
+            help="Folder of checkpoints, logs, pictures; DIR-2 where DIR holds checkpoints.",
         )
         parser.add_argument(
-            "--ckpt_path", type=str | None, default=None, help="Resume: a checkpoint, or 'last'."
+            "--ckpt_path",
+            type=str | None,
+            default=None,
+            help="Go on: 'last' for the last checkpoint of run_dir, or a checkpoint's file, which"
+            " goes on in the run folder it lies in, or in --run_dir where that is given, too.",
         )
         parser.add_argument(
             "--wandb",
@@ -105,34 +130,49 @@ class RunCLI(LightningCLI):
         """Callbacks without settings of their own."""
         return [SkippedImages()]
 
+    def before_instantiate_classes(self) -> None:
+        """Find the run's folder before minutes are spent on models and data."""
+        asked, resumed = Path(self.config["run_dir"]), self.config["ckpt_path"]
+        self.run_dir, own = asked, None
+        if resumed:
+            self.ckpt_path = resolve_checkpoint(resumed, asked)
+            own = folder_to_go_on_in(self.ckpt_path, asked, stated=self._run_dir_stated)
+        if not _is_first_process():  # its folder is that of the first process
+            return
+        self.claimed = new_run_folder(asked) if own is None else ClaimedFolder(own)
+        self.run_dir = self.claimed.path
+        if self.ckpt_path is not None:
+            print(f"going on from {self.ckpt_path} in {self.run_dir}")
+        elif self.run_dir != asked:
+            print(f"{asked} holds another run's checkpoints: this run goes to {self.run_dir}")
+
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         settings = self.config_init["trainer"]
         refuse_unfit(settings)
-        resumed = self.config_init["ckpt_path"]
-        run_dir = Path(self.config_init["run_dir"])
-        self.ckpt_path: Path | None = None
-        if resumed:
-            self.ckpt_path = resolve_checkpoint(resumed, run_dir)
-            run_dir = self.ckpt_path.parent.parent
-        else:
-            run_dir = free_run_dir(run_dir)
-        self.run_dir = run_dir
+        run_dir, record = self.run_dir, RunRecord()
         strategy = settings["strategy"]
         if strategy == "fsdp":
             # Sharded per parameter; checkpoints are whole files like those of other runs.
             strategy = ModelParallelStrategy(save_distributed_checkpoint=False)
-        return super().instantiate_trainer(
+        trainer = super().instantiate_trainer(
             **kwargs,
             strategy=strategy,
             default_root_dir=str(run_dir),
             precision=settings["precision"] or default_precision(),
             logger=self._loggers(run_dir) if settings["logger"] is None else settings["logger"],
             callbacks=fitting_callbacks(
-                self.own_callbacks(), settings, given=settings["callbacks"]
+                [*self.own_callbacks(), record], settings, given=settings["callbacks"]
             ),
             plugins=[*as_list(settings["plugins"]), AtomicCheckpointIO()],
             enable_model_summary=bool(settings["enable_model_summary"]),
         )
+        config = yaml.safe_load(self.parser.dump(self.config, skip_none=False, format="yaml"))
+        record.experiment = experiment(config, self.model) | {"processes": trainer.world_size}
+        if self.ckpt_path is not None:
+            for change in check_resumable(self.ckpt_path, self.model, record.experiment):
+                if trainer.is_global_zero:
+                    print(f"changed: {change}")
+        return trainer
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Any]) -> L.Trainer:
         with option_errors():
@@ -167,15 +207,19 @@ class RunCLI(LightningCLI):
 
         Raises:
             KeyboardInterrupt: the user stopped it; the text says how to go on.
+            NoRoomError: the disk is full.
         """
         self.tell()
         try:
-            self.trainer.fit(
-                self.model,
-                self.datamodule,
-                ckpt_path=None if self.ckpt_path is None else str(self.ckpt_path),
-                weights_only=True,
-            )
+            with warnings.catch_warnings():
+                # Earlier versions kept a list of paths there; what is kept is read from the folder.
+                warnings.filterwarnings("ignore", message=r"(?s)Be aware .*KeepCheckpoints\{")
+                self.trainer.fit(
+                    self.model,
+                    self.datamodule,
+                    ckpt_path=None if self.ckpt_path is None else str(self.ckpt_path),
+                    weights_only=True,
+                )
         except SystemExit as error:  # Lightning makes an exit of an interruption
             if not self.trainer.interrupted:
                 raise
@@ -183,6 +227,15 @@ class RunCLI(LightningCLI):
                 print(f"\n{self.how_to_go_on()}", file=sys.stderr)
                 raise SystemExit(128 + signal.SIGTERM) from None
             raise KeyboardInterrupt(self.how_to_go_on()) from None
+        except NoRoomError:
+            raise
+        except OSError as error:  # loggers and pictures of others do not say what they wrote
+            room = shutil.disk_usage(self.run_dir).free
+            if error.errno in NO_ROOM and (room < 1e6 or error.errno != errno.ENOSPC):
+                raise full_disk(self.run_dir / "csv", error) from error
+            raise
+        if self._checkpoints is not None:
+            self.run_dir = self._checkpoints.run_dir
 
     @rank_zero_only
     def tell(self) -> None:
@@ -192,12 +245,30 @@ class RunCLI(LightningCLI):
         limit = _count(trainer.max_epochs or -1, "epoch") if (trainer.max_epochs or -1) > 0 else ""
         if trainer.max_steps > 0:
             limit = " or ".join(filter(None, (_count(trainer.max_steps, "step"), limit)))
-        going_on = "" if self.ckpt_path is None else f"; goes on from {self.ckpt_path}"
         print(
             f"{self.subject()}, on {self.images()}: batch {batch}{processes}, {limit or 'no end'},"
-            f" {trainer.strategy.root_device.type} in {trainer.precision}{going_on}",
+            f" {trainer.strategy.root_device.type} in {trainer.precision}",
             flush=True,
         )
+
+    @property
+    def final_checkpoint(self) -> Path | None:
+        """The checkpoint that this process wrote last, or went on from where nothing was left."""
+        written = self._checkpoints.written if self._checkpoints is not None else None
+        return written or self.ckpt_path
+
+    @property
+    def _checkpoints(self) -> KeepCheckpoints | None:
+        callbacks = self.trainer.callbacks  # type: ignore[attr-defined]
+        return next((c for c in callbacks if isinstance(c, KeepCheckpoints)), None)
+
+    def __enter__(self: Run) -> Run:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Let other processes write to the run's folder."""
+        if self.claimed is not None:
+            self.claimed.release()
 
     def without_checkpoint(self) -> str:
         """What a run without a single checkpoint says in the place of an export."""
@@ -233,6 +304,12 @@ def default_precision() -> Any:
     if torch.cuda.is_available():
         return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
     return "bf16-mixed" if torch.cpu._is_avx512_bf16_supported() else "32-true"
+
+
+def _is_first_process() -> bool:
+    """Whether this is the first process of a run, before there is a process group."""
+    ranks = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID")
+    return not any(int(os.environ.get(name) or 0) for name in ranks)
 
 
 def _count(number: int, unit: str) -> str:

@@ -27,7 +27,8 @@ per-class accuracy, macro F1, a picture of the confusions. Without --config: gen
   --data.{size,batch_size,num_workers,train_share,augment}
   --trainer.max_epochs N  --trainer.devices N  --trainer.strategy ddp  --trainer.precision P
   --run_dir DIR       where everything goes; a DIR with checkpoints is left alone: DIR-2 is used
-  --ckpt_path last    go on with the newest checkpoint of --run_dir
+  --ckpt_path last    go on with the last checkpoint of --run_dir; FILE goes on in the run folder
+                      that FILE lies in, or in --run_dir where you give that, too
   --wandb PROJECT     log to Weights & Biases too (CSV and TensorBoard are always there)
   --print_config      print the whole configuration, and stop
   --help_all          every field with its type and meaning (takes some seconds)

@@ -21,7 +21,8 @@ that open_clip loads) go to --run_dir. Needs the extra: pip install 'cmid[vision
                       the later one wins
   --print_config      print the whole configuration with all defaults, and stop
   --run_dir DIR       where everything goes; a DIR with checkpoints is left alone: DIR-2 is used
-  --ckpt_path last    go on with the newest checkpoint of --run_dir (or give a checkpoint's path)
+  --ckpt_path last    go on with the last checkpoint of --run_dir; FILE goes on in the run folder
+                      that FILE lies in, or in --run_dir where you give that, too
   --wandb PROJECT     log to Weights & Biases too (CSV and TensorBoard are always there)
   --help_all          every field with its type and meaning (takes some seconds)
   --traceback         show where an error comes from, instead of its one line

@@ -11,7 +11,6 @@ with 0, which counts as unchanged.
 from __future__ import annotations
 
 import argparse
-import os
 import random
 import warnings
 from collections.abc import Mapping, Sequence
@@ -24,6 +23,7 @@ from tqdm import tqdm
 
 from benchmarks.change_detection.files import FOLDERS, PairFiles, find_pairs
 from cmid.boundary import add_traceback_option, error_boundary
+from cmid.files import whole_file
 
 
 def cut_pairs(
@@ -96,15 +96,13 @@ def _read(path: Path, row: int, column: int, size: int) -> NDArray[Any]:
 
 
 def _write(stem: Path, tile: NDArray[Any]) -> None:
-    stem.parent.mkdir(parents=True, exist_ok=True)
     bands, height, width = tile.shape
     picture = tile.dtype == np.uint8 and bands in (1, 3)
     ending, driver = (".png", "PNG") if picture else (".tif", "GTiff")
-    partial = stem.with_name(f".{stem.name}.part{ending}")
     form = {"count": bands, "height": height, "width": width, "dtype": tile.dtype}
-    with _opened(partial, "w", driver=driver, **form) as file:
+    path = stem.with_name(stem.name + ending)
+    with whole_file(path) as part, _opened(part, "w", driver=driver, **form) as file:
         file.write(tile)
-    os.replace(partial, stem.with_name(stem.name + ending))
 
 
 def _opened(path: Path, *mode: str, **form: Any) -> Any:

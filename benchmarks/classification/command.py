@@ -78,6 +78,6 @@ class FinetuneCLI(RunCLI):
 
 def finetune(args: list[str]) -> Path:
     """Train, test, write the results; returns the run's folder."""
-    cli = FinetuneCLI(args)
-    cli.fit()
-    return cli.finish()
+    with FinetuneCLI(args) as cli:
+        cli.fit()
+        return cli.finish()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from cmid.files import whole_file, write_text
 from cmid.visualization.saving import save_figure
 
 
@@ -60,18 +60,10 @@ def write_results(
     confusion = scores["confusion"]
     each = class_accuracies(confusion)
     plain = {name: float(value) for name, value in scores.items() if value.ndim == 0}
-    _replace(folder / "results.json", json.dumps({**about, **plain}, indent=2) + "\n")
+    write_text(folder / "results.json", json.dumps({**about, **plain}, indent=2) + "\n")
     rows = [("class", "images", "accuracy")]
     counts = confusion.sum(dim=1).tolist()
     rows += [(n, str(c), f"{a:.4f}") for n, c, a in zip(classes, counts, each, strict=True)]
-    partial = folder / ".classes.csv.part"
-    with partial.open("w", newline="") as file:
+    with whole_file(folder / "classes.csv") as partial, partial.open("w", newline="") as file:
         csv.writer(file).writerows(rows)
-    os.replace(partial, folder / "classes.csv")
     save_figure(confusion_figure(confusion, classes), folder / "confusion.png")
-
-
-def _replace(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.part")
-    partial.write_text(text)
-    os.replace(partial, path)

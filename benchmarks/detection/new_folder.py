@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from cmid.files import scratch_folder
 
 
 def check_new(out: Path) -> None:
@@ -27,9 +28,8 @@ def new_folder(out: Path) -> Iterator[Path]:
         FileExistsError: ``out`` exists and is not empty.
     """
     check_new(out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as scratch:
-        folder = Path(scratch) / "part"
+    with scratch_folder(out) as scratch:
+        folder = scratch / "part"
         folder.mkdir()
         yield folder
         os.replace(folder, out)

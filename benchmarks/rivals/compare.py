@@ -28,6 +28,7 @@ from cmid.data.segmentation import SegmentationFolder, select
 from cmid.evaluation import Settings, cached_features, evaluate
 from cmid.evaluation.dense import dense_probe
 from cmid.export import load_backbone
+from cmid.files import write_text
 from cmid.visualization.saving import save_figure
 
 _WEIGHTS = ("reconstruction", "contrastive", "local")
@@ -110,7 +111,7 @@ def compare(args: argparse.Namespace) -> None:
         raise FailedRunError(f"{len(failed)} runs failed; see {', '.join(failed)}")
     scores = {row: [_scores(args, row, seed) for seed in args.seeds] for row in args.rows}
     merged = {row: _merge(each) for row, each in scores.items()}
-    (args.out / "comparison.md").write_text(table(merged) + "\n")
+    write_text(args.out / "comparison.md", table(merged) + "\n")
     save_figure(picture(merged), args.out / "comparison.png")
     print(table(merged))
 
@@ -170,10 +171,7 @@ def _scores(args: argparse.Namespace, row: str, seed: int) -> dict[str, float]:
         roads = SegmentationFolder(args.roads, num_classes=2)
         parts = select(roads, range(50)), select(roads, range(50, len(roads)))
         scores["roads mIoU"] = dense_probe(backbone, *parts, num_classes=2)["mIoU"]
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".part")
-    partial.write_text(json.dumps(scores, indent=2) + "\n")
-    os.replace(partial, path)
+    write_text(path, json.dumps(scores, indent=2) + "\n")
     return scores
 
 

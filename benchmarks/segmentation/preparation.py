@@ -37,6 +37,7 @@ from cmid.data.masks import read_mask
 from cmid.data.raster import read_raster
 from cmid.data.source import UnreadableImageError
 from cmid.data.writing import write_image
+from cmid.files import write_text
 
 Record = dict[str, Any]
 
@@ -122,7 +123,7 @@ def prepare(
             pool.shutdown(cancel_futures=True)
             raise
     summary = {"job": asdict(job), "splits": dict(_summaries(job.raw, records))}
-    _write_text(out / "data.json", json.dumps(summary, indent=2) + "\n")
+    write_text(out / "data.json", json.dumps(summary, indent=2) + "\n")
     return summary
 
 
@@ -280,7 +281,7 @@ def _finished(out: Path, job: Preparation) -> dict[str, Record]:
     elif out.is_dir() and any(out.iterdir()):
         raise ValueError(f"{out} is not empty and not from here: choose another folder")
     out.mkdir(parents=True, exist_ok=True)
-    _write_text(journal, "".join(json.dumps(r) + "\n" for r in (header, *records.values())))
+    write_text(journal, "".join(json.dumps(r) + "\n" for r in (header, *records.values())))
     return records
 
 
@@ -304,9 +305,3 @@ def _summaries(raw: RawData, records: Sequence[Record]) -> Iterator[tuple[str, R
                 "sha256": hashlib.sha256(lines.encode()).hexdigest(),
             },
         )
-
-
-def _write_text(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.part")
-    partial.write_text(text)
-    os.replace(partial, path)

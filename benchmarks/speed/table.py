@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import platform
-from pathlib import Path
 from typing import Any
 
 import torch
+
+from cmid.files import write_text
 
 
 def hardware() -> dict[str, Any]:
@@ -32,9 +33,7 @@ def show(rows: list[dict[str, Any]], *, out: str | None = None, **context: Any) 
         print("| " + " | ".join(line) + " |")
     print(", ".join(f"{key} {value}" for key, value in {**hardware(), **context}.items()))
     if out:
-        partial = Path(f"{out}.part")
-        partial.write_text(json.dumps({"rows": rows, **hardware(), **context}, indent=2) + "\n")
-        os.replace(partial, out)
+        write_text(out, json.dumps({"rows": rows, **hardware(), **context}, indent=2) + "\n")
 
 
 def _text(value: Any) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from jinja2 import Environment
 
 from benchmarks.suite.runs import Result
 from benchmarks.suite.tasks import Task
+from cmid.files import write_text
 
 PICTURES = 4  # of each task and backbone
 
@@ -117,6 +117,4 @@ def write_report(
     page = Environment(autoescape=True).from_string(_PAGE)
     html = page.render(title=title, command=command, backbones=backbones, rows=rows, note=summary)
     for name, content in (("report.md", text), ("report.html", html)):
-        partial = out / f".{name}.part"
-        partial.write_text(content)
-        os.replace(partial, out / name)
+        write_text(out / name, content)

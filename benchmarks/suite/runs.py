@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks.suite.tasks import Task
+from cmid.files import write_text
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -77,9 +77,7 @@ def run_task(
         0.0 if started else round(time.perf_counter() - begin, 1),
         tuple(str(p.relative_to(out)) for p in sorted(pictures.rglob("*.*g"))),
     )
-    partial = path.with_suffix(".part")
-    partial.write_text(json.dumps(asdict(result), indent=2) + "\n")
-    os.replace(partial, path)
+    write_text(path, json.dumps(asdict(result), indent=2) + "\n")
     return result
 
 

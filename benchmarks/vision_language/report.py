@@ -13,6 +13,7 @@ from typing import Any
 from jinja2 import Environment
 
 from benchmarks.vision_language.outcome import Evaluation, Outcome
+from cmid.files import write_text
 
 _PAGE = """\
 <!doctype html>
@@ -176,8 +177,5 @@ def write_report(
         "report.html": html,
         "results.json": json.dumps(results, indent=2) + "\n",
     }
-    out.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
-        partial = out / f".{name}.part"
-        partial.write_text(content)
-        os.replace(partial, out / name)
+        write_text(out / name, content)

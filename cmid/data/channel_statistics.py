@@ -12,6 +12,7 @@ from typing import Any
 from cmid.data.source import Image, ImageValuesError, UnreadableImageError
 from cmid.data.text_files import read_json
 from cmid.data.values import UINT8, NotFiniteError, ValueKind, kind_of
+from cmid.files import write_text
 
 
 @dataclass(frozen=True)
@@ -105,11 +106,7 @@ class ChannelStatistics:
 
     def to_json(self, path: str | os.PathLike[str]) -> None:
         """Write to a temporary name beside ``path``, then rename."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-        partial.write_text(json.dumps(asdict(self), indent=2) + "\n")
-        os.replace(partial, path)
+        write_text(path, json.dumps(asdict(self), indent=2) + "\n")
 
     @classmethod
     def from_json(cls, path: str | os.PathLike[str]) -> ChannelStatistics:

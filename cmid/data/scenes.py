@@ -49,6 +49,7 @@ from cmid.data.scene_drawing import (
 from cmid.data.scene_objects import Sketch
 from cmid.data.scene_textures import Look, colour
 from cmid.data.source import Image, ImageSource
+from cmid.files import whole_file
 
 __all__ = [
     "INSTANCE_CATEGORIES",
@@ -266,5 +267,5 @@ def contact_sheet(
         picture = picture.resize((cell - 2, cell - 2), PillowImage.Resampling.BICUBIC)
         column = index // len(SCENE_CLASSES)
         sheet.paste(picture, (margin + column * cell, scene.label * cell))
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(path)
+    with whole_file(path) as partial:
+        sheet.save(partial, format="PNG")

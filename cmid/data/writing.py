@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
+from cmid.files import whole_file
+
 
 def write_image(path: Path, pixels: NDArray[Any]) -> None:
     """Write ``(H, W)`` or ``(H, W, C)`` pixels as the ending tells: ``.png``, or ``.tif``.
@@ -18,13 +19,11 @@ def write_image(path: Path, pixels: NDArray[Any]) -> None:
     Raises:
         ModuleNotFoundError: a ``.tif`` needs rasterio, which is not installed.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.part")
-    if path.suffix == ".tif":
-        _write_geotiff(partial, np.atleast_3d(pixels).transpose(2, 0, 1))
-    else:
-        PillowImage.fromarray(pixels).save(partial, format="PNG")
-    os.replace(partial, path)
+    with whole_file(path) as partial:
+        if path.suffix == ".tif":
+            _write_geotiff(partial, np.atleast_3d(pixels).transpose(2, 0, 1))
+        else:
+            PillowImage.fromarray(pixels).save(partial, format="PNG")
 
 
 def _write_geotiff(path: Path, pixels: NDArray[Any]) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor
 from cmid.data.source import ImageSource
 from cmid.evaluation.features import PooledFeatures, extract_features
 from cmid.export.loading import Backbone
+from cmid.files import whole_file
 
 
 def cached_features(
@@ -63,10 +64,8 @@ def cached_features(
     )
     features, labels = features.cpu(), labels.cpu()
     if path is not None and rank == 0:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(f".{os.getpid()}.part")
-        save_file({"features": features.contiguous(), "labels": labels.contiguous()}, partial)
-        os.replace(partial, path)
+        with whole_file(path) as partial:
+            save_file({"features": features.contiguous(), "labels": labels.contiguous()}, partial)
     return features, labels
 
 

@@ -19,6 +19,7 @@ from cmid.evaluation.cache import cached_features
 from cmid.evaluation.multilabel import read_multilabels
 from cmid.evaluation.tasks import SINGLE_LABEL, Labelled, Settings, measure
 from cmid.export.loading import load_backbone
+from cmid.files import write_text
 
 _AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 _SEVERAL = "it needs one label an image"
@@ -160,7 +161,4 @@ def _names(source: ImageSource) -> list[str]:
 
 
 def _write_json(path: Path, content: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.part")
-    partial.write_text(json.dumps(content, indent=2) + "\n")
-    os.replace(partial, path)
+    write_text(path, json.dumps(content, indent=2) + "\n")

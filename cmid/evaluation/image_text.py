@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from cmid.data.source import Image, ImageSource
+from cmid.files import whole_file
 from cmid.views.crops import resize
 
 Fit = Literal["crop", "squash"]
@@ -231,7 +232,5 @@ def normalized(features: Tensor) -> Tensor:
 
 
 def _save(path: Path, embedded: Tensor) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{os.getpid()}.part")
-    save_file({"texts": embedded.contiguous()}, partial)
-    os.replace(partial, path)
+    with whole_file(path) as partial:
+        save_file({"texts": embedded.contiguous()}, partial)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from cmid.files import scratch_folder, whole_file
 from cmid.models.encoder import MaskedEncoder
 
 _TORCHVISION = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
@@ -53,15 +53,14 @@ def to_onnx(
     except ImportError as error:
         raise ImportError("ONNX export needs: pip install 'cmid[onnx]'") from error
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     mode, model = encoder.training, _Outputs(encoder).eval()
     size = encoder.img_size
     images = torch.randn(
         2, encoder.in_chans, size, size, generator=torch.Generator().manual_seed(0)
     )
     try:
-        with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as scratch:
-            partial = Path(scratch) / path.name
+        with scratch_folder(path) as scratch:
+            partial = scratch / path.name
             program = torch.onnx.export(
                 model,
                 (images,),
@@ -109,9 +108,7 @@ def to_torchvision(encoder: MaskedEncoder, path: str | Path) -> Path:
             f" {', '.join(_TORCHVISION)} with 3"
         )
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.part")
     weights = {n: t.detach().cpu().contiguous() for n, t in encoder.backbone.state_dict().items()}
-    save_file(weights, partial, metadata={"format": "pt"})
-    os.replace(partial, path)
+    with whole_file(path) as partial:
+        save_file(weights, partial, metadata={"format": "pt"})
     return path

@@ -6,7 +6,6 @@ direction is `cmid.export.read_published`, which reads these files and published
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from cmid.export.openmmlab_names import Weights, to_openmmlab_names
+from cmid.files import whole_file
 from cmid.models.encoder import MaskedEncoder
 from cmid.views.colour import Standardize
 
@@ -65,14 +65,14 @@ class NativeBackbone:
         path = Path(path)
         if path.suffix not in (".pth", ".safetensors"):
             raise ValueError(f"{path} must end in .pth or .safetensors")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.part")
         weights = {self.prefix + name: tensor for name, tensor in self.weights.items()}
-        if path.suffix == ".pth":
-            torch.save(weights, partial)
-        else:
-            save_file(weights, partial, metadata={"format": "pt"})
-        os.replace(partial, path)
+        with whole_file(path) as partial:
+            if path.suffix == ".pth":
+                # A stream: where torch opens the file, a full disk reads like a defect of torch.
+                with partial.open("wb") as stream:
+                    torch.save(weights, stream)
+            else:
+                save_file(weights, partial, metadata={"format": "pt"})
         return path
 
     def describe(self, checkpoint: str | Path, standardize: Standardize | None = None) -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from torch import Tensor
 import cmid
 from cmid.export.checkpoint import open_checkpoint
 from cmid.export.weight_files import read_file
+from cmid.files import scratch_folder
 from cmid.models.encoder import MaskedEncoder, MaskMode
 
 WEIGHTS_FILE = "model.safetensors"
@@ -306,15 +306,14 @@ def _plain(origin: Mapping[str, Any]) -> dict[str, Any]:
 
 def _write(folder: Path, weights: dict[str, Tensor], config: dict[str, Any]) -> None:
     """Write a sibling folder and rename it: nobody ever sees half an export."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch:
-        new = Path(scratch) / "new"
+    with scratch_folder(folder) as scratch:
+        new = scratch / "new"
         new.mkdir()
         save_file(weights, new / WEIGHTS_FILE, metadata={"format": "pt"})
         config["cmid"]["sha256"] = _sha256(new / WEIGHTS_FILE)
         (new / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n")
         if folder.exists():
-            folder.rename(Path(scratch) / "old")
+            folder.rename(scratch / "old")
         new.rename(folder)
 
 

@@ -9,7 +9,6 @@ import lightning as L
 from lightning.pytorch.cli import LightningArgumentParser
 
 from cmid.callbacks import CurvePicture, TrainingProgress
-from cmid.callbacks.checkpoint import newest_checkpoints
 from cmid.run import RunCLI, millions
 from cmid.vision_language.callbacks import LeftOutRegions, OnlineZeroShot
 from cmid.vision_language.data import ImageTextData
@@ -64,11 +63,10 @@ class TrainCLIPCLI(RunCLI):
             )
         for picture in sorted(self.run_dir.glob("*.png")):
             print(f"picture: {picture}")
-        checkpoints = newest_checkpoints(self.run_dir)
-        if not checkpoints:
+        if self.final_checkpoint is None:
             print(self.without_checkpoint())
             return folder
-        export_checkpoint(checkpoints[0], folder)
+        export_checkpoint(self.final_checkpoint, folder)
         print(f"CLIP: {folder}; evaluate it with")
         spec = shlex.quote(str(folder))
         print(f"  python tools/evaluate_clip.py --suite scenes --model {spec} --out DIR")
@@ -78,6 +76,6 @@ class TrainCLIPCLI(RunCLI):
 
 def train_clip(args: list[str]) -> Path:
     """Run the command with these arguments; returns the folder of the CLIP."""
-    cli = TrainCLIPCLI(args)
-    cli.fit()
-    return cli.finish()
+    with TrainCLIPCLI(args) as cli:
+        cli.fit()
+        return cli.finish()

@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from cmid.export.checkpoint import open_checkpoint
+from cmid.files import whole_file
 from cmid.vision_language.building import CLIPParameters, build_clip, rebuild
 from cmid.vision_language.clip import (
     CLIP,
@@ -47,7 +48,6 @@ def save_clip(
         provenance: plain values that the configuration keeps under ``cmid``.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     weights = {
         name: tensor.detach().cpu().contiguous().clone()
         for name, tensor in _open_clip_names(clip.state_dict()).items()
@@ -56,9 +56,6 @@ def save_clip(
     statistics = {key: list(described[key]) for key in ("mean", "std", "low", "high")}
     size = clip.size
     about = clip.origin | {"statistics": statistics} | dict(provenance or {})
-    scratch = folder / f".{WEIGHTS_FILE}.part"
-    save_file(weights, scratch, metadata={"format": "pt"})
-    about["sha256"] = hashlib.sha256(scratch.read_bytes()).hexdigest()
     config = {
         "model_cfg": _for_open_clip(clip),
         "preprocess_cfg": {
@@ -70,10 +67,11 @@ def save_clip(
         },
         "cmid": about,
     }
-    partial = folder / f".{CONFIG_FILE}.part"
-    partial.write_text(json.dumps(config, indent=2) + "\n")
-    scratch.rename(folder / WEIGHTS_FILE)
-    partial.rename(folder / CONFIG_FILE)
+    files = (folder / CONFIG_FILE, folder / WEIGHTS_FILE)
+    with whole_file(files[0]) as partial, whole_file(files[1]) as scratch:
+        save_file(weights, scratch, metadata={"format": "pt"})
+        about["sha256"] = hashlib.sha256(scratch.read_bytes()).hexdigest()
+        partial.write_text(json.dumps(config, indent=2) + "\n")
     return folder
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cmid.files import write_text
 from cmid.vision_language.data.objects import ImageObjects, describe_image, describe_objects
 from cmid.vision_language.data.problems import AnnotationError, Problems
 
@@ -80,11 +80,8 @@ def write_region_texts(
         entries.append({**entry, "brief_caption": captions[0], "segment": segments})
     if not entries:
         raise ValueError(f"nothing to write to {out}: none of {empty} images has an object")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(f".{out.name}.{os.getpid()}.part")
     lines = ",\n".join(json.dumps(entry, ensure_ascii=False) for entry in entries)
-    partial.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
-    os.replace(partial, out)
+    write_text(out, f"[\n{lines}\n]\n")
     return ConversionCounts(len(entries), empty, regions, captioned, len(numbers))
 
 
