@@ -75,6 +75,7 @@ class CMID(L.LightningModule):
         temperature: of InfoNCE.
         num_prototypes: of the local branch.
         num_matches: cells per view that the local branch compares, at most all of them.
+        head_width: hidden width of the projector and of the local head.
         local_norm: BatchNorm in the local head; ``None`` follows the backbone.
         weights: of the losses.
         colours: of the two views.
@@ -101,6 +102,7 @@ class CMID(L.LightningModule):
         temperature: float = 0.2,
         num_prototypes: int = 2048,
         num_matches: int = 20,
+        head_width: int = 2048,
         local_norm: bool | None = None,
         weights: LossWeights = LossWeights(),
         colours: ViewColours = ViewColours(),
@@ -135,7 +137,11 @@ class CMID(L.LightningModule):
         if local_norm is None:
             local_norm = any(isinstance(m, nn.BatchNorm2d) for m in encoder.modules())
         self.student = build_branch(
-            encoder, agreement=agreement, prototypes=num_prototypes, norm=local_norm
+            encoder,
+            agreement=agreement,
+            prototypes=num_prototypes,
+            norm=local_norm,
+            width=head_width,
         )
         self.teacher = EMATeacher(self.student)
         set_running_momentum(encoder, 0.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -25,6 +26,9 @@ def _unit_length(features: Tensor) -> Tensor:
 class ReconstructionHead(nn.Module):
     """Dense features to a full-size image: 1x1 convolution, then pixel shuffle.
 
+    All pixels of a cell start with the same weights (ICNR, arXiv:1707.02937): an untrained head
+    paints cells of one colour, and detail grows from there instead of out of noise.
+
     Args:
         dim: width ``D`` of the dense features.
         stride: pixels per output cell ``s``; any positive number.
@@ -38,6 +42,10 @@ class ReconstructionHead(nn.Module):
     def __init__(self, dim: int, stride: int, out_chans: int) -> None:
         super().__init__()
         self.project = nn.Conv2d(dim, stride * stride * out_chans, kernel_size=1)
+        with torch.no_grad():  # pixel shuffle reads the channels as (out_chans, stride, stride)
+            for parameter in (self.project.weight, self.project.bias):
+                first = parameter[:: stride * stride]
+                parameter.copy_(first.repeat_interleave(stride * stride, dim=0))
         self.shuffle = nn.PixelShuffle(stride)
 
     def forward(self, dense: Tensor) -> Tensor:
