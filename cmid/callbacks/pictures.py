@@ -49,12 +49,14 @@ class ReconstructionPicture(L.Callback):
         mode = pl_module.training
         pl_module.eval()
         views = pl_module.views(batch)
-        reconstructed = pl_module.reconstruct(
+        inputs = views.images[:count]
+        predicted = pl_module.reconstruct(
             pl_module.student.encoder(views.masked[:count], views.masks[:count])
         )
+        reconstructed = pl_module.reconstruct.restore(predicted, inputs)
         pl_module.train(mode)
         undo = pl_module.views.standardize.undo
-        shown = (views.images[:count], views.masked[:count], reconstructed)
+        shown = (inputs, views.masked[:count], reconstructed)
         return *(undo(images.float()) for images in shown), views.masks[:count]
 
 

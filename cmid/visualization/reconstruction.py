@@ -48,7 +48,8 @@ def reconstruct(
     grid = (height // block_size, width // block_size)
     masks = torch.stack([block_mask(grid, ratio, generator) for _ in images]).to(images.device)
     masked = fill_masked(images, expand_mask(masks, (height, width)))
-    return masked, head.eval()(encoder.eval()(masked, masks)), masks
+    predicted = head.eval()(encoder.eval()(masked, masks))
+    return masked, head.restore(predicted, images), masks
 
 
 def reconstruction_figure(
