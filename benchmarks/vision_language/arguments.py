@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from cmid.boundary import add_traceback_option
+
 # As in cmid.vision_language.dense_attention, which takes seconds to import.
 DENSE_MODES = (
     "vanilla",
@@ -18,8 +20,6 @@ DENSE_MODES = (
     "clearclip",
     "segearth",
 )
-
-from cmid.boundary import add_traceback_option
 
 DESCRIPTION = """\
 Evaluate image-text models: one task on your data, or a whole suite with a report.

@@ -16,7 +16,9 @@ from cmid.visualization.saving import save_figure
 
 
 class ReconstructionPicture(L.Callback):
-    """Write ``reconstructions.png``: inputs, masked inputs, reconstructions of the same images.
+    """Write ``reconstructions.png``: inputs, masked inputs, reconstructions and their errors.
+
+    The images are the same every time.
 
     Args:
         every_n_epochs: how often; it is also written at the end.
@@ -39,7 +41,7 @@ class ReconstructionPicture(L.Callback):
 
     @torch.no_grad()
     def draw(self, trainer: L.Trainer, pl_module: Any) -> tuple[torch.Tensor, ...]:
-        """Inputs, masked inputs and reconstructions in [0, 1]."""
+        """Inputs, masked inputs and reconstructions in [0, 1], and the masks of blocks."""
         dataset = trainer.train_dataloader.dataset  # type: ignore[union-attr]
         count = min(self.num_images, len(dataset))
         samples = [dataset[0, i * len(dataset) // count] for i in range(count)]
@@ -47,14 +49,15 @@ class ReconstructionPicture(L.Callback):
         mode = pl_module.training
         pl_module.eval()
         views = pl_module.views(batch)
-        reconstructed = pl_module.reconstruct(
+        inputs = views.images[:count]
+        predicted = pl_module.reconstruct(
             pl_module.student.encoder(views.masked[:count], views.masks[:count])
         )
+        reconstructed = pl_module.reconstruct.restore(predicted, inputs)
         pl_module.train(mode)
         undo = pl_module.views.standardize.undo
-        return tuple(
-            undo(x.float()) for x in (views.images[:count], views.masked[:count], reconstructed)
-        )
+        shown = (inputs, views.masked[:count], reconstructed)
+        return *(undo(images.float()) for images in shown), views.masks[:count]
 
 
 class CurvePicture(L.Callback):

@@ -120,7 +120,12 @@ def load_reconstruction(checkpoint: str | Path) -> tuple[Backbone, Reconstructio
     weights = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)["state_dict"]
     if not origin["weights"]["reconstruction"]:
         raise ValueError(f"{checkpoint} was trained without reconstruction")
-    head = ReconstructionHead(encoder.embed_dim, encoder.stride, encoder.in_chans)
+    head = ReconstructionHead(
+        encoder.embed_dim,
+        encoder.stride,
+        encoder.in_chans,
+        relative=origin.get("relative_target", False),
+    )
     prefix = "reconstruct."
     head.load_state_dict(
         {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}

@@ -61,19 +61,25 @@ class BYOLAgreement(nn.Module):
         return (first + second) / 2
 
 
-def build_branch(encoder: MaskedEncoder, *, agreement: str, prototypes: int, norm: bool) -> Branch:
-    """Heads around an encoder, with the published widths.
+def build_branch(
+    encoder: MaskedEncoder, *, agreement: str, prototypes: int, norm: bool, width: int = 2048
+) -> Branch:
+    """Heads around an encoder.
 
     Args:
-        agreement: ``moco`` (projector without norm) or ``byol`` (with BatchNorm).
+        agreement: ``moco`` (projector without norm) or ``byol`` (with BatchNorm, hidden width 512
+            at most).
         prototypes: outputs of the local head.
+        width: hidden width of projector and local head; 2048 is published.
         norm: BatchNorm in the local head; published for ResNet, not for transformers.
     """
     byol = agreement == "byol"
     return Branch(
         encoder,
-        Projector(encoder.pooled_dim, hidden=512 if byol else 2048, out=256, norm=byol),
-        LocalHead(encoder.embed_dim, num_prototypes=prototypes, norm=norm),
+        Projector(
+            encoder.pooled_dim, hidden=min(512, width) if byol else width, out=256, norm=byol
+        ),
+        LocalHead(encoder.embed_dim, hidden=width, num_prototypes=prototypes, norm=norm),
     )
 
 

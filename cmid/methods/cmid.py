@@ -78,6 +78,8 @@ class CMID(L.LightningModule):
         temperature: of InfoNCE.
         num_prototypes: of the local branch.
         num_matches: cells per view that the local branch compares, at most all of them.
+        relative_target: reconstruct each view relative to its own mean and standard deviation.
+        head_width: hidden width of the projector and of the local head.
         local_norm: BatchNorm in the local head; ``None`` follows the backbone.
         weights: of the losses.
         colours: of the two views.
@@ -104,6 +106,8 @@ class CMID(L.LightningModule):
         temperature: float = 0.2,
         num_prototypes: int = 2048,
         num_matches: int = 20,
+        relative_target: bool = False,
+        head_width: int = 2048,
         local_norm: bool | None = None,
         weights: LossWeights = LossWeights(),
         colours: ViewColours = ViewColours(),
@@ -141,11 +145,17 @@ class CMID(L.LightningModule):
         if local_norm is None:
             local_norm = any(isinstance(m, nn.BatchNorm2d) for m in encoder.modules())
         self.student = build_branch(
-            encoder, agreement=agreement, prototypes=num_prototypes, norm=local_norm
+            encoder,
+            agreement=agreement,
+            prototypes=num_prototypes,
+            norm=local_norm,
+            width=head_width,
         )
         self.teacher = EMATeacher(self.student)
         set_running_momentum(encoder, 0.0)
-        self.reconstruct = ReconstructionHead(encoder.embed_dim, encoder.stride, in_chans)
+        self.reconstruct = ReconstructionHead(
+            encoder.embed_dim, encoder.stride, in_chans, relative=relative_target
+        )
         self.reconstruction_loss = MaskedReconstructionLoss(views=2)
         self.agreement: nn.Module = (
             BYOLAgreement(dim=256)
@@ -196,7 +206,8 @@ class CMID(L.LightningModule):
         terms: dict[str, Tensor] = {}
         dense = self.student.encoder(self._arrange(views.masked), views.masks)  # (2B, D, N, N)
         if self.weights.reconstruction:
-            terms |= self.reconstruction_loss(self.reconstruct(dense), views.images, views.masks)
+            target = self.reconstruct.target(views.images)
+            terms |= self.reconstruction_loss(self.reconstruct(dense), target, views.masks)
         if self.weights.contrastive or self.weights.local:
             with torch.no_grad():
                 clean = self.teacher_branch.encoder(self._arrange(views.images))  # (2B, D, N, N)
@@ -344,6 +355,7 @@ class CMID(L.LightningModule):
             "global_step": int(self.global_step),
             "epoch": int(self.current_epoch),
             "weights": asdict(self.weights),
+            "relative_target": self.reconstruct.relative,
         }
 
     def _arrange(self, images: Tensor) -> Tensor:

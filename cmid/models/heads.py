@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -25,24 +26,64 @@ def _unit_length(features: Tensor) -> Tensor:
 class ReconstructionHead(nn.Module):
     """Dense features to a full-size image: 1x1 convolution, then pixel shuffle.
 
+    All pixels of a cell start with the same weights (ICNR, arXiv:1707.02937): an untrained head
+    paints cells of one colour, and detail grows from there instead of out of noise.
+
     Args:
         dim: width ``D`` of the dense features.
         stride: pixels per output cell ``s``; any positive number.
         out_chans: channels ``C`` of the image.
+        relative: predict images relative to their own mean and standard deviation per band, as
+            masked autoencoders do with normalised pixels (arXiv:2111.06377, there per patch).
+            Exposure and cast of an image then count nothing, and networks that normalise each image
+            themselves (GroupNorm) can reconstruct it.
 
     Example:
         >>> ReconstructionHead(512, 32, 3)(torch.rand(2, 512, 7, 7)).shape
         torch.Size([2, 3, 224, 224])
     """
 
-    def __init__(self, dim: int, stride: int, out_chans: int) -> None:
+    def __init__(self, dim: int, stride: int, out_chans: int, *, relative: bool = False) -> None:
         super().__init__()
+        self.relative = relative
         self.project = nn.Conv2d(dim, stride * stride * out_chans, kernel_size=1)
+        with torch.no_grad():  # pixel shuffle reads the channels as (out_chans, stride, stride)
+            for parameter in (self.project.weight, self.project.bias):
+                first = parameter[:: stride * stride]
+                parameter.copy_(first.repeat_interleave(stride * stride, dim=0))
         self.shuffle = nn.PixelShuffle(stride)
 
     def forward(self, dense: Tensor) -> Tensor:
         """Map ``(B, D, N, M)`` to ``(B, C, s*N, s*M)``, in the dtype of the computation."""
         return self.shuffle(self.project(dense))
+
+    def target(self, images: Tensor) -> Tensor:
+        """What is predicted of ``(B, C, H, W)`` standardised images, float32."""
+        if not self.relative:
+            return images
+        mean, std = _own_moments(images)
+        return (images.float() - mean) / std
+
+    def restore(self, predicted: Tensor, images: Tensor) -> Tensor:
+        """From a prediction to standardised pixels ``(B, C, H, W)``, the inverse of `target`.
+
+        Args:
+            predicted: of `forward`.
+            images: the images themselves, whose mean and standard deviation come back.
+        """
+        if not self.relative:
+            return predicted
+        mean, std = _own_moments(images)
+        return predicted.float() * std + mean
+
+
+def _own_moments(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each band of each image, ``(B, C, 1, 1)``.
+
+    The floor of 0.1, a tenth of the spread of all images, keeps the noise of empty ones small.
+    """
+    variance, mean = torch.var_mean(images.float(), dim=(-2, -1), keepdim=True, correction=0)
+    return mean, (variance + 0.01).sqrt()
 
 
 class Projector(nn.Module):

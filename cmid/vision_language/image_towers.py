@@ -34,8 +34,8 @@ class ImageTower(nn.Module):
             raise ValueError(f"dense_mode {dense_mode!r} is none of {', '.join(DENSE_MODES)}")
         if not statistics.is_8bit:
             raise ValueError(
-                f"the image tower was trained on {statistics.kind or 'other than 8-bit'} values, and"
-                " image-text data is 8-bit: give a backbone of 8-bit images"
+                f"the image tower was trained on {statistics.kind or 'other than 8-bit'} values,"
+                " and image-text data is 8-bit: give a backbone of 8-bit images"
             )
         self.size = size
         self.embed_dim = embed_dim

@@ -52,7 +52,7 @@ def draw(args: argparse.Namespace) -> Figure:
     unit = backbone.standardize.to_unit(images.to(args.device)).clamp(0, 1)
     inputs = backbone.standardize(images.to(args.device))
     if head is not None:
-        masked, filled = reconstruct(
+        masked, filled, masks = reconstruct(
             backbone.encoder,
             head.to(args.device),
             inputs,
@@ -61,7 +61,7 @@ def draw(args: argparse.Namespace) -> Figure:
             seed=args.seed,
         )
         undo = backbone.standardize.undo
-        return reconstruction_figure(undo(inputs), undo(masked), undo(filled), error=True)
+        return reconstruction_figure(undo(inputs), undo(masked), undo(filled), masks)
     if args.kind == "attention":
         return attend.attention_figure(unit, _attention_maps(backbone, inputs))
     if args.kind == "pca":

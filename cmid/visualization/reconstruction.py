@@ -27,7 +27,7 @@ def reconstruct(
     block_size: int,
     ratio: float,
     seed: int = 0,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor]:
     """Mask random blocks of images and let an encoder fill them in.
 
     Args:
@@ -35,7 +35,8 @@ def reconstruct(
         ratio: share of blocks to mask, in [0, 1].
 
     Returns:
-        masked images and their reconstructions, ``(B, C, H, W)`` standardised.
+        masked images and their reconstructions, ``(B, C, H, W)`` standardised, and the masks
+        ``(B, H / block_size, W / block_size)`` bool.
 
     Raises:
         ValueError: the block does not divide the image.
@@ -47,36 +48,42 @@ def reconstruct(
     grid = (height // block_size, width // block_size)
     masks = torch.stack([block_mask(grid, ratio, generator) for _ in images]).to(images.device)
     masked = fill_masked(images, expand_mask(masks, (height, width)))
-    return masked, head.eval()(encoder.eval()(masked, masks))
+    predicted = head.eval()(encoder.eval()(masked, masks))
+    return masked, head.restore(predicted, images), masks
 
 
 def reconstruction_figure(
-    inputs: Tensor, masked: Tensor, reconstructed: Tensor, *, error: bool = False
+    inputs: Tensor, masked: Tensor, reconstructed: Tensor, masks: Tensor | None = None
 ) -> Figure:
     """A sheet with one column an image: input, masked input, reconstruction.
 
+    With masks also what readers of masked autoencoders (arXiv:2111.06377) expect: the visible
+    pixels with the reconstruction in the masked places, and the error there.
+
     Args:
         inputs, masked, reconstructed: ``(B, C, H, W)`` in [0, 1].
-        error: also a row with the mean absolute difference over bands.
+        masks: ``(B, h, w)`` blocks, 1 or True where masked.
     """
     rows = {
         "input": displayable(inputs),
         "masked": displayable(masked),
-        "reconstructed": displayable(reconstructed),
+        "reconstruction": displayable(reconstructed),
     }
-    if error:
-        rows["error"] = (reconstructed - inputs).abs().mean(dim=1).float().cpu().numpy()
+    if masks is not None:
+        pixels = expand_mask(masks, inputs.shape[-2:])
+        filled = torch.where(pixels > 0, reconstructed, inputs)
+        rows["visible +\nreconstruction"] = displayable(filled)
+        rows["error"] = (filled - inputs).abs().mean(dim=1).float().cpu().numpy()
     columns = len(inputs)
     figure = Figure(figsize=(1.5 * columns + 0.6, 1.6 * len(rows)), layout="constrained")
     axes = figure.subplots(len(rows), columns, squeeze=False)
     for row, (title, pictures) in zip(axes, rows.items(), strict=True):
         row[0].set_ylabel(title, fontsize=11)
         for axis, picture in zip(row, pictures, strict=True):
-            drawn = axis.imshow(
-                picture, interpolation="nearest", cmap="magma", vmin=0, vmax=0.5 if error else 1
-            )
+            # Colours of the map concern the error alone: the other rows are RGB.
+            drawn = axis.imshow(picture, interpolation="nearest", cmap="magma", vmin=0, vmax=0.5)
             axis.set(xticks=[], yticks=[])
             axis.spines[:].set_visible(False)
-    if error:
+    if masks is not None:
         figure.colorbar(drawn, ax=axes[-1].tolist(), shrink=0.8)
     return figure

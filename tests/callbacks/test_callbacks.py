@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -160,3 +161,16 @@ def test_reconstructions_are_drawn_for_any_bands(bands: int, tmp_path: Path) -> 
     path = save_figure(reconstruction_figure(images, images, images), tmp_path / "r.png")
     assert Image.open(path).size[0] > 400
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_reconstructions_are_pasted_into_what_was_visible() -> None:
+    inputs, guess = torch.zeros(1, 3, 8, 8), torch.full((1, 3, 8, 8), 0.25)
+    masks = torch.tensor([[[True, False], [False, False]]])
+    axes = reconstruction_figure(inputs, inputs, guess, masks).axes
+    shown = {axis.get_ylabel(): axis.images[0].get_array() for axis in axes[:5]}
+    expected = np.zeros((8, 8))
+    expected[:4, :4] = 0.25
+    for row in ("visible +\nreconstruction", "error"):
+        picture = np.asarray(shown[row])
+        assert (picture if picture.ndim == 2 else picture[..., 0]) == pytest.approx(expected)
+    assert np.asarray(shown["reconstruction"]).min() == pytest.approx(0.25)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import multiprocessing
+import pickle
 import re
 import subprocess
 import sys
@@ -57,6 +59,33 @@ def test_same_arguments_give_the_same_scene_in_any_order_and_process() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
     )
     assert there.stdout.strip() == str([here[index] for index in indices[::-1]])
+
+
+def test_kept_scenes_are_generated_once_for_all_forked_readers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fresh, kept = (SceneSource(4, size=24, seed=6, keep=keep) for keep in (False, True))
+    reader = multiprocessing.get_context("fork").Process(target=lambda: kept.read(2))
+    reader.start()
+    reader.join()
+    assert reader.exitcode == 0
+    copied = pickle.loads(pickle.dumps(kept))  # what a spawned process gets
+    for source in (kept, copied, copied):
+        assert torch.equal(source.read(2).pixels, fresh.read(2).pixels)
+        assert source.read(2).label == fresh.read(2).label
+    calls: list[int] = []
+
+    def count(index: int, **options: int) -> Scene:
+        calls.append(index)
+        return generate_scene(index, **options)
+
+    monkeypatch.setattr("cmid.data.scenes.generate_scene", count)
+    for _ in range(2):
+        kept.read(2)  # the other process has made it
+        kept.read(3).pixels.zero_()  # whoever changes an image changes a copy
+        fresh.read(3)
+    assert calls == [3, 3, 3]
+    assert torch.equal(kept.read(3).pixels, fresh.read(3).pixels)
 
 
 def test_seeds_share_no_scene() -> None:

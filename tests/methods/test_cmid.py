@@ -87,6 +87,16 @@ def test_every_part_and_pair_is_a_matter_of_weights(weights: LossWeights, terms:
     torch.testing.assert_close(model.total(found), torch.stack(list(found.values())).sum())
 
 
+@pytest.mark.parametrize(("agreement", "hidden"), [("moco", 64), ("byol", 64)])
+def test_heads_have_the_width_that_is_asked_for(agreement: str, hidden: int) -> None:
+    branch = method(agreement=agreement, head_width=hidden).student
+    assert branch.projector.mlp[0].out_features == hidden
+    assert branch.local_head.mlp[0].out_channels == hidden
+    published = method(agreement=agreement).student
+    assert published.projector.mlp[0].out_features == (2048 if agreement == "moco" else 512)
+    assert published.local_head.mlp[0].out_channels == 2048
+
+
 def test_weights_scale_the_total() -> None:
     model = method(weights=LossWeights(2.0, 0.5, 3.0))
     terms, _ = model.losses(views_of(), 0.04)

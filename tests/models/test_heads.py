@@ -56,6 +56,13 @@ def test_reconstruction_head_reaches_image_size(stride, chans):
     )
 
 
+def test_untrained_reconstruction_head_paints_cells_of_one_colour():
+    image = ReconstructionHead(6, 4, 3)(torch.rand(2, 6, 3, 2))
+    cells = image.unfold(2, 4, 4).unfold(3, 4, 4)  # (2, 3, 3, 2, 4, 4)
+    assert torch.equal(cells, cells[..., :1, :1].expand_as(cells))
+    assert len(cells[..., 0, 0].unique()) == 2 * 3 * 3 * 2
+
+
 def test_reconstruction_head_keeps_pixels_inside_their_cell():
     head = ReconstructionHead(4, 8, 2)
     dense = torch.rand(1, 4, 3, 3)

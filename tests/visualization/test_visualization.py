@@ -80,12 +80,13 @@ def test_every_picture_of_every_family(family: str) -> None:
     colours = principal_components(dense_features(model, larger))
     assert components_figure(larger, colours).axes
     head = ReconstructionHead(model.embed_dim, model.stride, 3)
-    masked, filled = reconstruct(model, head, images, block_size=16, ratio=0.3)
+    masked, filled, masks = reconstruct(model, head, images, block_size=16, ratio=0.3)
     assert masked.shape == filled.shape == images.shape
     changed = (masked != images).any(dim=1).float().mean(dim=(1, 2))
     assert changed.tolist() == pytest.approx([5 / 16] * 2, abs=1e-3)
-    sheet = reconstruction_figure(images, masked, filled.clamp(0, 1), error=True)
-    assert len(sheet.axes) == 2 * 4 + 1
+    sheet = reconstruction_figure(images, masked, filled.clamp(0, 1), masks)
+    assert len(sheet.axes) == 2 * 5 + 1
+    assert masks.float().mean().item() == pytest.approx(5 / 16)
 
 
 @pytest.mark.parametrize("family", ["swin", "vit", "vit without class token"])
