@@ -108,7 +108,8 @@ class KeepCheckpoints(Checkpoint):
         if trainer.is_global_zero:
             self._set_aside(trainer.global_step)
         loop, epochs = trainer.fit_loop, trainer.fit_loop.epoch_progress
-        if loop.restarted_mid_epoch and epochs.current.ready == epochs.current.processed:
+        now: Any = epochs.current
+        if loop.restarted_mid_epoch and now.ready == now.processed:
             # From a checkpoint of an epoch's last batch, Lightning (2.6) begins the next epoch
             # without counting it: resumed a second time, a run would train an epoch too many.
             epochs.increment_ready()

@@ -48,7 +48,7 @@ class ReconstructionHead(nn.Module):
         self.relative = relative
         self.project = nn.Conv2d(dim, stride * stride * out_chans, kernel_size=1)
         with torch.no_grad():  # pixel shuffle reads the channels as (out_chans, stride, stride)
-            for parameter in (self.project.weight, self.project.bias):
+            for parameter in self.project.parameters():
                 first = parameter[:: stride * stride]
                 parameter.copy_(first.repeat_interleave(stride * stride, dim=0))
         self.shuffle = nn.PixelShuffle(stride)
@@ -181,7 +181,9 @@ class LocalHead(nn.Module):
         # As rows of one matrix product: a convolution over twenty positions reorders its operands.
         rows = cells.transpose(1, 2).flatten(0, 1)  # (B * cells, D)
         for layer in self.mlp:
-            pointwise = isinstance(layer, nn.Conv1d)
-            rows = F.linear(rows, layer.weight[..., 0], layer.bias) if pointwise else layer(rows)
+            if isinstance(layer, nn.Conv1d):
+                rows = F.linear(rows, layer.weight[..., 0], layer.bias)
+            else:
+                rows = layer(rows)
         rows = F.linear(_unit_length(rows), _unit_length(self.prototypes.weight)[..., 0])
         return rows.unflatten(0, (len(cells), -1)).transpose(1, 2)
