@@ -263,7 +263,9 @@ class CMID(L.LightningModule):
         encoders = [self.student.encoder]
         if not (self.weights.contrastive or self.weights.local):
             encoders.append(self.teacher_branch.encoder)
-        clean = self._arrange(views.images.chunk(2)[0])
+        first = views.images.chunk(2)[0]
+        # BatchNorm refuses a single value: one image may be one cell at the end of a CNN.
+        clean = self._arrange(first if len(first) > 1 else views.images)
         for encoder in encoders:
             if previous := set_running_momentum(encoder, momentum):
                 encoder(clean)

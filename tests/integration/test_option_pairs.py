@@ -191,6 +191,6 @@ def test_options_work_together(
     last = torch.load(tmp_path / "run/checkpoints/step-00000002.ckpt", weights_only=True)
     assert last["global_step"] == 2
     assert all(torch.isfinite(v).all() for v in last["state_dict"].values())
-    model = timm.create_model(f"local-dir:{folder}", pretrained=True)
+    model = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
     size = int(row["size"])
     assert torch.isfinite(model(torch.rand(1, 3, size, size))).all()
