@@ -8,7 +8,7 @@ from typing import Any
 
 import lightning as L
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
+from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 
 
 def refuse_unfit(settings: Mapping[str, Any]) -> None:
@@ -61,7 +61,7 @@ def fitting_callbacks(
     ):
         callbacks = [c for c in callbacks if not isinstance(c, ProgressBar)]
     if settings.get("enable_checkpointing") is False:
-        callbacks = [c for c in callbacks if not isinstance(c, ModelCheckpoint)]
+        callbacks = [c for c in callbacks if not isinstance(c, Checkpoint)]
     return [*users, *callbacks]
 
 

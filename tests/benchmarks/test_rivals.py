@@ -56,7 +56,7 @@ def test_a_run_exports_a_backbone(name: str, root: Path, tmp_path: Path) -> None
     options += ["--data.num_workers", "0", "--trainer.accelerator", "cpu"]
     folder = train(name, ["--config", str(config), *options])
     model = timm.create_model(f"local-dir:{folder}", pretrained=True)
-    assert model(torch.randn(1, 3, 64, 64)).shape == (1, 512)
+    assert model(torch.randn(1, 3, 64, 64)).shape == (1, 256)
 
 
 def test_table_and_picture_of_a_comparison() -> None:

@@ -115,7 +115,7 @@ def broken_folder(tmp_path: Path) -> Path:
 
 def test_unreadable_image_stops_by_default_and_is_named(broken_folder: Path) -> None:
     dataset = SampleDataset(ImageFolder(broken_folder), VIEWS)
-    with pytest.raises(UnreadableImageError, match=r"2\.png.*data\.on_error=skip") as error:
+    with pytest.raises(UnreadableImageError, match=r"2\.png.*--data\.on_error skip") as error:
         dataset[0, 2]
     assert "\n" not in str(error.value)
 

@@ -220,7 +220,7 @@ def test_missing_rasterio_names_the_extra(tmp_path, monkeypatch):
 
     original = builtins.__import__
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(ImportError, match=r"pip install cmid\[geo\]"):
+    with pytest.raises(ImportError, match=r"pip install 'cmid\[geo\]'"):
         RasterWindows(tmp_path)
 
 

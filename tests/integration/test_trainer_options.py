@@ -103,7 +103,7 @@ def test_a_run_without_a_checkpoint_says_that_nothing_is_exported(
         ("accelerator=tpu", "torch_xla"),
         ("accelerator=nonsense", "nonsense"),
         ("strategy=nonsense", "nonsense"),
-        ("profiler=nonsense", "nonsense"),
+        ("profiler=nonsense", "profiler"),
         ("num_nodes=0", "num_nodes"),
         ("max_epochs=-1", "trainer.max_epochs"),
         ("limit_train_batches=0.01", "limit_train_batches"),

@@ -170,7 +170,7 @@ def test_training_says_which_of_several_columns_it_reads(
 
 def test_faulty_entries_stop_retrieval_or_are_counted(root: Path) -> None:
     table = write(root, "t.csv", "filepath,title", "red.png,red", "blue.png,")
-    with pytest.raises(ValueError, match="skip such entries with on_error=skip"):
+    with pytest.raises(ValueError, match=r"line 3: its title is .*; correct it"):
         captions(table)
     opened = open_captions(table, on_error="skip")
     assert len(opened.source) == 1

@@ -83,7 +83,7 @@ def test_an_interrupted_epoch_continues_where_it_stopped() -> None:
     for _ in range(2):
         next(iterator)
     state = interrupted.state_dict()
-    assert state == {"epoch": 0, "batches_done": 2}
+    assert state == {"epoch": 0, "batches_done": 2, "per_epoch": 5}
     resumed = data()
     resumed.load_state_dict(state)
     rest = list(resumed.train_dataloader())

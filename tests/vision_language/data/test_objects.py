@@ -187,7 +187,9 @@ COCO_FAULTS = {
 def test_faulty_coco_objects_are_named_or_counted(fault: str, tmp_path: Path) -> None:
     annotation, message = COCO_FAULTS[fault]
     path = coco(tmp_path, [{"bbox": [2, 3, 10, 20]}, annotation])
-    with pytest.raises(ValueError, match=rf"coco\.json: annotations\[1\].*: .*{message}.*on_error"):
+    with pytest.raises(
+        ValueError, match=rf"coco\.json: annotations\[1\].*: .*{message}.*; correct it"
+    ):
         CocoRegions(path)
     source = CocoRegions(path, on_error="skip")
     assert len(source.skipped) == 1
