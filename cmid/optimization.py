@@ -111,13 +111,8 @@ def configure_training(
 ) -> OptimizerLRScheduler:
     """What ``configure_optimizers`` of a module returns; prints the learning rate's rule.
 
-<<<<<<< HEAD
-    Every training starts here, also that of several processes, whose group it will end. The batch
-    size is that of the trainer's datamodule, per process.
-=======
     Every training starts here, also that of several processes: their group will be ended at exit.
     The batch size is that of the trainer's datamodule, per process.
->>>>>>> wt-schedules
 
     Args:
         module: that is trained, attached to its trainer.
