@@ -219,6 +219,8 @@ def test_an_interrupted_run_says_how_to_go_on(images: Path, tmp_path: Path) -> N
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
+        # Jobs in the background ignore interruptions, and their children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 600
     while not list(run_dir.glob("checkpoints/step-*.ckpt")) and process.poll() is None:

@@ -107,7 +107,10 @@ def test_a_run_without_a_checkpoint_says_that_nothing_is_exported(
         ("num_nodes=0", "num_nodes"),
         ("max_epochs=-1", "trainer.max_epochs"),
         ("limit_train_batches=0.01", "limit_train_batches"),
-        ("callbacks=[{class_path: EarlyStopping, init_args: {monitor: nothing}}]", "Early stopping"),
+        (
+            "callbacks=[{class_path: EarlyStopping, init_args: {monitor: nothing}}]",
+            "Early stopping",
+        ),
     ],
 )
 def test_options_that_do_not_fit_are_refused_in_one_line(
