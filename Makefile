@@ -1,5 +1,5 @@
 # Two commands do everything on a fresh machine with Python >= 3.10:
-#   make pretrain   set up, then pretrain on generated scenes (about two minutes on two cores)
+#   make pretrain   set up, then pretrain on generated scenes (about three minutes on two cores)
 #   make test       set up, then run all tests (the first time it compiles mmcv: ten minutes)
 # and one each makes the downstream benchmarks of OpenMMLab, and CLIP, ready:
 #   make openmmlab         set up with the extra openmmlab

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Pretrain a backbone with CMID; without arguments, on generated scenes for two minutes."""
+"""Pretrain a backbone with CMID; without arguments, on generated scenes for three minutes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ HELP = """\
 usage: python tools/pretrain.py [--config FILE] [--ckpt_path last] [--FIELD VALUE ...]
 
 Pretrain a backbone with CMID. Without --config: resnet18 on generated scenes, 64 pixels, about
-two minutes on two cores. Checkpoints, logs, pictures and the exported backbone go to --run_dir.
+three minutes on two cores. Checkpoints, logs, pictures and the exported backbone go to --run_dir.
 
   --config FILE       a configuration, such as configs/pretrain/*.yaml; may be repeated, the
                       later one wins
