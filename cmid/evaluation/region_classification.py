@@ -14,13 +14,13 @@ from torch import Tensor
 from tqdm import tqdm
 
 from cmid.evaluation.image_text import (
-    ImageTextModel,
     embed_classes,
     evaluation_mode,
     fit_square,
     normalized,
 )
 from cmid.evaluation.multilabel import mean_average_precision
+from cmid.models.dual_encoder import ImageTextModel
 
 RegionPooling = Callable[[Tensor, Tensor], Tensor]
 

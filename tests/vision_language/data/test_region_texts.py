@@ -51,7 +51,7 @@ def changed(field: str, value: Any) -> dict[str, Any]:
 
 
 def test_captions_and_regions_are_read(write: Callable[..., Path]) -> None:
-    source = RegionTexts(write(ENTRY), templates=["a photo of {category}"])
+    source = RegionTexts(write(ENTRY), templates=["a photo of {}"])
     item = pickle.loads(pickle.dumps(source))[0]
     assert len(source) == 1
     assert item.captions == source.captions(0) == ("a harbour with a ship", "a harbour")
