@@ -165,7 +165,7 @@ def test_the_file_and_the_folder_of_images_are_named(write: Callable[..., Path])
         RegionTexts(path.parent / "other.json")
     with pytest.raises(ValueError, match=r"texts\.json names no image"):
         RegionTexts(write())
-    with pytest.raises(ValueError, match=r"has no \{category\} in it"):
+    with pytest.raises(ValueError, match=r"has no \{\} for the name"):
         RegionTexts(path, templates=["a photo"])
     path.write_text("[{")
     with pytest.raises(ValueError, match=r"texts\.json is not JSON"):
