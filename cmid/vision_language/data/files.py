@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cmid.boxes import Box
 from cmid.data.decoding import decode_image
 from cmid.data.source import Image, UnreadableImageError
-from cmid.vision_language.data.boxes import Box
 from cmid.vision_language.data.categories import (
     CATEGORY_TEMPLATES,
     category_prompts,

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from cmid.boxes import Box
 from cmid.data.scenes import Scene, SceneSource, generate_scene
 from cmid.data.source import Image
-from cmid.vision_language.data.boxes import Box
 from cmid.vision_language.data.categories import (
     CATEGORY_TEMPLATES,
     category_prompts,
