@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from cmid.vision_language.data.boxes import Box, BoxLimits, check_box, check_size
+from cmid.boxes import Box
+from cmid.vision_language.data.boxes import BoxLimits, check_box, check_size
 from cmid.vision_language.data.files import AnnotatedFiles, FileEntry, RegionEntry
 from cmid.vision_language.data.objects import ImageObjects, describe_image, describe_objects
 from cmid.vision_language.data.problems import (

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cmid.boxes import Box
 from cmid.data.decoding import decode_image
 from cmid.data.source import Image, UnreadableImageError
 from cmid.data.templates import check_templates, fill_templates
-from cmid.vision_language.data.boxes import Box
 from cmid.vision_language.data.problems import Problems
 from cmid.vision_language.data.source import ImageText, ImageTextSource, Region
 from cmid.vision_language.prompts.templates import CATEGORY_TEMPLATES

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from cmid.vision_language.data.boxes import Box, BoxLimits, check_box, check_size
+from cmid.boxes import Box
+from cmid.vision_language.data.boxes import BoxLimits, check_box, check_size
 from cmid.vision_language.data.files import AnnotatedFiles, FileEntry, RegionEntry
 from cmid.vision_language.data.problems import (
     AnnotationError,

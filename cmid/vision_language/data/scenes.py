@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from cmid.boxes import Box
 from cmid.data.scenes import Scene, SceneSource, generate_scene
 from cmid.data.source import Image
 from cmid.data.templates import check_templates, fill_templates
-from cmid.vision_language.data.boxes import Box
 from cmid.vision_language.data.source import ImageText, ImageTextSource, Region
 from cmid.vision_language.prompts.templates import CATEGORY_TEMPLATES
 

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image as PillowImage
 
-from cmid.data.phrases import place, plural
+from cmid.data.scenes.phrases import place, plural
 from cmid.vision_language.data import BoxLimits, CocoRegions, RegionTexts
 from cmid.vision_language.data.conversion import existing_images, write_region_texts
 from cmid.vision_language.data.objects import ImageObjects, describe_image, describe_objects
