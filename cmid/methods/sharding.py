@@ -6,6 +6,7 @@ parameter by parameter, so that the moving average needs no communication.
 
 from __future__ import annotations
 
+import torch
 from torch import nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
@@ -15,7 +16,11 @@ from cmid.methods.compilation import repeated_blocks
 
 
 def shard_branch(branch: Branch, mesh: DeviceMesh) -> None:
-    """Shard encoder (block by block) and heads of a student or teacher."""
+    """Shard encoder (block by block) and heads of a student or teacher.
+
+    Parameters lose their channels-last format, which torch does not shard; images may have it.
+    """
+    branch.to(memory_format=torch.contiguous_format)
     for block in repeated_blocks(branch.encoder.backbone):
         shard(block, mesh)
     shard(branch.encoder, mesh)

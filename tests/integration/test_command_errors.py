@@ -151,6 +151,19 @@ def test_an_unreadable_image_ends_a_run_in_one_line_whose_advice_works(
     assert "1 unreadable images skipped" in mended.out + mended.err
 
 
+@pytest.mark.parametrize("form", ["--config={}", "--config {}", "-c {}"])
+@pytest.mark.parametrize("tool", CONFIGURED)
+def test_a_configuration_of_another_encoding_is_named(tool: str, form: str, tmp_path: Path) -> None:
+    if tool == "train_clip":
+        pytest.importorskip("open_clip", reason="extra vision-language is not installed")
+    file = tmp_path / "own.yaml"
+    file.write_bytes("# für uns\nrun_dir: runs/x\n".encode("latin-1"))
+    done = run(f"tools/{tool}.py", *form.format(file).split())
+    assert done.status == 1
+    (line,) = done.err.strip().splitlines()
+    assert line == f"error: {file}, line 1: byte 0xfc is not UTF-8: save it as UTF-8"
+
+
 def test_statistics_advise_their_own_option(
     images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
