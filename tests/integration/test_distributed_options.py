@@ -142,7 +142,7 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[int |
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "row"), zip(NAMES, ROWS, strict=True), ids=NAMES)
+@pytest.mark.parametrize(("name", "row"), list(zip(NAMES, ROWS, strict=True)), ids=NAMES)
 def test_options_work_together_in_two_processes(
     name: str, row: dict[str, str], together: tuple[Path, list[int | None]]
 ) -> None:
