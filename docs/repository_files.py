@@ -1,7 +1,8 @@
 """Pages that MkDocs makes of the repository: reports, configurations, the API reference.
 
-Pages link to files of the repository as one reads them there (``../benchmarks/reports/NAME.md``). In
-the site these files lie beside the pages, so that every such link leads somewhere, or fails the build.
+Pages link to files of the repository as one reads them there, such as
+``../benchmarks/reports/NAME.md``. In the site these files lie beside the pages, so that every link
+leads somewhere, or fails the build.
 """
 
 from __future__ import annotations
@@ -18,23 +19,16 @@ TAKEN_ALONG = ("benchmarks/reports/**/*", "configs/**/*.py", "configs/**/*.yaml"
 _LINK_UPWARD = re.compile(r"(\]\()\.\./")
 
 
-def rooms() -> list[str]:
-    """Dotted names of the packages right below ``cmid`` and ``benchmarks``, in that order."""
-    found = [path.parent for top in ("cmid", "benchmarks") for path in ROOT.glob(f"{top}/*/__init__.py")]
-    return sorted((".".join(path.relative_to(ROOT).parts) for path in found), key=_cmid_first)
-
-
-def _cmid_first(name: str) -> tuple[bool, str]:
-    return not name.startswith("cmid."), name
-
-
 def api_pages() -> dict[str, str]:
     """The API reference, a page a room: source paths and Markdown."""
-    modules = sorted(path.stem for path in (ROOT / "cmid").glob("*.py") if path.stem != "__init__")
-    pages = {"cmid": [f"cmid.{module}" for module in modules]} | {room: [room] for room in rooms()}
+    members = {"cmid": [f"cmid.{path.stem}" for path in sorted((ROOT / "cmid").glob("[!_]*.py"))]}
+    for top in ("cmid", "benchmarks"):
+        for path in sorted((ROOT / top).glob("*/__init__.py")):
+            name = f"{top}.{path.parent.name}"
+            members[name] = [name]
     return {
-        f"api/{name}.md": f"# {name}\n\n" + "\n".join(f"::: {each}" for each in members)
-        for name, members in pages.items()
+        f"api/{name}.md": f"# {name}\n\n" + "\n".join(f"::: {each}" for each in modules)
+        for name, modules in members.items()
     }
 
 
@@ -59,5 +53,4 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Links from ``docs/`` to the repository, in the site's own terms."""
-    in_docs = page.file.generated_by is None
-    return _LINK_UPWARD.sub(r"\1", markdown) if in_docs else markdown
+    return markdown if page.file.generated_by else _LINK_UPWARD.sub(r"\1", markdown)

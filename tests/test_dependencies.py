@@ -260,9 +260,10 @@ def test_docs_are_written_without_a_warning_and_without_any_other_extra(tmp_path
     documented = {page.parent.name for page in (tmp_path / "site/api").glob("*/index.html")}
     rooms = {f"cmid.{path.parent.name}" for path in (ROOT / "cmid").glob("*/__init__.py")}
     assert rooms <= documented
-    assert 'id="cmid.evaluation.knn.knn_scores"' in (
-        tmp_path / "site/api/cmid.evaluation/index.html"
-    ).read_text()
+    assert (
+        'id="cmid.evaluation.knn.knn_scores"'
+        in (tmp_path / "site/api/cmid.evaluation/index.html").read_text()
+    )
 
 
 @pytest.mark.parametrize("name", ["scipy", "jinja2", "pillow", "scikit-learn", "onedl-mmcv"])

@@ -18,7 +18,7 @@ _FENCED = re.compile(r'^```python(?: title="(?P<title>[\w.]+)")?\n(?P<code>.*?)^
 
 
 def blocks(page: str, section: str = "") -> list[tuple[str, str]]:
-    """Titles and Python code of a page's fenced blocks, of one section of it where that is given."""
+    """Titles and Python code of the fenced blocks of a page, or of one section of it."""
     text = (DOCS / page).read_text()
     if section:
         text = text.partition(f"\n## {section}\n")[2].partition("\n## ")[0]
@@ -76,16 +76,15 @@ def test_the_example_of_a_new_metric_is_found_beside_those_of_its_base(tmp_path:
 
 MEASURE = """
 import torch
-from mmengine.evaluator import Evaluator
+from mmseg.registry import METRICS
 from benchmarks.openmmlab.experiment import load_config
 
 config = load_config("upernet_water.py")
 assert "benchmarks.segmentation" in config.custom_imports.imports
-metric = Evaluator(config.val_evaluator[1])
+metric = METRICS.build(config.val_evaluator[1])
 found, true = torch.zeros(1, 2, 2), torch.zeros(1, 2, 2)
-found[0, 0, 0] = metric.metrics[0].label
-sample = {"pred_sem_seg": {"data": found}, "gt_sem_seg": {"data": true}}
-metric.process(data_samples=[sample])
+found[0, 0, 0] = metric.label
+metric.process({}, [{"pred_sem_seg": {"data": found}, "gt_sem_seg": {"data": true}}])
 print(metric.evaluate(1)["water/error"])
 """
 
