@@ -12,9 +12,9 @@ from cmid.data.folder import IMAGE_EXTENSIONS, find_files
 from cmid.data.image_size import stored_size
 from cmid.data.source import UnreadableImageError
 from cmid.vision_language.data.boxes import check_box
-from cmid.vision_language.data.categories import category_text
 from cmid.vision_language.data.objects import ImageObjects
 from cmid.vision_language.data.problems import AnnotationError, Problems
+from cmid.vision_language.prompts.class_names import category_text
 
 
 def read_dota(images: Path, labels: Path, problems: Problems) -> Iterator[ImageObjects]:

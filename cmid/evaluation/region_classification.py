@@ -15,13 +15,13 @@ from tqdm import tqdm
 
 from cmid.boxes import clip_boxes
 from cmid.evaluation.image_text import (
-    ImageTextModel,
     embed_classes,
     evaluation_mode,
     fit_square,
     normalized,
 )
 from cmid.evaluation.multilabel import mean_average_precision
+from cmid.models.dual_encoder import ImageTextModel
 
 RegionPooling = Callable[[Tensor, Tensor], Tensor]
 

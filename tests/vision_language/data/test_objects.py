@@ -156,7 +156,7 @@ def test_coco_categories_become_texts(tmp_path: Path) -> None:
             {"bbox": [0, 0, 50, 50], "iscrowd": 1, "category_id": 9},
         ],
     )
-    source = CocoRegions(path, limits=BoxLimits(min_area=5), templates=["{category}!"])
+    source = CocoRegions(path, limits=BoxLimits(min_area=5), templates=["{}!"])
     assert len(source) == 1
     assert source.left_out == {
         "boxes around a crowd": 1,
