@@ -43,8 +43,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--which",
         metavar="NAME",
-        help="student or teacher of our checkpoints (default: student); of a published file with"
-        " several networks the name of one, as printed (model_ema, encoder_k, ...)",
+        help="role of an encoder in a checkpoint of ours, such as student or teacher of CMID"
+        " (default: the one that its method exports); of a published file with several networks the"
+        " name of one, as printed (model_ema, encoder_k, ...)",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier timm export")
     parser.add_argument(
@@ -113,7 +114,7 @@ def _export(args: argparse.Namespace) -> None:
             options = {"statistics": moments, "provenance": provenance}
             statistics = statistics_of(moments)
     else:
-        encoder, origin = read_checkpoint(Path(args.source), args.which or "student")
+        encoder, origin = read_checkpoint(Path(args.source), args.which)
         statistics = statistics_of(origin)
     if args.format == "onnx":
         print(f"wrote {to_onnx(encoder, args.out)}; onnxruntime agrees with torch")
@@ -128,7 +129,7 @@ def _export(args: argparse.Namespace) -> None:
     elif Path(args.source).is_dir():
         raise ValueError(f"{args.source} is a timm export already")
     else:
-        to_timm(args.source, args.out, which=args.which or "student", overwrite=args.overwrite)
+        to_timm(args.source, args.out, which=args.which, overwrite=args.overwrite)
     if args.format == "timm":
         print(f'model = timm.create_model("local-dir:{args.out}", pretrained=True)')
 

@@ -52,7 +52,7 @@ The configuration used by default:
 if __name__ == "__main__":
     launch(
         sys.argv[1:],
-        command="cmid.command:pretrain",
+        command="cmid.pretraining:pretrain",
         default=DEFAULT,
         usage=HELP + DEFAULT.read_text(),
     )

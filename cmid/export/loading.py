@@ -13,7 +13,7 @@ import torch
 
 from cmid.data.statistics import ChannelStatistics
 from cmid.export.published import describe, is_published, read_published, standardisation
-from cmid.export.timm_folder import Which, load_encoder, read_checkpoint, read_config
+from cmid.export.timm_folder import load_encoder, read_checkpoint, read_config
 from cmid.models.encoder import MaskedEncoder
 from cmid.models.heads import ReconstructionHead
 from cmid.views.colour import Standardize
@@ -60,7 +60,7 @@ def load_backbone(
     *,
     img_size: int | None = None,
     in_chans: int = 3,
-    which: Which = "student",
+    which: str | None = None,
     seed: int = 0,
     **model_args: Any,
 ) -> Backbone:
@@ -72,7 +72,7 @@ def load_backbone(
         img_size: pixels per side that timm models are laid out for; exports and files keep their
             own.
         in_chans: channels of timm models; exports keep their own.
-        which: encoder of a checkpoint.
+        which: role of the encoder in a checkpoint; default the one that its method exports.
         seed: of untrained weights.
         **model_args: further arguments of ``timm.create_model`` (``drop_path_rate``).
 
@@ -96,7 +96,7 @@ def load_backbone(
 
 
 def _from_file(
-    path: Path, which: Which, **model_args: Any
+    path: Path, which: str | None, **model_args: Any
 ) -> tuple[MaskedEncoder, ChannelStatistics]:
     """The encoder of a checkpoint of ours or of a published file."""
     if not is_published(path):
@@ -111,14 +111,14 @@ def _from_file(
 
 
 def load_reconstruction(checkpoint: str | Path) -> tuple[Backbone, ReconstructionHead]:
-    """The student of a checkpoint of CMID with its mask token, and its reconstruction head.
+    """The exported encoder of a checkpoint with its mask token, and its reconstruction head.
 
     Raises:
         FileNotFoundError, ValueError: as `read_checkpoint`; also a run without reconstruction.
     """
-    encoder, origin = read_checkpoint(Path(checkpoint), "student")
+    encoder, origin = read_checkpoint(Path(checkpoint))
     weights = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)["state_dict"]
-    if not origin["weights"]["reconstruction"]:
+    if not origin.get("weights", {}).get("reconstruction"):
         raise ValueError(f"{checkpoint} was trained without reconstruction")
     head = ReconstructionHead(
         encoder.embed_dim,
@@ -130,7 +130,7 @@ def load_reconstruction(checkpoint: str | Path) -> tuple[Backbone, Reconstructio
     head.load_state_dict(
         {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
     )
-    encoder.mask_token.data.copy_(weights["student.encoder.mask_token"])
+    encoder.mask_token.data.copy_(weights[origin["encoders"][origin["which"]] + "mask_token"])
     encoder.eval().requires_grad_(False)
     statistics = statistics_of(origin)
     backbone = Backbone(

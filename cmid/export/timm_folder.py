@@ -13,7 +13,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -27,10 +27,8 @@ from cmid.models.encoder import MaskedEncoder, MaskMode
 
 WEIGHTS_FILE = "model.safetensors"
 CONFIG_FILE = "config.json"
-Which = Literal["teacher", "student"]
-
-_PREFIX = {"teacher": "teacher.module.encoder.backbone.", "student": "student.encoder.backbone."}
-
+# Where the encoders lie in checkpoints that do not say it themselves.
+_ENCODERS_BEFORE = {"teacher": "teacher.module.encoder.", "student": "student.encoder."}
 
 # What loading needs of config.json.
 _NEEDED: dict[str, type] = {
@@ -52,19 +50,20 @@ def to_timm(
     *,
     statistics: Any = None,
     provenance: Mapping[str, Any] | None = None,
-    which: Which = "student",
+    which: str | None = None,
     overwrite: bool = False,
 ) -> Path:
     """Write an encoder as a timm folder: complete or not at all.
 
     Args:
-        source: an encoder, or the path of a Lightning checkpoint of :class:`cmid.methods.CMID`.
+        source: an encoder, or the path of a checkpoint of a `PretrainMethod`.
         folder: folder to write.
         statistics: mapping or dataclass with ``mean`` and ``std`` (one number per channel, of
             values in 0..1) and, if raw values have another range, ``low`` and ``high``. Default:
             the checkpoint's; for an encoder, timm's of the architecture.
         provenance: more entries of ``config.json``'s ``cmid``, plain values.
-        which: which encoder of a checkpoint. The student is the default: in every run we measured
+        which: role of the encoder in the checkpoint (``student``, ``teacher``); default the one
+            that the method exports. For CMID that is the student: in every run we measured
             (``benchmarks/reports``) it classified better than the teacher, which lags behind it.
         overwrite: replace an earlier export.
 
@@ -176,9 +175,12 @@ def _check_target(folder: Path, *, overwrite: bool) -> None:
 
 
 def read_checkpoint(
-    path: Path, which: Which, **model_args: Any
+    path: Path, which: str | None = None, **model_args: Any
 ) -> tuple[MaskedEncoder, dict[str, Any]]:
-    """Rebuild one encoder of a Lightning checkpoint of :class:`cmid.methods.CMID`.
+    """Rebuild one encoder of a checkpoint of a `PretrainMethod`.
+
+    Args:
+        which: its role; default the one that the method exports.
 
     Returns:
         The encoder, and the checkpoint's entry ``cmid``: architecture, statistics, provenance.
@@ -187,12 +189,14 @@ def read_checkpoint(
         FileNotFoundError: no such file.
         ValueError: not a checkpoint of ours, truncated, or weights missing.
     """
-    if which not in _PREFIX:
-        raise ValueError(f"which must be 'teacher' or 'student', got {which!r}")
     checkpoint = open_checkpoint(path)
     if "model_name" not in checkpoint.get("cmid", {}):
-        raise ValueError(f"{path} is not a checkpoint of CMID: it has no entry 'cmid'")
-    origin = dict(checkpoint["cmid"])
+        raise ValueError(f"{path} is not a checkpoint of a pretraining: it has no entry 'cmid'")
+    origin = {"encoders": _ENCODERS_BEFORE, "exported": "student"} | checkpoint["cmid"]
+    which = which or origin["exported"]
+    if which not in origin["encoders"]:
+        roles = " or ".join(map(repr, origin["encoders"]))
+        raise ValueError(f"which must be {roles}, got {which!r}")
     encoder = _build(
         origin["model_name"],
         origin["model_kwargs"] | {"in_chans": origin["in_chans"]} | model_args,
@@ -200,7 +204,7 @@ def read_checkpoint(
         stem=origin.get("stem"),
         mask_mode=origin.get("mask_mode", "add"),
     )
-    prefix = _PREFIX[which]
+    prefix = origin["encoders"][which] + "backbone."
     weights = {
         name.removeprefix(prefix): tensor
         for name, tensor in checkpoint["state_dict"].items()
@@ -300,7 +304,7 @@ def _as_mapping(statistics: Any) -> Mapping[str, Any]:
 def _plain(origin: Mapping[str, Any]) -> dict[str, Any]:
     """Provenance from a checkpoint's entry, without what ``config.json`` says elsewhere."""
     elsewhere = {"model_name", "in_chans", "img_size", "model_kwargs", "mean", "std", "low", "high"}
-    elsewhere.add("kind")
+    elsewhere |= {"kind", "encoders", "exported"}
     return {key: value for key, value in origin.items() if key not in elsewhere}
 
 

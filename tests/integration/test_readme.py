@@ -28,7 +28,6 @@ TRAINERS = {
     "tools/pretrain.py": [],
     "tools/finetune.py": ["--model.backbone", "random:resnet18"],
     "tools/train_clip.py": [],
-    "benchmarks/rivals/train.py": ["byol"],
 }
 
 
