@@ -95,7 +95,7 @@ def _export(args: argparse.Namespace) -> None:
 
     options: dict[str, Any] = {}
     if args.format == "clip":
-        from cmid.vision_language.folder import export_checkpoint
+        from cmid.vision_language.clip.storage import export_checkpoint
 
         export_checkpoint(args.source, args.out, alpha=args.wise_ft)
         print(f'model = open_clip.create_model("local-dir:{args.out}")')

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from benchmarks.detection.coco import check_size
 from benchmarks.detection.new_folder import new_folder
+from cmid.boxes import around, polygon_area
 from cmid.data.text_files import read_text
 
 DIOR_CLASSES = (
@@ -142,10 +143,10 @@ def _shape(entry: ElementTree.Element, kind: str, path: Path) -> dict[str, Any]:
         width, height = x1 - x0, y1 - y0
         return {"bbox": [x0, y0, width, height], "area": width * height}
     corners = np.array([_number(entry, f"robndbox/{key}", path) for key in _CORNERS])
-    x, y = corners.reshape(4, 2).T
-    area = abs(float(x @ np.roll(y, -1) - y @ np.roll(x, -1))) / 2
-    box = [float(v) for v in (x.min(), y.min(), np.ptp(x), np.ptp(y))]
-    return {"bbox": box, "area": area, "segmentation": [corners.tolist()]}
+    points = corners.reshape(4, 2)
+    x0, y0, x1, y1 = around(points)
+    box = [x0, y0, x1 - x0, y1 - y0]
+    return {"bbox": box, "area": polygon_area(points), "segmentation": [corners.tolist()]}
 
 
 def _number(entry: ElementTree.Element, key: str, path: Path) -> float:

@@ -129,15 +129,6 @@ def write_objects(path: Path, objects: OrientedObjects) -> None:
     path.write_text("".join(f"{line}\n" for line in lines))
 
 
-def box_corners(box: tuple[float, float, float, float, float]) -> NDArray[np.float64]:
-    """``(4, 2)`` corners of a box x, y, width, height, angle (clockwise on the screen)."""
-    x, y, width, height, angle = box
-    along = np.array([np.cos(angle), np.sin(angle)]) * width / 2
-    across = np.array([-np.sin(angle), np.cos(angle)]) * height / 2
-    signs = ((-1, -1), (1, -1), (1, 1), (-1, 1))
-    return np.array([x, y]) + np.array([a * along + b * across for a, b in signs])
-
-
 def _is_degenerate(corners: NDArray[np.float64]) -> bool:
     """Whether no three of four corners span a triangle."""
     a, b, c = corners[1:] - corners[0]

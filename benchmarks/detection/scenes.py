@@ -11,10 +11,10 @@ import numpy as np
 from PIL import Image as PillowImage
 from tqdm import tqdm
 
-from benchmarks.detection.dota import OrientedObjects, box_corners, write_objects
+from benchmarks.detection.dota import OrientedObjects, write_objects
 from benchmarks.detection.new_folder import new_folder
-from cmid.data.scene_annotations import Instance
-from cmid.data.scenes import INSTANCE_CATEGORIES, Scene, generate_scene
+from cmid.boxes import OrientedBox, box_corners
+from cmid.data.scenes import INSTANCE_CATEGORIES, Instance, Scene, generate_scene
 
 SMALLEST_SIDE = 2.0  # pixels; what the border leaves of an object may be less, and is no object
 DOTA_CATEGORIES = tuple(name.replace(" ", "-") for name in INSTANCE_CATEGORIES)
@@ -88,7 +88,7 @@ def oriented_objects(scene: Scene) -> OrientedObjects:
     )
 
 
-def _box(instance: Instance) -> tuple[float, float, float, float, float]:
+def _box(instance: Instance) -> OrientedBox:
     """The oriented box, unless the upright one is about as small."""
     x0, y0, x1, y1 = instance.box
     width, height = instance.oriented_box[2:4]

@@ -10,7 +10,7 @@ from typing import Any
 
 from cmid.boundary import add_traceback_option
 
-# As in cmid.vision_language.dense_attention, which takes seconds to import.
+# As in cmid.vision_language.clip.dense_attention, which takes seconds to import.
 DENSE_MODES = (
     "vanilla",
     "maskclip",

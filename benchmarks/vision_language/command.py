@@ -9,9 +9,9 @@ import torch
 from benchmarks.vision_language.outcome import Evaluation, Options
 from benchmarks.vision_language.suite import run_evaluations, suite
 from benchmarks.vision_language.tasks import Regions, Retrieval, Segmentation, ZeroShot
-from cmid.evaluation.image_text import ImageTextModel
 from cmid.evaluation.open_vocabulary import Sliding
-from cmid.vision_language.folder import load_clip
+from cmid.models.dual_encoder import ImageTextModel
+from cmid.vision_language.clip.storage import load_clip
 
 
 def run(args: argparse.Namespace, command: str) -> None:

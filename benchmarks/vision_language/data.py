@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from benchmarks.vision_language.outcome import Options
-from benchmarks.vision_language.vocabularies import ClassList
 from cmid.data.folder import ImageFolder
 from cmid.data.opening import open_source
 from cmid.data.scenes import generate_scene
@@ -22,8 +21,9 @@ from cmid.data.text_files import json_lines, parse_json
 from cmid.evaluation.region_classification import ImageRegions
 from cmid.evaluation.segmentation_scores import MaskedImages
 from cmid.vision_language.data import CocoRegions, ImageTextSource, SceneTexts
-from cmid.vision_language.data.categories import category_text
 from cmid.vision_language.data.problems import OnError, load_json
+from cmid.vision_language.prompts.class_names import category_text
+from cmid.vision_language.prompts.vocabularies import ClassList
 
 SCENES = "scenes"  # the name of generated data
 SCENE_SEED = 1000  # far from those that training and its validation draw from

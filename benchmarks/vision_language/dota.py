@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.detection.dota import read_objects
+from cmid.boxes import Box, around
 from cmid.data.folder import IMAGE_EXTENSIONS, find_files
 from cmid.data.image_size import stored_size
 from cmid.data.source import UnreadableImageError
-from cmid.vision_language.data.boxes import Box, check_box
-from cmid.vision_language.data.categories import category_text
+from cmid.vision_language.data.boxes import check_box
 from cmid.vision_language.data.objects import ImageObjects
 from cmid.vision_language.data.problems import AnnotationError, Problems
+from cmid.vision_language.prompts.class_names import category_text
 
 
 def read_dota(images: Path, labels: Path, problems: Problems) -> Iterator[ImageObjects]:
@@ -43,8 +44,7 @@ def read_dota(images: Path, labels: Path, problems: Problems) -> Iterator[ImageO
             kept: list[tuple[str, Box]] = []
             for number, corners in enumerate(objects.corners):
                 with problems.at(f"{name}, object {number}"):
-                    around = (*corners.min(axis=0).tolist(), *corners.max(axis=0).tolist())
-                    box = check_box(around, size, overhang=math.inf)
+                    box = check_box(around(corners), size, overhang=math.inf)
                     kept.append((category_text(objects.categories[number]), box))
             categories, boxes = zip(*kept, strict=True) if kept else ((), ())
             yield ImageObjects(name, size, categories, boxes)

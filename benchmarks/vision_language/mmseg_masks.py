@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.vision_language.vocabularies import ClassList
 from cmid.data.mask_survey import survey_masks
 from cmid.data.masks import IGNORED, label_table
+from cmid.vision_language.prompts.vocabularies import ClassList
 
 logger = logging.getLogger(__name__)
 

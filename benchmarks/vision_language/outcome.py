@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from cmid.evaluation.image_text import ImageTextModel
+from cmid.models.dual_encoder import ImageTextModel
 
 
 @dataclass(frozen=True)

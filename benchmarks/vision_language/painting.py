@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from benchmarks.vision_language.vocabularies import palette
 from cmid.data.writing import write_image
+from cmid.vision_language.prompts.vocabularies import palette
 from cmid.visualization.label_maps import paint
 
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from benchmarks.vision_language.caption_sets import open_captions
 from benchmarks.vision_language.data import SCENES, scene_texts
 from benchmarks.vision_language.outcome import Options, Outcome
-from cmid.evaluation.image_text import Fit, ImageTextModel
+from cmid.evaluation.image_text import Fit
 from cmid.evaluation.image_text_retrieval import PREFIX, Identity, image_text_retrieval
+from cmid.models.dual_encoder import ImageTextModel
 from cmid.vision_language.data import ImageTextSource
 from cmid.vision_language.data.problems import OnError
 

@@ -13,7 +13,7 @@ from benchmarks.vision_language.outcome import Evaluation, Options, Outcome, fil
 from benchmarks.vision_language.report import Section, make_section, markdown_table, write_report
 from benchmarks.vision_language.tasks import SCENES, Regions, Retrieval, Segmentation, ZeroShot
 from cmid.data.source import UnreadableImageError
-from cmid.evaluation.image_text import ImageTextModel
+from cmid.models.dual_encoder import ImageTextModel
 
 
 def suite(name: str, data_root: str = "data") -> list[Evaluation]:

@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from benchmarks.vision_language.class_names import named_classes
 from benchmarks.vision_language.data import (
     SCENE_SEED,
     SCENES,
@@ -21,17 +20,19 @@ from benchmarks.vision_language.mmseg_masks import open_dataset
 from benchmarks.vision_language.outcome import Options, Outcome, file_name
 from benchmarks.vision_language.painting import MapPainter
 from benchmarks.vision_language.retrieval import Retrieval
-from benchmarks.vision_language.templates import read_templates
-from benchmarks.vision_language.vocabularies import ClassList, read_vocabulary
 from cmid.data.scenes import INSTANCE_CATEGORIES, SEMANTIC_CLASSES, SceneSource
 from cmid.data.source import ImageSource
-from cmid.evaluation.image_text import Fit, ImageTextModel, embed_classes
+from cmid.evaluation.image_text import Fit, embed_classes
 from cmid.evaluation.open_vocabulary import Sliding
 from cmid.evaluation.region_classification import classify_regions
 from cmid.evaluation.segmentation_scores import MaskedImages, evaluate_segmentation
 from cmid.evaluation.zero_shot import zero_shot_classification
+from cmid.models.dual_encoder import ImageTextModel
 from cmid.vision_language.data import ImageTextSource
 from cmid.vision_language.data.problems import OnError
+from cmid.vision_language.prompts.class_names import named_classes
+from cmid.vision_language.prompts.templates import read_templates
+from cmid.vision_language.prompts.vocabularies import ClassList, read_vocabulary
 from cmid.vision_language.regions import pool_regions
 
 __all__ = ["SCENES", "Regions", "Retrieval", "Segmentation", "ZeroShot"]

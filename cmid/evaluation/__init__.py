@@ -4,8 +4,6 @@ from cmid.evaluation.cache import cached_features
 from cmid.evaluation.collapse import effective_rank, relative_std
 from cmid.evaluation.features import PooledFeatures, extract_features
 from cmid.evaluation.image_text import (
-    ImageFeatures,
-    ImageTextModel,
     embed_classes,
     embed_images,
     embed_texts,
@@ -27,8 +25,6 @@ from cmid.evaluation.zero_shot import zero_shot_classification
 
 __all__ = [
     "TASKS",
-    "ImageFeatures",
-    "ImageTextModel",
     "PooledFeatures",
     "Settings",
     "Sliding",

@@ -1,4 +1,4 @@
-"""What the evaluations know of an image-text model, and its embeddings of images and texts."""
+"""Embeddings of images and texts by an image-text model."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -17,44 +17,12 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from cmid.data.source import Image, ImageSource
+from cmid.data.templates import check_templates, fill_templates
 from cmid.files import whole_file
+from cmid.models.dual_encoder import ImageTextModel
 from cmid.views.crops import resize
 
 Fit = Literal["crop", "squash"]
-
-
-class ImageFeatures(NamedTuple):
-    """Both read-outs of one pass through an image tower, in the space of the texts.
-
-    Attributes:
-        pooled: ``(B, E)`` projected, not normalised.
-        dense: ``(B, E, N, M)`` projected patch features, not normalised.
-    """
-
-    pooled: Tensor
-    dense: Tensor
-
-
-class ImageTextModel(Protocol):
-    """An image tower and a text tower with a common embedding space."""
-
-    @property
-    def digest(self) -> str:
-        """Hash of architecture and weights, a key for cached embeddings."""
-
-    @property
-    def size(self) -> int:
-        """Pixels per side of its input."""
-
-    @property
-    def logit_scale(self) -> Tensor:
-        """Natural logarithm of the factor of cosine similarities; lies on the model's device."""
-
-    def encode_images(self, images: Tensor) -> ImageFeatures:
-        """Encode ``(B, 3, size, size)`` uint8 images as they are stored."""
-
-    def encode_texts(self, texts: Sequence[str]) -> Tensor:
-        """Encode texts to ``(N, E)``, not normalised."""
 
 
 @contextmanager
@@ -212,10 +180,8 @@ def embed_classes(
     Raises:
         ValueError: no template, or one without ``{}``.
     """
-    wrong = [template for template in templates if "{}" not in template]
-    if wrong or not templates:
-        raise ValueError(f"template {wrong[0] if wrong else ''!r} has no {{}} for the class name")
-    texts = [template.replace("{}", name) for name in names for template in templates]
+    templates = check_templates(templates)
+    texts = [text for name in names for text in fill_templates(templates, name)]
     embedded = embed_texts(model, texts, cache=cache)
     return F.normalize(embedded.unflatten(0, (len(names), len(templates))).mean(dim=1), dim=1)
 

@@ -17,13 +17,13 @@ from tqdm import tqdm
 from cmid.data.source import Image
 from cmid.evaluation.image_text import (
     Fit,
-    ImageTextModel,
     embed_texts,
     evaluation_mode,
     fit_square,
     normalized,
     require_rgb,
 )
+from cmid.models.dual_encoder import ImageTextModel
 
 Identity = Literal["name", "pixels"]
 PREFIX = "a satellite image. "

@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cmid.evaluation.image_text import ImageTextModel, evaluation_mode, normalized
+from cmid.evaluation.image_text import evaluation_mode, normalized
+from cmid.models.dual_encoder import ImageTextModel
 from cmid.views.crops import resize
 
 

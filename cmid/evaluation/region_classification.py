@@ -13,14 +13,15 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
+from cmid.boxes import clip_boxes
 from cmid.evaluation.image_text import (
-    ImageTextModel,
     embed_classes,
     evaluation_mode,
     fit_square,
     normalized,
 )
 from cmid.evaluation.multilabel import mean_average_precision
+from cmid.models.dual_encoder import ImageTextModel
 
 RegionPooling = Callable[[Tensor, Tensor], Tensor]
 
@@ -74,13 +75,6 @@ def cut_region(pixels: Tensor, box: Sequence[float], size: int) -> Tensor:
     x0, y0 = (math.floor(value) for value in box[:2])
     x1, y1 = (math.ceil(value) for value in box[2:])
     return fit_square(pixels[:, y0:y1, x0:x1], size, fit="squash")
-
-
-def clip_boxes(boxes: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """``(R, 4)`` boxes cut at the borders of the image, and ``(R,)`` which have an area left."""
-    most = torch.tensor([width, height, width, height], dtype=torch.float32)
-    clipped = boxes.float().clamp(min=0).minimum(most)
-    return clipped, (clipped[:, 2] > clipped[:, 0]) & (clipped[:, 3] > clipped[:, 1])
 
 
 def region_scores(

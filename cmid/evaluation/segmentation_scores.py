@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from cmid.evaluation.image_text import ImageTextModel
 from cmid.evaluation.iou import IGNORED, class_iou, confusion_matrix, mean_iou
 from cmid.evaluation.open_vocabulary import (
     Sliding,
@@ -18,6 +17,7 @@ from cmid.evaluation.open_vocabulary import (
     class_probabilities,
     label_pixels,
 )
+from cmid.models.dual_encoder import ImageTextModel
 
 THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(20))  # the first one is none
 

@@ -10,10 +10,10 @@ import lightning as L
 import torch
 
 from cmid.data.source import ImageSource
+from cmid.data.templates import check_templates
 from cmid.evaluation.zero_shot import zero_shot_classification
 from cmid.processes import gather_rows
-
-TEMPLATES = ("an aerial image of {}", "a satellite photo of {}.")
+from cmid.vision_language.prompts.templates import ONLINE_TEMPLATES
 
 
 class OnlineZeroShot(L.Callback):
@@ -39,7 +39,7 @@ class OnlineZeroShot(L.Callback):
         source: ImageSource | None = None,
         *,
         names: Sequence[str] | None = None,
-        templates: Sequence[str] = TEMPLATES,
+        templates: Sequence[str] = ONLINE_TEMPLATES,
         every_n_epochs: int = 1,
         batch_size: int = 128,
     ) -> None:
@@ -105,10 +105,10 @@ def _check(source: ImageSource, names: Sequence[str] | None, templates: Sequence
         raise ValueError(f"zero_shot.source has {found}: put the images of each class in a folder")
     if names is not None and len(names) != count:
         raise ValueError(f"zero_shot.names are {len(names)}, the classes of the images {count}")
-    wrong = [template for template in templates if "{}" not in template]
-    if wrong or not templates:
-        found = f"{wrong[0]!r} has no {{}} for the name" if wrong else "are empty"
-        raise ValueError(f"zero_shot.templates: {found}")
+    try:
+        check_templates(templates)
+    except ValueError as error:
+        raise ValueError(f"zero_shot.{error}") from None
 
 
 class LeftOutRegions(L.Callback):

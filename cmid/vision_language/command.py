@@ -11,9 +11,9 @@ from lightning.pytorch.cli import LightningArgumentParser
 from cmid.callbacks import CurvePicture, TrainingProgress
 from cmid.run import RunCLI, millions
 from cmid.vision_language.callbacks import LeftOutRegions, OnlineZeroShot
+from cmid.vision_language.clip.storage import export_checkpoint
 from cmid.vision_language.data import ImageTextData
 from cmid.vision_language.farslip.module import FarSLIP
-from cmid.vision_language.folder import export_checkpoint
 
 
 class TrainCLIPCLI(RunCLI):

@@ -21,8 +21,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from cmid.data.scene_annotations import SMALLEST_AREA, count_phrase, oriented_box
-from cmid.data.scene_drawing import SUPERSAMPLING, Material
+from cmid.boxes import oriented_box
 from cmid.data.scenes import (
     INSTANCE_CATEGORIES,
     SCENE_CLASSES,
@@ -32,6 +31,8 @@ from cmid.data.scenes import (
     contact_sheet,
     generate_scene,
 )
+from cmid.data.scenes.annotations import SMALLEST_AREA, count_phrase
+from cmid.data.scenes.drawing import SUPERSAMPLING, Material
 
 Array = NDArray[np.float32]
 ROOT = Path(__file__).parents[2]
@@ -79,7 +80,7 @@ def test_kept_scenes_are_generated_once_for_all_forked_readers(
         calls.append(index)
         return generate_scene(index, **options)
 
-    monkeypatch.setattr("cmid.data.scenes.generate_scene", count)
+    monkeypatch.setattr("cmid.data.scenes.source.generate_scene", count)
     for _ in range(2):
         kept.read(2)  # the other process has made it
         kept.read(3).pixels.zero_()  # whoever changes an image changes a copy

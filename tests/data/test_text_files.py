@@ -15,14 +15,14 @@ from PIL import Image as PillowImage
 from benchmarks.change_detection.files import find_pairs
 from benchmarks.detection.coco import check_coco
 from benchmarks.detection.dota import read_objects
-from benchmarks.vision_language.class_names import named_classes
 from benchmarks.vision_language.data import open_labelled
-from benchmarks.vision_language.templates import read_templates
-from benchmarks.vision_language.vocabularies import read_vocabulary
 from cmid.data import ChannelStatistics, HDF5Images, ImageList, TarShards
 from cmid.data.text_files import json_lines, read_json, read_text, read_yaml, text_lines
 from cmid.evaluation import read_multilabels
 from cmid.vision_language.data import CaptionTable, CocoRegions, KarpathyCaptions, RegionTexts
+from cmid.vision_language.prompts.class_names import named_classes
+from cmid.vision_language.prompts.templates import read_templates
+from cmid.vision_language.prompts.vocabularies import read_vocabulary
 
 CODES = ("latin-1", "gbk", "utf-16", "utf-16-le")
 TEXT = {"latin-1": "café", "gbk": "港口", "utf-16": "x", "utf-16-le": "x"}

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from cmid.evaluation.image_text import ImageFeatures
+from cmid.models.dual_encoder import ImageFeatures
 
 COLOURS = {"red": (230, 20, 20), "green": (20, 200, 30), "blue": (30, 40, 220)}
 

@@ -6,10 +6,10 @@ import torch
 from sklearn.metrics import average_precision_score
 from torch import Tensor
 
+from cmid.boxes import clip_boxes
 from cmid.evaluation.region_classification import (
     ImageRegions,
     classify_regions,
-    clip_boxes,
     cut_region,
     region_scores,
 )

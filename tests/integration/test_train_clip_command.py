@@ -52,8 +52,8 @@ def test_a_run_leaves_a_clip_and_a_resumed_one_the_same_weights(
     reduced: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("open_clip", reason="extra vision-language is not installed")
+    from cmid.vision_language.clip.storage import load_clip
     from cmid.vision_language.command import train_clip
-    from cmid.vision_language.folder import load_clip
 
     monkeypatch.chdir(ROOT)
     config = ["--config", str(ROOT / "configs/vision_language/farslip_stage1_scenes.yaml")]

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cmid.boxes import Box, area, overlap
 from cmid.vision_language.data.problems import AnnotationError
-
-Box = tuple[float, float, float, float]  # x0, y0, x1, y1
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,7 @@ class BoxLimits:
             raise ValueError(f"box limits {self} are no range of areas: min_area <= max_area")
 
     def admit(self, box: Box) -> bool:
-        return self.min_area <= (box[2] - box[0]) * (box[3] - box[1]) <= self.max_area
+        return self.min_area <= area(box) <= self.max_area
 
 
 def check_box(values: Sequence[Any], size: tuple[float, float], *, overhang: float) -> Box:
@@ -48,7 +47,7 @@ def check_box(values: Sequence[Any], size: tuple[float, float], *, overhang: flo
         raise AnnotationError(f"its box {(*values,)} has reversed or equal corners")
     height, width = size
     reach = max(-x0, -y0, x1 - width, y1 - height)
-    x0, y0, x1, y1 = max(x0, 0.0), max(y0, 0.0), min(x1, width), min(y1, height)
+    x0, y0, x1, y1 = overlap((x0, y0, x1, y1), (0.0, 0.0, width, height))
     if reach > overhang or x1 <= x0 or y1 <= y0:
         raise AnnotationError(
             f"its box {(*values,)} lies outside of the image of width {width:g}, height {height:g}"

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from cmid.vision_language.data.boxes import Box, BoxLimits, check_box, check_size
-from cmid.vision_language.data.categories import CATEGORY_TEMPLATES, category_text
+from cmid.boxes import Box
+from cmid.vision_language.data.boxes import BoxLimits, check_box, check_size
 from cmid.vision_language.data.files import AnnotatedFiles, FileEntry, RegionEntry
 from cmid.vision_language.data.objects import ImageObjects, describe_image, describe_objects
 from cmid.vision_language.data.problems import (
@@ -21,6 +21,8 @@ from cmid.vision_language.data.problems import (
     load_json,
     text_field,
 )
+from cmid.vision_language.prompts.class_names import category_text
+from cmid.vision_language.prompts.templates import CATEGORY_TEMPLATES
 
 
 class CocoRegions(AnnotatedFiles):
@@ -30,7 +32,7 @@ class CocoRegions(AnnotatedFiles):
         path: JSON file in COCO's form.
         root: folder of the images; by default the folder of the file.
         phrases: objects also get a caption of their own where one is true ("the largest ship").
-        templates: prompts of a category, with ``{category}`` in them.
+        templates: prompts of a category, with ``{}`` in them.
         limits: areas of boxes that are used as regions; others are counted and reported. Captions
             count all objects.
         on_error: ``error`` stops at the first faulty image or object; ``skip`` counts them.

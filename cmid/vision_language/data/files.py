@@ -12,16 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cmid.boxes import Box
 from cmid.data.decoding import decode_image
 from cmid.data.source import Image, UnreadableImageError
-from cmid.vision_language.data.boxes import Box
-from cmid.vision_language.data.categories import (
-    CATEGORY_TEMPLATES,
-    category_prompts,
-    check_templates,
-)
+from cmid.data.templates import check_templates, fill_templates
 from cmid.vision_language.data.problems import Problems
 from cmid.vision_language.data.source import ImageText, ImageTextSource, Region
+from cmid.vision_language.prompts.templates import CATEGORY_TEMPLATES
 
 
 @dataclass(frozen=True)
@@ -57,7 +54,7 @@ class AnnotatedFiles(ImageTextSource):
         root: folder that paths start from.
         entries: the images.
         problems: of the annotation file; they are reported here.
-        templates: prompts of a region's category, with ``{category}`` in them.
+        templates: prompts of a region's category, with ``{}`` in them.
 
     Attributes:
         skipped: one line for every entry that is faulty and was skipped.
@@ -124,7 +121,7 @@ class AnnotatedFiles(ImageTextSource):
         x0, y0, x1, y1 = entry["box"]
         box = (x0 * scale[1], y0 * scale[0], x1 * scale[1], y1 * scale[0])
         category, captions = entry["category"], tuple(entry["captions"])
-        prompts = category_prompts(category, self.templates) if category else ()
+        prompts = fill_templates(self.templates, category) if category else ()
         return Region(box, prompts + captions, category, captions)
 
 

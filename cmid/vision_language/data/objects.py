@@ -6,8 +6,8 @@ import random
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 
-from cmid.data.phrases import count_phrase, joined, place, plural
-from cmid.vision_language.data.boxes import Box
+from cmid.boxes import Box, area
+from cmid.data.scenes.phrases import count_phrase, joined, place, plural
 
 _COUNT_TEMPLATES = (
     "a satellite image with {objects}",
@@ -116,14 +116,10 @@ def _place(box: Box, size: tuple[int, int]) -> str:
 
 def _largest(group: _Group) -> tuple[Box, str] | None:
     """The box that is clearly larger than all others, if there is one."""
-    ranked = sorted(group, key=lambda member: -_area(member[0]))
-    if len(ranked) > 1 and _area(ranked[0][0]) <= _CLEARLY_LARGER * _area(ranked[1][0]):
+    ranked = sorted(group, key=lambda member: -area(member[0]))
+    if len(ranked) > 1 and area(ranked[0][0]) <= _CLEARLY_LARGER * area(ranked[1][0]):
         return None
     return ranked[0]
-
-
-def _area(box: Box) -> float:
-    return (box[2] - box[0]) * (box[3] - box[1])
 
 
 def _place_sentence(name: str, group: _Group, rng: random.Random) -> str | None:

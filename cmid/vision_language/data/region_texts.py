@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from cmid.vision_language.data.boxes import Box, BoxLimits, check_box, check_size
-from cmid.vision_language.data.categories import CATEGORY_TEMPLATES, category_text
+from cmid.boxes import Box
+from cmid.vision_language.data.boxes import BoxLimits, check_box, check_size
 from cmid.vision_language.data.files import AnnotatedFiles, FileEntry, RegionEntry
 from cmid.vision_language.data.problems import (
     AnnotationError,
@@ -18,6 +18,8 @@ from cmid.vision_language.data.problems import (
     load_json,
     text_field,
 )
+from cmid.vision_language.prompts.class_names import category_text
+from cmid.vision_language.prompts.templates import CATEGORY_TEMPLATES
 
 CAPTION_FIELDS = ("global_caption", "detailed_caption", "brief_caption")
 _CORNERS = ("x1", "y1", "x2", "y2")
@@ -38,7 +40,7 @@ class RegionTexts(AnnotatedFiles):
         coordinates: ``pixel``, ``normalized`` (fractions of the image), or ``auto``: normalised if
             no corner in the whole file is above 1.
         captions: names of the fields to take captions from.
-        templates: prompts of a region's category, with ``{category}`` in them.
+        templates: prompts of a region's category, with ``{}`` in them.
         limits: areas of boxes that are used; others are counted and reported.
         on_error: ``error`` stops at the first faulty entry; ``skip`` leaves out a faulty region,
             or an image without path or caption, and reports how many.

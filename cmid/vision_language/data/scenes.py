@@ -7,15 +7,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from cmid.boxes import Box
 from cmid.data.scenes import Scene, SceneSource, generate_scene
 from cmid.data.source import Image
-from cmid.vision_language.data.boxes import Box
-from cmid.vision_language.data.categories import (
-    CATEGORY_TEMPLATES,
-    category_prompts,
-    check_templates,
-)
+from cmid.data.templates import check_templates, fill_templates
 from cmid.vision_language.data.source import ImageText, ImageTextSource, Region
+from cmid.vision_language.prompts.templates import CATEGORY_TEMPLATES
 
 
 class SceneTexts(ImageTextSource):
@@ -28,7 +25,7 @@ class SceneTexts(ImageTextSource):
         num_images: number of scenes.
         size: height and width in pixels.
         seed: sources of different seeds share no scene (training and validation).
-        templates: prompts of an object's category, with ``{category}`` in them.
+        templates: prompts of an object's category, with ``{}`` in them.
     """
 
     def __init__(
@@ -76,7 +73,7 @@ def scene_regions(scene: Scene, templates: Sequence[str]) -> tuple[Region, ...]:
     regions = []
     for instance in scene.instances:
         own = tuple(phrases.pop(instance.box, ()))
-        texts = category_prompts(instance.category, templates) + own
+        texts = fill_templates(templates, instance.category) + own
         regions.append(Region(instance.box, texts, instance.category, own))
     covers = (Region(box, tuple(own), None, tuple(own)) for box, own in phrases.items())
     return (*regions, *covers)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cmid.boxes import Box
 from cmid.data.source import Image
-from cmid.vision_language.data.boxes import Box
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cmid.boxes import Box, area, overlap
 from cmid.data.source import Image, UnreadableImageError
 from cmid.views.crops import Crop, cut, draw_crop
 from cmid.views.parameters import CropParameters
-from cmid.vision_language.data.boxes import Box, BoxLimits
+from cmid.vision_language.data.boxes import BoxLimits
 from cmid.vision_language.data.directions import names_direction
 from cmid.vision_language.data.source import ImageTextSource, Region
 
@@ -181,7 +182,7 @@ class ImageTextView:
                 left_out[BEYOND_LIMITS] += 1
             elif not any(self._texts(region)):
                 left_out[WITHOUT_TEXT[self.region_text]] += 1
-            elif _area(_overlap(region.box, view)) < self.min_visible * _area(region.box):
+            elif area(overlap(region.box, view)) < self.min_visible * area(region.box):
                 left_out[OUTSIDE] += 1
             else:
                 seen.append(region)
@@ -197,7 +198,7 @@ class ImageTextView:
         in_view = _box_in(window, _WHOLE, image.full_size)
         images, places = [], []
         for box in boxes:
-            crop = _crop_around(_overlap(box, in_view), image, window)
+            crop = _crop_around(overlap(box, in_view), image, window)
             pixels, region_matrix = cut(image, crop, self.size)
             corners = np.array([[0, self.size], [0, self.size], [1, 1]])
             x, y, _ = np.linalg.inv(matrix) @ region_matrix @ corners / self.size
@@ -244,11 +245,3 @@ def _crop_around(box: Box, image: Image, window: Crop) -> Crop:
     x0, y0 = min(x0, width - 1), min(y0, height - 1)
     across, down = max(x1 - x0, 1), max(y1 - y0, 1)
     return Crop(x0 / width, y0 / height, across / width, down / height, window.flip, window.turns)
-
-
-def _overlap(a: Box, b: Box) -> Box:
-    return max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])
-
-
-def _area(box: Box) -> float:
-    return max(0.0, box[2] - box[0]) * max(0.0, box[3] - box[1])

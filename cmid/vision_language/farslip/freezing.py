@@ -9,9 +9,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from cmid.vision_language.clip import CLIP
+from cmid.vision_language.clip.image_towers import ImageTower
+from cmid.vision_language.clip.model import CLIP
 from cmid.vision_language.farslip.parameters import Distillation, FarSLIPWeights
-from cmid.vision_language.image_towers import ImageTower
 
 
 def lock_tower(clip: CLIP, which: str) -> list[nn.Module]:

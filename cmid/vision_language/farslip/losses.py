@@ -39,7 +39,7 @@ def multi_positive_cross_entropy(
     .. math:: P_{ij} = [y_i = y_j] / n_{y_i}, \quad
         L = \tfrac{1}{2} (CE(P, s V U^\top) + CE(P, s U V^\top))
 
-    Training uses :func:`cmid.vision_language.contrastive.multi_positive_loss` unless
+    Training uses :func:`cmid.vision_language.clip.contrastive.multi_positive_loss` unless
     ``model.region_loss`` is ``published``.
 
     Args:

@@ -11,26 +11,26 @@ import torch
 from torch import Tensor
 
 import cmid
-from cmid.evaluation.image_text import ImageFeatures
 from cmid.models import EMATeacher
+from cmid.models.dual_encoder import ImageFeatures
 from cmid.objective import require_finite, weighted_sum
 from cmid.optimization import OptimizerParameters, configure_training, seed_step
 from cmid.views import ColourParameters
 from cmid.views.colour import ColourAugmentation
-from cmid.vision_language.building import CLIPParameters
-from cmid.vision_language.clip import MAX_LOGIT_SCALE
-from cmid.vision_language.contrastive import (
+from cmid.vision_language.clip.building import CLIPParameters
+from cmid.vision_language.clip.contrastive import (
     gather_pairs,
     multi_positive_loss,
     pairwise_sigmoid_loss,
 )
+from cmid.vision_language.clip.model import MAX_LOGIT_SCALE
+from cmid.vision_language.clip.storage import starting_clip
 from cmid.vision_language.farslip.freezing import freeze_unreached, lock_tower
 from cmid.vision_language.farslip.losses import (
     multi_positive_cross_entropy,
     region_distillation_loss,
 )
 from cmid.vision_language.farslip.parameters import Distillation, FarSLIPWeights, RegionLoss
-from cmid.vision_language.folder import starting_clip
 from cmid.vision_language.regions import pool_regions
 
 

@@ -12,8 +12,9 @@ pytest.importorskip("mmcv._ext", reason="extra openmmlab is not installed")
 
 from mmrotate.evaluation import eval_rbbox_map
 
-from benchmarks.detection.dota import OrientedObjects, box_corners, write_objects
+from benchmarks.detection.dota import OrientedObjects, write_objects
 from benchmarks.detection.oriented_metric import OrientedMetric
+from cmid.boxes import box_corners
 
 CLASSES = ("plane", "ship", "harbor")
 

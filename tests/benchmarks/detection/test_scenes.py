@@ -10,7 +10,7 @@ from PIL import Image
 from benchmarks.detection.coco import check_coco
 from benchmarks.detection.dota import read_objects
 from benchmarks.detection.scenes import DOTA_CATEGORIES, write_oriented_scenes, write_scenes
-from cmid.data.scene_annotations import oriented_box
+from cmid.boxes import oriented_box
 from cmid.data.scenes import INSTANCE_CATEGORIES, generate_scene
 
 

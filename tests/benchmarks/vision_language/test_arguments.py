@@ -44,7 +44,7 @@ def test_numbers_out_of_range_are_named(
 def test_modes_of_dense_features_are_those_of_the_library(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    attention = pytest.importorskip("cmid.vision_language.dense_attention")
+    attention = pytest.importorskip("cmid.vision_language.clip.dense_attention")
     assert attention.DENSE_MODES == DENSE_MODES
     with pytest.raises(SystemExit):
         parse_arguments(["segmentation", "--help"])

@@ -13,8 +13,8 @@ from benchmarks.vision_language.outcome import Options, Outcome, file_name
 from benchmarks.vision_language.report import make_section, markdown_table
 from benchmarks.vision_language.suite import run_evaluations, suite
 from benchmarks.vision_language.tasks import Regions, Retrieval, Segmentation, ZeroShot
-from benchmarks.vision_language.vocabularies import ClassList
 from cmid.data.writing import write_image
+from cmid.vision_language.prompts.vocabularies import ClassList
 from tests.evaluation.image_text_model import COLOURS, ColourCLIP, coloured
 
 LIST = "red\ngreen,grass\nblue\n"

@@ -51,7 +51,7 @@ def changed(field: str, value: Any) -> dict[str, Any]:
 
 
 def test_captions_and_regions_are_read(write: Callable[..., Path]) -> None:
-    source = RegionTexts(write(ENTRY), templates=["a photo of {category}"])
+    source = RegionTexts(write(ENTRY), templates=["a photo of {}"])
     item = pickle.loads(pickle.dumps(source))[0]
     assert len(source) == 1
     assert item.captions == source.captions(0) == ("a harbour with a ship", "a harbour")
@@ -165,7 +165,7 @@ def test_the_file_and_the_folder_of_images_are_named(write: Callable[..., Path])
         RegionTexts(path.parent / "other.json")
     with pytest.raises(ValueError, match=r"texts\.json names no image"):
         RegionTexts(write())
-    with pytest.raises(ValueError, match=r"has no \{category\} in it"):
+    with pytest.raises(ValueError, match=r"has no \{\} for the name"):
         RegionTexts(path, templates=["a photo"])
     path.write_text("[{")
     with pytest.raises(ValueError, match=r"texts\.json is not JSON"):

@@ -25,8 +25,9 @@ pytest.importorskip("open_clip", reason="extra vision-language is not installed"
 
 from cmid.data.folder import ImageFolder
 from cmid.optimization import OptimizerParameters
-from cmid.vision_language.building import CLIPParameters
 from cmid.vision_language.callbacks import LeftOutRegions, OnlineZeroShot
+from cmid.vision_language.clip.building import CLIPParameters
+from cmid.vision_language.clip.storage import export_checkpoint, load_clip, save_clip
 from cmid.vision_language.data import (
     BoxLimits,
     CaptionTable,
@@ -39,7 +40,6 @@ from cmid.vision_language.farslip.module import (
     FarSLIP,
     FarSLIPWeights,
 )
-from cmid.vision_language.folder import export_checkpoint, load_clip, save_clip
 
 ALL = FarSLIPWeights(1.0, 0.5, 1.0)
 SGD = OptimizerParameters(name="sgd", base_lr=0.5, warmup_epochs=0)

@@ -102,6 +102,11 @@ def words(folder: str) -> str:
     return " ".join(spaced.lower().split())
 
 
+def category_text(name: str) -> str:
+    """A category of annotations as words: ``Storage-Tank`` to ``storage tank``."""
+    return re.sub(r"[\s_-]+", " ", name).strip().lower()
+
+
 def named_classes(folders: Sequence[str], names: str | None = None) -> list[str]:
     """A name for the class of every folder, in their order.
 

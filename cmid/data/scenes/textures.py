@@ -14,7 +14,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from cmid.data.scene_drawing import ROW_ANGLES, SUPERSAMPLING, Material, MaterialMap, Point
+from cmid.data.scenes.drawing import ROW_ANGLES, SUPERSAMPLING, Material, MaterialMap, Point
 
 Array = NDArray[np.float32]
 M = Material

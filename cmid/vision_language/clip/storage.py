@@ -19,14 +19,14 @@ from torch import Tensor
 
 from cmid.export.checkpoint import open_checkpoint
 from cmid.files import whole_file
-from cmid.vision_language.building import CLIPParameters, build_clip, rebuild
-from cmid.vision_language.clip import (
+from cmid.vision_language.clip.building import CLIPParameters, build_clip, rebuild
+from cmid.vision_language.clip.dense_attention import DenseMode
+from cmid.vision_language.clip.model import (
     CLIP,
     SIGLIP_LOGIT_BIAS,
     SIGLIP_LOGIT_SCALE,
     interpolate,
 )
-from cmid.vision_language.dense_attention import DenseMode
 
 CONFIG_FILE = "open_clip_config.json"
 WEIGHTS_FILE = "open_clip_model.safetensors"
@@ -138,7 +138,7 @@ def export_checkpoint(path: str | Path, folder: str | Path, *, alpha: float = 1.
 
     Args:
         alpha: share of the trained weights; the rest is the model that training started from
-            (WiSE-FT, see :func:`cmid.vision_language.clip.interpolate`).
+            (WiSE-FT, see :func:`cmid.vision_language.clip.model.interpolate`).
 
     Raises:
         FileNotFoundError, IsADirectoryError: no such checkpoint; a folder.

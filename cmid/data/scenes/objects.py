@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-from cmid.data.scene_drawing import (
+from cmid.data.scenes.drawing import (
     BOTH,
     FIRST,
     NEUTRAL,

@@ -1,6 +1,6 @@
 """Drawing of a generated scene: shapes of a material, the camera, and the map of materials.
 
-A layout (`scene_layouts`) sketches a scene in *scene units*: the scene is about one unit wide, its
+A layout (`land`, `built`) sketches a scene in *scene units*: the scene is about one unit wide, its
 centre is the origin, and things are sketched a little past the border, since the camera (`View`)
 turns, zooms and shifts them. So one sketch gives the same scene at any pixel size, and both dates.
 """

@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 import random
 
-from cmid.data.scene_drawing import BOTH, FIRST, NEUTRAL, REACH, SECOND, Material, Point
-from cmid.data.scene_objects import Sketch, anywhere, disc, rectangle, ribbon, rows_along
+from cmid.data.scenes.drawing import BOTH, FIRST, NEUTRAL, REACH, SECOND, Material, Point
+from cmid.data.scenes.objects import Sketch, anywhere, disc, rectangle, ribbon, rows_along
 
 M = Material
 

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cmid.evaluation.image_text import ImageFeatures
-from cmid.vision_language.image_towers import ImageTower
-from cmid.vision_language.text_tower import TextTower
+from cmid.models.dual_encoder import ImageFeatures
+from cmid.vision_language.clip.image_towers import ImageTower
+from cmid.vision_language.clip.text_tower import TextTower
 
 MAX_LOGIT_SCALE = math.log(100)
 # Where SigLIP's loss starts (arXiv:2303.15343): nearly all pairs are wrong ones, and look so.

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from cmid.data.statistics import ChannelStatistics
-from cmid.evaluation.image_text import ImageFeatures
+from cmid.models.dual_encoder import ImageFeatures
 from cmid.models.feature_map import FeatureMap
 from cmid.views.colour import Standardize
-from cmid.vision_language.dense_attention import DENSE_MODES, DenseMode, LastBlock
+from cmid.vision_language.clip.dense_attention import DENSE_MODES, DenseMode, LastBlock
 
 
 class ImageTower(nn.Module):

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 
-from cmid.data.scene_drawing import BOTH, NEUTRAL, REACH, Material
-from cmid.data.scene_objects import Sketch, anywhere, disc, rectangle, ribbon
+from cmid.data.scenes.drawing import BOTH, NEUTRAL, REACH, Material
+from cmid.data.scenes.objects import Sketch, anywhere, disc, rectangle, ribbon
 
 M = Material
 

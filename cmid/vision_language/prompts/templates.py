@@ -4,8 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from cmid.data.templates import PLACE, check_templates
 from cmid.data.text_files import stripped_lines
 
+CATEGORY_TEMPLATES = (
+    "a satellite image of {}",
+    "an aerial image of {}",
+    "an overhead view of {}",
+    "{} seen from above",
+)
+# While a model is trained: two cost little.
+ONLINE_TEMPLATES = ("an aerial image of {}", "a satellite photo of {}.")
 SATELLITE = ("a satellite photo of {}.", "a satellite image of {}")
 TEMPLATES: dict[str, tuple[str, ...]] = {
     "satellite": SATELLITE,
@@ -35,11 +44,11 @@ def read_templates(name: str) -> tuple[str, ...]:
             raise ModuleNotFoundError(
                 "the imagenet templates come with open_clip: pip install 'cmid[vision-language]'"
             ) from error
-        return tuple(template("{}") for template in OPENAI_IMAGENET_TEMPLATES)
-    if "{}" in name:
+        return tuple(template(PLACE) for template in OPENAI_IMAGENET_TEMPLATES)
+    if PLACE in name:
         return (name,)
     if Path(name).is_file():
-        return tuple(stripped_lines(name))
+        return check_templates(stripped_lines(name))
     raise FileNotFoundError(
         f"{name} is neither a set of templates ({', '.join(TEMPLATES)}, imagenet), nor a text with"
         " {}, nor a file"

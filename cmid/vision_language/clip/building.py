@@ -14,15 +14,15 @@ from torch import nn
 
 from cmid.export.loading import Backbone, load_backbone, statistics_of
 from cmid.models.encoder import MaskedEncoder
-from cmid.vision_language.clip import CLIP, SIGLIP_LOGIT_BIAS, SIGLIP_LOGIT_SCALE
-from cmid.vision_language.dense_attention import DEFAULT_DENSE_MODE, DenseMode
-from cmid.vision_language.image_towers import (
+from cmid.vision_language.clip.dense_attention import DEFAULT_DENSE_MODE, DenseMode
+from cmid.vision_language.clip.image_towers import (
     ImageTower,
     OpenCLIPResNet,
     OpenCLIPTransformer,
     TimmTower,
 )
-from cmid.vision_language.text_tower import TextTower, freeze_kept_positions, lengthen
+from cmid.vision_language.clip.model import CLIP, SIGLIP_LOGIT_BIAS, SIGLIP_LOGIT_SCALE
+from cmid.vision_language.clip.text_tower import TextTower, freeze_kept_positions, lengthen
 
 _NO_TOWER = {"image_size": 32, "patch_size": 32, "layers": 1, "width": 64}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from cmid.data.phrases import count_phrase, joined, place
-from cmid.data.scene_drawing import Material, Shape, View
+from cmid.boxes import Box, OrientedBox, around, clip_to_image, oriented_box, polygon_area
+from cmid.data.scenes.drawing import Material, Shape, View
+from cmid.data.scenes.phrases import count_phrase, joined, place
 
 M = Material
-Floats = NDArray[np.float64]
-RegionPhrase = tuple[str, tuple[float, float, float, float]]
+RegionPhrase = tuple[str, Box]
 
 INSTANCE_CATEGORIES: tuple[str, ...] = ("building", "ship", "plane", "storage tank", "vehicle")
 SEMANTIC_CLASSES: tuple[str, ...] = (
@@ -70,16 +69,14 @@ class Instance:
     """
 
     category: str
-    polygon: Floats
-    oriented_box: tuple[float, float, float, float, float]
+    polygon: NDArray[np.float64]
+    oriented_box: OrientedBox
     area: float
 
     @property
-    def box(self) -> tuple[float, float, float, float]:
+    def box(self) -> Box:
         """Upright box x0, y0, x1, y1 in pixels."""
-        x0, y0 = self.polygon.min(axis=0).tolist()
-        x1, y1 = self.polygon.max(axis=0).tolist()
-        return x0, y0, x1, y1
+        return around(self.polygon)
 
 
 def find_instances(shapes: Sequence[Shape], view: View, *, date: int) -> tuple[Instance, ...]:
@@ -92,54 +89,6 @@ def find_instances(shapes: Sequence[Shape], view: View, *, date: int) -> tuple[I
             if area >= SMALLEST_AREA:
                 found.append(Instance(shape.category, polygon, oriented_box(polygon), area))
     return tuple(found)
-
-
-def clip_to_image(polygon: Floats, size: float) -> Floats:
-    """Cut a ``(K, 2)`` polygon at the four borders in turn (Sutherland and Hodgman, 1974)."""
-    for axis, border, sign in ((0, 0.0, 1), (0, size, -1), (1, 0.0, 1), (1, size, -1)):
-        kept: list[Floats] = []
-        inside = (polygon[:, axis] - border) * sign >= 0
-        for k in range(len(polygon)):
-            start, end = polygon[k - 1], polygon[k]
-            if inside[k - 1] != inside[k]:
-                share = (border - start[axis]) / (end[axis] - start[axis])
-                kept.append(start + share * (end - start))
-            if inside[k]:
-                kept.append(end)
-        polygon = np.array(kept).reshape(-1, 2)
-    return polygon.clip(0, size)  # rounding of the cuts
-
-
-def polygon_area(polygon: Floats) -> float:
-    """Area of a ``(K, 2)`` polygon."""
-    if len(polygon) < 3:
-        return 0.0
-    x, y = polygon.T
-    return abs(float(x @ np.roll(y, -1) - y @ np.roll(x, -1))) / 2
-
-
-def oriented_box(polygon: Floats) -> tuple[float, float, float, float, float]:
-    """Smallest enclosing box, angle "le90": one of its sides lies along an edge of the hull.
-
-    Edges that are not on the hull are tried as well: they cannot give a smaller box.
-    """
-    edges = polygon - np.roll(polygon, 1, axis=0)
-    # A hull edge may join corners that are no neighbours (the wing tips of a plane).
-    if len(polygon) <= 24:
-        edges = (polygon[:, None] - polygon[None]).reshape(-1, 2)
-    edges = edges[np.abs(edges).sum(axis=1) > 1e-6]
-    angles = np.unique(np.round(np.arctan2(edges[:, 1], edges[:, 0]) % (math.pi / 2), 9))
-    along = np.stack([np.cos(angles), np.sin(angles)], axis=1)
-    across = np.stack([-along[:, 1], along[:, 0]], axis=1)
-    u, v = polygon @ along.T, polygon @ across.T  # (K, number of angles)
-    best = int(np.argmin(np.ptp(u, axis=0) * np.ptp(v, axis=0)))
-    centre = along[best] * (u[:, best].max() + u[:, best].min()) / 2
-    centre = centre + across[best] * (v[:, best].max() + v[:, best].min()) / 2
-    width, height, angle = float(np.ptp(u[:, best])), float(np.ptp(v[:, best])), angles[best]
-    if width < height:
-        width, height, angle = height, width, angle + math.pi / 2
-    angle = (angle + math.pi / 2) % math.pi - math.pi / 2
-    return float(centre[0]), float(centre[1]), width, height, float(angle)
 
 
 def describe(

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.vision_language.class_names import CLASS_NAMES, named_classes, words
-from benchmarks.vision_language.templates import read_templates
-from benchmarks.vision_language.vocabularies import CLASS_LISTS, palette, read_vocabulary
+from cmid.vision_language.prompts.class_names import CLASS_NAMES, named_classes, words
+from cmid.vision_language.prompts.templates import read_templates
+from cmid.vision_language.prompts.vocabularies import CLASS_LISTS, palette, read_vocabulary
 
 COUNTS = {
     "aid": 30,

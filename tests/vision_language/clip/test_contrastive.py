@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cmid.vision_language.contrastive import (
+from cmid.vision_language.clip.contrastive import (
     gather_pairs,
     hash_texts,
     multi_positive_loss,

@@ -1,0 +1,99 @@
+"""Geometry of boxes and polygons in an image: areas, overlaps, cuts at the border, enclosing boxes.
+
+Coordinates are x and y in pixels from the upper left corner; pixel ``i`` covers ``[i, i + 1)``.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+from torchvision.ops import clip_boxes_to_image
+
+Box = tuple[float, float, float, float]
+"""An upright box: x0, y0, x1, y1."""
+OrientedBox = tuple[float, float, float, float, float]
+"""Centre x, y, width, height, and angle in radians (clockwise on the screen)."""
+Floats = NDArray[np.float64]
+
+
+def area(box: Box) -> float:
+    """Area of an upright box; 0 for a reversed one, which `overlap` gives of boxes apart."""
+    return max(0.0, box[2] - box[0]) * max(0.0, box[3] - box[1])
+
+
+def overlap(a: Box, b: Box) -> Box:
+    """What two upright boxes share; reversed where they do not meet."""
+    return max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])
+
+
+def around(points: Floats) -> Box:
+    """The smallest upright box around ``(K, 2)`` points."""
+    x0, y0 = points.min(axis=0).tolist()
+    x1, y1 = points.max(axis=0).tolist()
+    return x0, y0, x1, y1
+
+
+def clip_boxes(boxes: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """``(R, 4)`` boxes cut at the borders of the image, and ``(R,)`` which have an area left."""
+    clipped = clip_boxes_to_image(boxes.float(), (height, width))
+    return clipped, (clipped[:, 2:] > clipped[:, :2]).all(dim=1)
+
+
+def clip_to_image(polygon: Floats, size: float) -> Floats:
+    """Cut a ``(K, 2)`` polygon at the four borders in turn (Sutherland and Hodgman, 1974)."""
+    for axis, border, sign in ((0, 0.0, 1), (0, size, -1), (1, 0.0, 1), (1, size, -1)):
+        kept: list[Floats] = []
+        inside = (polygon[:, axis] - border) * sign >= 0
+        for k in range(len(polygon)):
+            start, end = polygon[k - 1], polygon[k]
+            if inside[k - 1] != inside[k]:
+                share = (border - start[axis]) / (end[axis] - start[axis])
+                kept.append(start + share * (end - start))
+            if inside[k]:
+                kept.append(end)
+        polygon = np.array(kept).reshape(-1, 2)
+    return polygon.clip(0, size)  # rounding of the cuts
+
+
+def polygon_area(polygon: Floats) -> float:
+    """Area of a ``(K, 2)`` polygon."""
+    if len(polygon) < 3:
+        return 0.0
+    x, y = polygon.T
+    return abs(float(x @ np.roll(y, -1) - y @ np.roll(x, -1))) / 2
+
+
+def oriented_box(polygon: Floats) -> OrientedBox:
+    """Smallest enclosing box, angle "le90": one of its sides lies along an edge of the hull.
+
+    Edges that are not on the hull are tried as well: they cannot give a smaller box.
+    """
+    edges = polygon - np.roll(polygon, 1, axis=0)
+    # A hull edge may join corners that are no neighbours (the wing tips of a plane).
+    if len(polygon) <= 24:
+        edges = (polygon[:, None] - polygon[None]).reshape(-1, 2)
+    edges = edges[np.abs(edges).sum(axis=1) > 1e-6]
+    angles = np.unique(np.round(np.arctan2(edges[:, 1], edges[:, 0]) % (math.pi / 2), 9))
+    along = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    across = np.stack([-along[:, 1], along[:, 0]], axis=1)
+    u, v = polygon @ along.T, polygon @ across.T  # (K, number of angles)
+    best = int(np.argmin(np.ptp(u, axis=0) * np.ptp(v, axis=0)))
+    centre = along[best] * (u[:, best].max() + u[:, best].min()) / 2
+    centre = centre + across[best] * (v[:, best].max() + v[:, best].min()) / 2
+    width, height, angle = float(np.ptp(u[:, best])), float(np.ptp(v[:, best])), angles[best]
+    if width < height:
+        width, height, angle = height, width, angle + math.pi / 2
+    angle = (angle + math.pi / 2) % math.pi - math.pi / 2
+    return float(centre[0]), float(centre[1]), width, height, float(angle)
+
+
+def box_corners(box: OrientedBox) -> Floats:
+    """``(4, 2)`` corners of an oriented box."""
+    x, y, width, height, angle = box
+    along = np.array([np.cos(angle), np.sin(angle)]) * width / 2
+    across = np.array([-np.sin(angle), np.cos(angle)]) * height / 2
+    signs = ((-1, -1), (1, -1), (1, 1), (-1, 1))
+    return np.array([x, y]) + np.array([a * along + b * across for a, b in signs])

@@ -1,0 +1,105 @@
+"""Generated scenes as an image source."""
+
+from __future__ import annotations
+
+import math
+import mmap
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cmid.data.scenes.scene import SCENE_CLASSES, SMALLEST_SIZE, generate_scene, scene_label
+from cmid.data.source import Image, ImageSource
+
+
+class SceneSource(ImageSource):
+    """Generated scenes as a labelled image source.
+
+    Args:
+        num_images: number of scenes; classes are balanced.
+        size: height and width in pixels.
+        num_bands: 3, or more with infrared.
+        seed: sources of different seeds share no scene (training and validation).
+        keep: hold scenes in memory once they are generated, ``num_images * num_bands * size**2``
+            bytes in all: generating a scene costs more than a small network's training step on it.
+            Reading processes share the memory where the system forks them.
+    """
+
+    def __init__(
+        self,
+        num_images: int = 10000,
+        *,
+        size: int = 64,
+        num_bands: int = 3,
+        seed: int = 0,
+        keep: bool = False,
+    ) -> None:
+        if num_images < 1 or size < SMALLEST_SIZE or num_bands < 3:
+            raise ValueError(
+                f"scenes need num_images >= 1, size >= {SMALLEST_SIZE} and num_bands >= 3, "
+                f"not num_images={num_images}, size={size}, num_bands={num_bands}"
+            )
+        self.num_images = num_images
+        self.size = size
+        self.num_bands = num_bands
+        self.seed = seed
+        self.keep = keep
+        self.classes = SCENE_CLASSES
+        self._kept = _SharedImages(num_images, (num_bands, size, size)) if keep else None
+
+    def __len__(self) -> int:
+        return self.num_images
+
+    def read(
+        self,
+        index: int,
+        *,
+        min_size: tuple[float, float] | None = None,
+        generator: np.random.Generator | None = None,
+    ) -> Image:
+        """Generate scene ``index``; ``min_size`` and ``generator`` have no effect."""
+        if not 0 <= index < self.num_images:
+            raise IndexError(f"scene {index} of {self.num_images}")
+        pixels = None if self._kept is None else self._kept.get(index)
+        if pixels is None:
+            pixels = generate_scene(
+                index, seed=self.seed, size=self.size, num_bands=self.num_bands
+            ).image
+            if self._kept is not None:
+                self._kept.put(index, pixels)
+        label = scene_label(index, seed=self.seed)
+        return Image(pixels, (self.size, self.size), label, f"scene/{self.seed}/{index}")
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy for a spawned process starts with nothing kept."""
+        return self.__dict__ | {"_kept": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ |= state
+        if self.keep:
+            self._kept = _SharedImages(self.num_images, (self.num_bands, self.size, self.size))
+
+
+class _SharedImages:
+    """uint8 images of one shape in anonymous memory, which forked processes share.
+
+    Unlike files of ``/dev/shm`` it knows no limit of its own, which containers set low.
+    """
+
+    def __init__(self, count: int, shape: tuple[int, ...]) -> None:
+        def shared(*sizes: int) -> Tensor:
+            memory = mmap.mmap(-1, math.prod(sizes))
+            return torch.frombuffer(memory, dtype=torch.uint8).view(sizes)
+
+        self.pixels = shared(count, *shape)
+        self.present = shared(count)
+
+    def get(self, index: int) -> Tensor | None:
+        return self.pixels[index].clone() if self.present[index] else None
+
+    def put(self, index: int, pixels: Tensor) -> None:
+        # Marked last: whoever sees the mark finds the pixels.
+        self.pixels[index] = pixels
+        self.present[index] = 1

@@ -1,0 +1,1 @@
+"""What is said of images: templates, class names, class lists of segmentation sets."""
