@@ -15,9 +15,12 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from cmid.boundary import add_traceback_option, error_boundary
+
+if TYPE_CHECKING:
+    from cmid.checkpoints import StoredEncoder
 
 NATIVE = ("mmseg", "mmdet", "mmrotate", "mmpretrain")
 
@@ -87,35 +90,30 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _export(args: argparse.Namespace) -> None:
     # After parsing: --help and typing errors answer at once.
-    from cmid.export import load_encoder, to_onnx, to_openmmlab, to_timm, to_torchvision
-    from cmid.export.loading import exported_statistics, statistics_of
-    from cmid.export.published import describe, is_published, read_published, standardisation
-    from cmid.export.timm_folder import read_checkpoint
+    from cmid.checkpoints import identify_file
+    from cmid.checkpoints.exports import ExportedEncoder
+    from cmid.checkpoints.published import PublishedEncoder, describe
+    from cmid.export import to_onnx, to_openmmlab, to_timm, to_torchvision
     from cmid.views.colour import Standardize
 
-    options: dict[str, Any] = {}
     if args.format == "clip":
         from cmid.vision_language.clip.storage import export_checkpoint
 
         export_checkpoint(args.source, args.out, alpha=args.wise_ft)
         print(f'model = open_clip.create_model("local-dir:{args.out}")')
         return
+    stored: StoredEncoder
     if Path(args.source).is_dir():
-        encoder = load_encoder(args.source)
-        statistics = exported_statistics(Path(args.source))
-    elif is_published(args.source):
-        encoder, provenance = read_published(
+        stored = ExportedEncoder.open(args.source)
+    else:
+        stored = identify_file(
             args.source, which=args.which, architecture=args.architecture, img_size=args.img_size
         )
-        print(describe(encoder, provenance))
-        if args.format not in ("onnx", "torchvision"):  # these hold weights alone
-            given = {name: getattr(args, name) for name in ("mean", "std", "low", "high")}
-            moments = standardisation(provenance, bands=encoder.in_chans, **given)
-            options = {"statistics": moments, "provenance": provenance}
-            statistics = statistics_of(moments)
-    else:
-        encoder, origin = read_checkpoint(Path(args.source), args.which)
-        statistics = statistics_of(origin)
+    encoder = stored.build()
+    if isinstance(stored, PublishedEncoder):
+        print(describe(encoder, stored.provenance))
+        given = {name: getattr(args, name) for name in ("mean", "std", "low", "high")}
+        stored = stored.standardised(**given)
     if args.format == "onnx":
         print(f"wrote {to_onnx(encoder, args.out)}; onnxruntime agrees with torch")
     elif args.format == "torchvision":
@@ -123,13 +121,17 @@ def _export(args: argparse.Namespace) -> None:
         print(f'model.load_state_dict(safetensors.torch.load_file("{args.out}"), strict=False)')
     elif args.format in NATIVE:
         native = to_openmmlab(encoder, args.format)
-        print(native.describe(native.save(args.out), Standardize(statistics)))
-    elif options:
-        to_timm(encoder, args.out, overwrite=args.overwrite, **options)
-    elif Path(args.source).is_dir():
+        print(native.describe(native.save(args.out), Standardize(stored.statistics)))
+    elif isinstance(stored, ExportedEncoder):
         raise ValueError(f"{args.source} is a timm export already")
     else:
-        to_timm(args.source, args.out, which=args.which, overwrite=args.overwrite)
+        to_timm(
+            encoder,
+            args.out,
+            statistics=stored.statistics,
+            provenance=stored.provenance,
+            overwrite=args.overwrite,
+        )
     if args.format == "timm":
         print(f'model = timm.create_model("local-dir:{args.out}", pretrained=True)')
 

@@ -12,7 +12,7 @@ from mmengine.runner import Runner
 
 from benchmarks.openmmlab.backbone import CMIDBackbone
 from benchmarks.openmmlab.preflight import check_pretrained
-from cmid.export import load_backbone
+from cmid.checkpoints import load_backbone
 
 
 def load_config(

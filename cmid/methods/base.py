@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any, Literal
 
 import lightning as L
@@ -235,7 +234,7 @@ class PretrainMethod(L.LightningModule, ABC):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what an export needs to rebuild and to describe a backbone, as plain values."""
         encoders = self.encoders()
-        encoder, statistics = encoders[self.exported], asdict(self.statistics)
+        encoder = encoders[self.exported]
         names = {module: name for name, module in self.named_modules()}
         checkpoint["cmid"] = {
             "version": cmid.__version__,
@@ -246,8 +245,7 @@ class PretrainMethod(L.LightningModule, ABC):
             "stem": encoder.stem_name,
             "mask_mode": encoder.mask_mode,
             "model_kwargs": dict(encoder.model_args),
-            **{name: list(statistics[name]) for name in ("mean", "std", "low", "high")},
-            "kind": self.statistics.kind,
+            **self.statistics.to_plain(),
             "global_step": int(self.global_step),
             "epoch": int(self.current_epoch),
             "encoders": {role: f"{names[module]}." for role, module in encoders.items()},

@@ -15,7 +15,7 @@ import torch
 
 import benchmarks.baselines
 import cmid.methods
-from cmid.export.timm_folder import read_checkpoint
+from cmid.checkpoints.runs import TrainedEncoder
 from cmid.methods import PretrainMethod
 from cmid.pretraining import pretrain
 
@@ -135,17 +135,18 @@ def test_export_is_the_backbone_of_the_checkpoint(run: tuple[str, Path]) -> None
     state = load(checkpoint(run_dir, 2))
     entry = state["cmid"]
     for role, prefix in entry["encoders"].items():
-        encoder, origin = read_checkpoint(checkpoint(run_dir, 2), role)
+        stored = TrainedEncoder.open(checkpoint(run_dir, 2), role)
+        encoder = stored.build()
         first = state["state_dict"][f"{prefix}backbone.conv1.weight"]
         assert torch.equal(encoder.backbone.conv1.weight, first)
-        assert origin["which"] == role
+        assert stored.provenance["which"] == role
         if role == entry["exported"]:
             assert torch.equal(encoder.eval().pooled(images), exported(images))
     config = json.loads((run_dir / "backbone/config.json").read_text())
     assert config["cmid"]["method"] == class_path.rpartition(".")[2]
     assert not {"encoders", "exported"} & config["cmid"].keys()
     with pytest.raises(ValueError, match=r"which must be .* got 'nobody'"):
-        read_checkpoint(checkpoint(run_dir, 2), "nobody")
+        TrainedEncoder.open(checkpoint(run_dir, 2), "nobody")
 
 
 @pytest.mark.slow
