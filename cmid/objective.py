@@ -20,8 +20,8 @@ def require_finite(total: Tensor, terms: Mapping[str, Tensor], *, step: int) -> 
         FloatingPointError: names the step and every term.
     """
     if not torch.isfinite(total):
+        found = ", ".join(f"{name} {float(term.detach()):.3g}" for name, term in terms.items())
         raise FloatingPointError(
-            f"loss is {float(total)} at step {step}"
-            f" ({', '.join(f'{name} {float(term):.3g}' for name, term in terms.items())}):"
+            f"loss is {float(total.detach())} at step {step} ({found}):"
             " lower model.optimizer.base_lr or use trainer.precision=32-true"
         )
