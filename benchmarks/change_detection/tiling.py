@@ -144,7 +144,7 @@ def _share(text: str) -> tuple[str, float]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse the command line, cut, and say how many tiles there are."""
     args = _parser().parse_args(arguments)
-    with error_boundary("tiling", traceback=args.traceback, memory="--size"):
+    with error_boundary(traceback=args.traceback, memory="--size"):
         shares = [_share(part) for part in args.split or ()]
         counts = cut_pairs(
             args.source,

@@ -15,7 +15,9 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from itertools import product
+from typing import Any
 
+import jsonargparse
 import pytest
 import yaml
 
@@ -29,6 +31,10 @@ TRAINERS = {
     "tools/finetune.py": ["--model.backbone", "random:resnet18"],
     "tools/train_clip.py": [],
     "benchmarks/rivals/train.py": ["byol"],
+}
+SUBCOMMANDS = {
+    "tools/evaluate_clip.py": ("zero_shot", "retrieval", "segmentation", "regions"),
+    "tools/prepare_detection.py": ("dota", "dior"),
 }
 
 
@@ -146,12 +152,18 @@ def without_placeholder(arguments: list[str]) -> list[str]:
 @pytest.fixture(autouse=True)
 def _stop_after_parsing(monkeypatch: pytest.MonkeyPatch) -> None:
     """argparse hands its result to nobody, and takes words in capitals for any choice or number."""
-    parse = argparse.ArgumentParser.parse_args
     check, convert = argparse.ArgumentParser._check_value, argparse.ArgumentParser._get_value
 
-    def parse_only(self: argparse.ArgumentParser, *args: object, **kwargs: object) -> None:
-        parse(self, *args, **kwargs)  # type: ignore[arg-type]
-        raise UnderstoodError
+    for kind in (argparse.ArgumentParser, jsonargparse.ArgumentParser):
+        parse = kind.parse_args
+
+        def parse_only(
+            self: argparse.ArgumentParser, *args: Any, parse: Any = parse, **kwargs: Any
+        ) -> None:
+            parse(self, *args, **kwargs)
+            raise UnderstoodError
+
+        monkeypatch.setattr(kind, "parse_args", parse_only)
 
     def check_value(self: argparse.ArgumentParser, action: argparse.Action, value: object) -> None:
         if not is_placeholder(value):
@@ -160,7 +172,6 @@ def _stop_after_parsing(monkeypatch: pytest.MonkeyPatch) -> None:
     def get_value(self: argparse.ArgumentParser, action: argparse.Action, text: str) -> object:
         return text if is_placeholder(text) else convert(self, action, text)
 
-    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse_only)
     monkeypatch.setattr(argparse.ArgumentParser, "_check_value", check_value)
     monkeypatch.setattr(argparse.ArgumentParser, "_get_value", get_value)
 
@@ -212,16 +223,16 @@ def takes(name: str, words: list[str], monkeypatch: pytest.MonkeyPatch) -> bool:
 
 
 def accepted(name: str, monkeypatch: pytest.MonkeyPatch) -> set[str]:
-    """Option strings of a tool of argparse, and of its sub-commands."""
-    shown: list[argparse.ArgumentParser] = []
-    with monkeypatch.context() as patch:
-        patch.setattr(argparse.ArgumentParser, "print_help", lambda self, *_: shown.append(self))
-        understand([name, "--help"], patch)
-    found = set(shown[0]._option_string_actions)
-    for action in shown[0]._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            for parser in action.choices.values():
-                found |= set(parser._option_string_actions)
+    """Option strings of a tool, and of its sub-commands."""
+    found = set[str]()
+    for words in ([name], *([name, verb] for verb in SUBCOMMANDS.get(name, ()))):
+        shown: list[argparse.ArgumentParser] = []
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                argparse.ArgumentParser, "print_help", lambda self, *_, to=shown: to.append(self)
+            )
+            understand([*words, "--help"], patch)
+        found |= set(shown[0]._option_string_actions)
     return found
 
 
