@@ -9,6 +9,8 @@ from pathlib import Path
 
 def program(verb: str) -> str:
     """How a user calls a command: as a verb of ``cmid``, where that is running, or by its file."""
+    if verb.startswith("-m "):
+        return f"python {verb}"
     called = Path(sys.argv[0])
     if not verb or called.stem == "cmid" or called.parts[-2:] == ("cmid", "__main__.py"):
         return f"cmid {verb}".rstrip()
