@@ -9,7 +9,7 @@ from typing import Any
 
 import lightning as L
 
-from cmid.export.checkpoint import open_checkpoint
+from cmid.checkpoints.runs import open_checkpoint
 
 RECORD = "run"  # the entry of a checkpoint
 # What may differ without being another experiment.

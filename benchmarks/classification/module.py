@@ -20,7 +20,7 @@ from torchmetrics.classification import (
 )
 
 from benchmarks.classification.data import ClassificationData
-from cmid.export import load_backbone
+from cmid.checkpoints import load_backbone
 from cmid.memory import keep_freed_memory
 from cmid.optimization import OptimizerParameters, configure_training
 
@@ -47,7 +47,7 @@ class FineTuning(L.LightningModule):
     """A backbone with timm's own classifier, trained as a whole or on frozen features.
 
     Args:
-        backbone: what `cmid.export.load_backbone` loads.
+        backbone: what `cmid.checkpoints.load_backbone` loads.
         classes: their names (the command takes them from the data).
         img_size: pixels per side (likewise); in_chans: bands (likewise).
         frozen: train the classifier alone, with the backbone in evaluation mode.

@@ -14,7 +14,7 @@ from timm.models.swin_transformer import SwinTransformer
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from cmid.export import load_backbone
+from cmid.checkpoints import load_backbone
 from cmid.models import MaskedEncoder
 
 STAGES = 4
@@ -24,7 +24,7 @@ STAGES = 4
 class CMIDBackbone(BaseModule):
     """Feature maps of a timm backbone's stages, finest first.
 
-    The network is timm's with its own weights: whatever `cmid.export.load_backbone` accepts.
+    The network is timm's with its own weights: whatever `cmid.checkpoints.load_backbone` accepts.
     Loading is strict; one weight of an export missing or left over is an error.
 
     ResNet, ConvNeXt and Swin have stages 0 to 3 of strides 4, 8, 16 and 32. A plain ViT's stages
@@ -57,8 +57,8 @@ class CMIDBackbone(BaseModule):
         out_channels: width of each returned map. strides: its pixels per cell.
 
     Raises:
-        FileNotFoundError, ValueError: as `cmid.export.load_backbone`; also no such stage, other
-            bands than the export's, or an ``output_stride`` of a network that has none.
+        FileNotFoundError, ValueError: as `cmid.checkpoints.load_backbone`; also no such stage,
+            other bands than the export's, or an ``output_stride`` of a network that has none.
     """
 
     def __init__(

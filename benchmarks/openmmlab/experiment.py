@@ -12,8 +12,8 @@ from mmengine.runner import Runner
 
 from benchmarks.openmmlab.backbone import CMIDBackbone
 from benchmarks.openmmlab.preflight import check_pretrained
+from cmid.checkpoints import load_backbone
 from cmid.configurations import find_configuration
-from cmid.export import load_backbone
 
 
 def load_config(

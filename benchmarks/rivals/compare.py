@@ -23,11 +23,11 @@ import yaml
 from matplotlib.figure import Figure
 
 from cmid.boundary import add_traceback_option, error_boundary
+from cmid.checkpoints import load_backbone
 from cmid.data import open_split
 from cmid.data.segmentation import SegmentationFolder, select
 from cmid.evaluation import Settings, cached_features, evaluate
 from cmid.evaluation.dense import dense_probe
-from cmid.export import load_backbone
 from cmid.files import write_text
 from cmid.visualization.saving import save_figure
 

@@ -12,8 +12,8 @@ from tqdm import tqdm
 from benchmarks.suite.report import make_rows, markdown, note, write_report
 from benchmarks.suite.runs import Result, run_task
 from benchmarks.suite.tasks import SUITES, Task
+from cmid.checkpoints import load_backbone
 from cmid.configurations import working_folder
-from cmid.export import load_backbone
 
 
 def run_suite(

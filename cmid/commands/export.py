@@ -15,11 +15,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cmid.boundary import error_boundary
 from cmid.command_line import parse
 from cmid.options import at_least
+
+if TYPE_CHECKING:
+    from cmid.checkpoints import StoredEncoder
 
 NATIVE = ("mmseg", "mmdet", "mmrotate", "mmpretrain")
 
@@ -73,38 +76,33 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _export(config: ExportConfig) -> None:
     # After parsing: --help and typing errors answer at once.
-    from cmid.export import load_encoder, to_onnx, to_openmmlab, to_timm, to_torchvision
-    from cmid.export.loading import exported_statistics, statistics_of
-    from cmid.export.published import describe, is_published, read_published, standardisation
-    from cmid.export.timm_folder import read_checkpoint
+    from cmid.checkpoints import identify_file
+    from cmid.checkpoints.exports import ExportedEncoder
+    from cmid.checkpoints.published import PublishedEncoder, describe
+    from cmid.export import to_onnx, to_openmmlab, to_timm, to_torchvision
     from cmid.views.colour import Standardize
 
-    options: dict[str, Any] = {}
     if config.format == "clip":
         from cmid.vision_language.clip.storage import export_checkpoint
 
         export_checkpoint(config.source, config.out, alpha=config.wise_ft)
         print(f'model = open_clip.create_model("local-dir:{config.out}")')
         return
+    stored: StoredEncoder
     if Path(config.source).is_dir():
-        encoder = load_encoder(config.source)
-        statistics = exported_statistics(Path(config.source))
-    elif is_published(config.source):
-        encoder, provenance = read_published(
+        stored = ExportedEncoder.open(config.source)
+    else:
+        stored = identify_file(
             config.source,
             which=config.which,
             architecture=config.architecture,
             img_size=config.img_size,
         )
-        print(describe(encoder, provenance))
-        if config.format not in ("onnx", "torchvision"):  # these hold weights alone
-            given = {name: getattr(config, name) for name in ("mean", "std", "low", "high")}
-            moments = standardisation(provenance, bands=encoder.in_chans, **given)
-            options = {"statistics": moments, "provenance": provenance}
-            statistics = statistics_of(moments)
-    else:
-        encoder, origin = read_checkpoint(Path(config.source), config.which or "student")
-        statistics = statistics_of(origin)
+    encoder = stored.build()
+    if isinstance(stored, PublishedEncoder):
+        print(describe(encoder, stored.provenance))
+        given = {name: getattr(config, name) for name in ("mean", "std", "low", "high")}
+        stored = stored.standardised(**given)
     if config.format == "onnx":
         print(f"wrote {to_onnx(encoder, config.out)}; onnxruntime agrees with torch")
     elif config.format == "torchvision":
@@ -112,14 +110,16 @@ def _export(config: ExportConfig) -> None:
         print(f'model.load_state_dict(safetensors.torch.load_file("{config.out}"), strict=False)')
     elif config.format in NATIVE:
         native = to_openmmlab(encoder, config.format)
-        print(native.describe(native.save(config.out), Standardize(statistics)))
-    elif options:
-        to_timm(encoder, config.out, overwrite=config.overwrite, **options)
-    elif Path(config.source).is_dir():
+        print(native.describe(native.save(config.out), Standardize(stored.statistics)))
+    elif isinstance(stored, ExportedEncoder):
         raise ValueError(f"{config.source} is a timm export already")
     else:
         to_timm(
-            config.source, config.out, which=config.which or "student", overwrite=config.overwrite
+            encoder,
+            config.out,
+            statistics=stored.statistics,
+            provenance=stored.provenance,
+            overwrite=config.overwrite,
         )
     if config.format == "timm":
         print(f'model = timm.create_model("local-dir:{config.out}", pretrained=True)')

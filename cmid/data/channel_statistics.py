@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,33 @@ class ChannelStatistics:
         if self.is_8bit:
             return UINT8
         return ValueKind.parse(self.kind) if self.kind else None
+
+    def to_plain(self) -> dict[str, Any]:
+        """What a standardisation needs, as plain values: mean, std, low, high, kind if known."""
+        plain: dict[str, Any] = {
+            name: [float(value) for value in getattr(self, name)]
+            for name in ("mean", "std", "low", "high")
+        }
+        return plain | ({"kind": self.kind} if self.kind else {})
+
+    @classmethod
+    def from_mapping(cls, source: Mapping[str, Any]) -> ChannelStatistics:
+        """Read what `to_plain` gave; entries of other names are left out.
+
+        ``low`` and ``high`` are missing for 8-bit images, ``kind`` where it was not recorded: the
+        range then tells 8-bit images.
+
+        Raises:
+            ValueError: different numbers of bands, or a band without spread.
+        """
+        bands = len(source["mean"])
+
+        def of(key: str, default: float = 0.0) -> tuple[float, ...]:
+            return tuple(float(value) for value in source.get(key, [default] * bands))
+
+        kind = str(source.get("kind") or "")
+        made = cls(of("mean"), of("std"), of("low"), of("high", 255.0), kind=kind)
+        return made if made.is_8bit else replace(made, dtype="float32")
 
     def to_json(self, path: str | os.PathLike[str]) -> None:
         """Write to a temporary name beside ``path``, then rename."""

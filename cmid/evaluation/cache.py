@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from cmid.checkpoints.backbones import Backbone
 from cmid.data.source import ImageSource
 from cmid.evaluation.features import PooledFeatures, extract_features
-from cmid.export.loading import Backbone
 from cmid.files import whole_file
 
 

@@ -12,13 +12,13 @@ from typing import Any
 import torch
 from lightning.fabric import Fabric
 
+from cmid.checkpoints.backbones import load_backbone
 from cmid.data.source import ImageSource
 from cmid.data.splits import SubsetSource, open_split
 from cmid.evaluation.cache import cached_features
 from cmid.evaluation.multilabel import read_multilabels
 from cmid.evaluation.parameters import ComparisonConfig
 from cmid.evaluation.tasks import SINGLE_LABEL, Labelled, Settings, measure
-from cmid.export.loading import load_backbone
 from cmid.files import write_text
 
 _AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}

@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cmid.checkpoints.backbones import Backbone
 from cmid.evaluation.iou import IGNORED, class_iou, confusion_matrix, mean_iou
 from cmid.evaluation.linear import LinearClassifier, fit_linear
-from cmid.export.loading import Backbone
 from cmid.views.crops import resize
 
 Pairs = Sequence[tuple[Tensor, Tensor]]

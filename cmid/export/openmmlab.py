@@ -1,7 +1,7 @@
 """Encoders as weights of OpenMMLab's own backbones.
 
 Any configuration takes them by ``init_cfg=dict(type="Pretrained", checkpoint=...)``. The other
-direction is `cmid.export.read_published`, which reads these files and published ones alike.
+direction is `cmid.checkpoints.read_published`, which reads these files and published ones alike.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from timm.models.swin_transformer import SwinTransformer
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
-from cmid.export.openmmlab_names import Weights, to_openmmlab_names
+from cmid.checkpoints.openmmlab_names import Weights, to_openmmlab_names
 from cmid.files import whole_file
 from cmid.models.encoder import MaskedEncoder
 from cmid.views.colour import Standardize

@@ -8,63 +8,44 @@ the weights come from, and the range of raw values that was mapped to 0..1 befor
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, is_dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
 import cmid
-from cmid.export.checkpoint import open_checkpoint
-from cmid.export.weight_files import read_file
+from cmid.checkpoints.exports import CONFIG_FILE, WEIGHTS_FILE
+from cmid.checkpoints.runs import TrainedEncoder
+from cmid.checkpoints.weight_files import sha256_of
+from cmid.data.statistics import ChannelStatistics
 from cmid.files import scratch_folder
-from cmid.models.encoder import MaskedEncoder, MaskMode
-
-WEIGHTS_FILE = "model.safetensors"
-CONFIG_FILE = "config.json"
-Which = Literal["teacher", "student"]
-
-_PREFIX = {"teacher": "teacher.module.encoder.backbone.", "student": "student.encoder.backbone."}
-
-
-# What loading needs of config.json.
-_NEEDED: dict[str, type] = {
-    "architecture": str,
-    "model_args": dict,
-    "cmid": dict,
-    "cmid.sha256": str,
-    "cmid.stem": str,
-    "pretrained_cfg": dict,
-    "pretrained_cfg.input_size": list,
-    "pretrained_cfg.mean": list,
-    "pretrained_cfg.std": list,
-}
+from cmid.models.encoder import MaskedEncoder
 
 
 def to_timm(
     source: MaskedEncoder | str | Path,
     folder: str | Path,
     *,
-    statistics: Any = None,
+    statistics: ChannelStatistics | Mapping[str, Any] | None = None,
     provenance: Mapping[str, Any] | None = None,
-    which: Which = "student",
+    which: str | None = None,
     overwrite: bool = False,
 ) -> Path:
     """Write an encoder as a timm folder: complete or not at all.
 
     Args:
-        source: an encoder, or the path of a Lightning checkpoint of :class:`cmid.methods.CMID`.
+        source: an encoder, or the path of a checkpoint of pretraining.
         folder: folder to write.
-        statistics: mapping or dataclass with ``mean`` and ``std`` (one number per channel, of
+        statistics: or a mapping with ``mean`` and ``std`` (one number per channel, of
             values in 0..1) and, if raw values have another range, ``low`` and ``high``. Default:
             the checkpoint's; for an encoder, timm's of the architecture.
         provenance: more entries of ``config.json``'s ``cmid``, plain values.
-        which: which encoder of a checkpoint. The student is the default: in every run we measured
+        which: role of the encoder in the checkpoint (``student``, ``teacher``); default the one
+            that the method exports. For CMID that is the student: in every run we measured
             (``benchmarks/reports``) it classified better than the teacher, which lags behind it.
         overwrite: replace an earlier export.
 
@@ -86,9 +67,15 @@ def to_timm(
     if isinstance(source, MaskedEncoder):
         encoder = source
     else:
-        encoder, origin = read_checkpoint(Path(source), which)
-    config = _config(encoder, _as_mapping(statistics) or origin)
-    config["cmid"] |= _plain(origin) | dict(provenance or {})
+        stored = TrainedEncoder.open(source, which)
+        encoder, origin = stored.build(), dict(stored.provenance)
+        statistics = statistics or stored.statistics
+    if not isinstance(statistics, ChannelStatistics):
+        known = encoder.backbone.pretrained_cfg
+        moments = {key: known[key] for key in ("mean", "std")}
+        statistics = ChannelStatistics.from_mapping(moments | dict(statistics or {}))
+    config = _config(encoder, statistics)
+    config["cmid"] |= origin | dict(provenance or {})
     # safetensors stores memory as it lies; channels_last weights must be brought in order.
     weights = {
         name: tensor.detach().to("cpu", memory_format=torch.contiguous_format).contiguous()
@@ -96,72 +83,6 @@ def to_timm(
     }
     _write(folder, weights, config)
     return folder
-
-
-def load_encoder(
-    folder: str | Path, *, mask_mode: MaskMode = "add", **model_args: Any
-) -> MaskedEncoder:
-    """Build an encoder from a folder that :func:`to_timm` wrote, for example to pretrain further.
-
-    The mask token is not exported and starts at zero. ``model_args`` go to ``timm.create_model``
-    (``drop_path_rate``) and win over those of the export.
-
-    Raises:
-        FileNotFoundError: the folder or a file of it is missing.
-        ValueError: not an export of ours, or other weights than the config was written with.
-    """
-    folder = Path(folder)
-    config = read_config(folder)
-    if not (folder / WEIGHTS_FILE).is_file():
-        raise FileNotFoundError(f"{folder} is no whole export: it has no {WEIGHTS_FILE}")
-    if _sha256(folder / WEIGHTS_FILE) != config["cmid"]["sha256"]:
-        raise ValueError(f"{folder / WEIGHTS_FILE} is damaged: it is not the file of {CONFIG_FILE}")
-    encoder = _build(
-        config["architecture"],
-        config["model_args"] | model_args,
-        img_size=config["pretrained_cfg"]["input_size"][-1],
-        mask_mode=mask_mode,
-        stem=config["cmid"]["stem"],
-    )
-    _load_weights(encoder, read_file(folder / WEIGHTS_FILE), where=str(folder))
-    return encoder
-
-
-def read_config(folder: Path) -> dict[str, Any]:
-    """The ``config.json`` of an export, with all entries that loading needs.
-
-    Raises:
-        FileNotFoundError: the folder has none.
-        ValueError: not JSON, not written by :func:`to_timm`, or an entry is missing or of another
-            kind; names the entry.
-    """
-    path = folder / CONFIG_FILE
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{folder} is not an export: it has no {CONFIG_FILE}; for weights of another kind name"
-            " their file, not the folder"
-        )
-    try:
-        config = json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(f"{path} is damaged: {error}; export again") from error
-    if not isinstance(config, dict) or "cmid" not in config:
-        raise ValueError(f"{folder} is not an export of cmid; config.json has no entry 'cmid'")
-    for name, kind in _NEEDED.items():
-        value: Any = config
-        for key in name.split("."):
-            value = value.get(key)
-        fits = isinstance(value, kind)
-        if kind is list:
-            fits = fits and all(isinstance(x, int | float) for x in value)
-            size = config["pretrained_cfg"]["input_size"]
-            fits = fits and len(value) == (3 if value is size else size[0])
-        if not fits:
-            what = "list of a number for each band" if kind is list else kind.__name__
-            raise ValueError(
-                f"{path} was changed: its entry {name!r} is {value!r}, not a {what}; export again"
-            )
-    return config
 
 
 def _check_target(folder: Path, *, overwrite: bool) -> None:
@@ -175,93 +96,17 @@ def _check_target(folder: Path, *, overwrite: bool) -> None:
         raise FileExistsError(f"{folder} is not an export; --overwrite would delete other files")
 
 
-def read_checkpoint(
-    path: Path, which: Which, **model_args: Any
-) -> tuple[MaskedEncoder, dict[str, Any]]:
-    """Rebuild one encoder of a Lightning checkpoint of :class:`cmid.methods.CMID`.
-
-    Returns:
-        The encoder, and the checkpoint's entry ``cmid``: architecture, statistics, provenance.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: not a checkpoint of ours, truncated, or weights missing.
-    """
-    if which not in _PREFIX:
-        raise ValueError(f"which must be 'teacher' or 'student', got {which!r}")
-    checkpoint = open_checkpoint(path)
-    if "model_name" not in checkpoint.get("cmid", {}):
-        raise ValueError(f"{path} is not a checkpoint of CMID: it has no entry 'cmid'")
-    origin = dict(checkpoint["cmid"])
-    encoder = _build(
-        origin["model_name"],
-        origin["model_kwargs"] | {"in_chans": origin["in_chans"]} | model_args,
-        img_size=origin["img_size"],
-        stem=origin.get("stem"),
-        mask_mode=origin.get("mask_mode", "add"),
-    )
-    prefix = _PREFIX[which]
-    weights = {
-        name.removeprefix(prefix): tensor
-        for name, tensor in checkpoint["state_dict"].items()
-        if name.startswith(prefix)
-    }
-    _load_weights(encoder, weights, where=f"{path} ({which})")
-    return encoder, origin | {"which": which}
-
-
-def _build(
-    name: str,
-    model_args: Mapping[str, Any],
-    *,
-    img_size: int,
-    stem: str | None,
-    mask_mode: MaskMode = "add",
-) -> MaskedEncoder:
-    args = {"img_size": img_size} | dict(model_args)
-    if isinstance(args["img_size"], list | tuple):
-        args["img_size"] = args["img_size"][-1]
-    try:
-        return MaskedEncoder(name, mask_mode=mask_mode, stem=stem, **args)
-    # What timm raises of arguments that somebody changed depends on the argument.
-    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError) as error:
-        given = ", ".join(f"{key}={value!r}" for key, value in args.items())
-        reason = str(error).strip().partition("\n")[0]
-        raise ValueError(f"timm cannot build {name} with {given}: {reason}") from error
-
-
-def _load_weights(encoder: MaskedEncoder, weights: Mapping[str, Tensor], *, where: str) -> None:
-    expected = encoder.backbone.state_dict()
-    faults = {
-        "missing": [name for name in expected if name not in weights],
-        "unknown": [name for name in weights if name not in expected],
-        "of another shape": [
-            name
-            for name, tensor in weights.items()
-            if name in expected and tensor.shape != expected[name].shape
-        ],
-    }
-    found = [
-        f"{len(names)} weights {fault}, first {', '.join(names[:5])}"
-        for fault, names in faults.items()
-        if names
-    ]
-    if found:
-        raise ValueError(f"{where} does not hold a {encoder.name}: {'; '.join(found)}")
-    encoder.backbone.load_state_dict(weights)
-
-
-def _config(encoder: MaskedEncoder, statistics: Mapping[str, Any]) -> dict[str, Any]:
+def _config(encoder: MaskedEncoder, statistics: ChannelStatistics) -> dict[str, Any]:
     """The content of ``config.json``, without the hash."""
     args = {k: v for k, v in encoder.model_args.items() if not k.endswith("drop_rate")}
     args = {k: v for k, v in args.items() if k not in ("drop_path_rate", "drop_block_rate")}
     known = encoder.backbone.pretrained_cfg
-    moments = {k: [float(v) for v in statistics.get(k, known[k])] for k in ("mean", "std")}
-    for name, values in moments.items():
-        if len(values) != encoder.in_chans:
-            raise ValueError(
-                f"statistics: {len(values)} values of {name} for {encoder.in_chans} channels"
-            )
+    recorded = statistics.to_plain()
+    moments = {key: recorded.pop(key) for key in ("mean", "std")}
+    if len(statistics.mean) != encoder.in_chans:
+        raise ValueError(
+            f"statistics: {len(statistics.mean)} values of mean for {encoder.in_chans} channels"
+        )
     any_size = args.get("dynamic_img_size") or not args.get("strict_img_size", True)
     return {
         "architecture": encoder.name.partition(".")[0],
@@ -283,25 +128,8 @@ def _config(encoder: MaskedEncoder, statistics: Mapping[str, Any]) -> dict[str, 
             "first_conv": known.get("first_conv"),
             "classifier": known.get("classifier"),
         },
-        "cmid": {
-            "stem": encoder.stem_name,
-            **{k: [float(v) for v in statistics[k]] for k in ("low", "high") if k in statistics},
-            **({"kind": str(statistics["kind"])} if statistics.get("kind") else {}),
-        },
+        "cmid": {"stem": encoder.stem_name, **recorded},
     }
-
-
-def _as_mapping(statistics: Any) -> Mapping[str, Any]:
-    if is_dataclass(statistics) and not isinstance(statistics, type):
-        return asdict(statistics)
-    return statistics or {}
-
-
-def _plain(origin: Mapping[str, Any]) -> dict[str, Any]:
-    """Provenance from a checkpoint's entry, without what ``config.json`` says elsewhere."""
-    elsewhere = {"model_name", "in_chans", "img_size", "model_kwargs", "mean", "std", "low", "high"}
-    elsewhere.add("kind")
-    return {key: value for key, value in origin.items() if key not in elsewhere}
 
 
 def _write(folder: Path, weights: dict[str, Tensor], config: dict[str, Any]) -> None:
@@ -310,16 +138,8 @@ def _write(folder: Path, weights: dict[str, Tensor], config: dict[str, Any]) -> 
         new = scratch / "new"
         new.mkdir()
         save_file(weights, new / WEIGHTS_FILE, metadata={"format": "pt"})
-        config["cmid"]["sha256"] = _sha256(new / WEIGHTS_FILE)
+        config["cmid"]["sha256"] = sha256_of(new / WEIGHTS_FILE)
         (new / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n")
         if folder.exists():
             folder.rename(scratch / "old")
         new.rename(folder)
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -342,7 +342,6 @@ class CMID(L.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what an export needs to rebuild and to describe the backbone, as plain values."""
         encoder = self.student.encoder
-        statistics = asdict(self.statistics)
         checkpoint["cmid"] = {
             "version": cmid.__version__,
             "method": "CMID",
@@ -352,8 +351,7 @@ class CMID(L.LightningModule):
             "stem": encoder.stem_name,
             "mask_mode": encoder.mask_mode,
             "model_kwargs": dict(encoder.model_args),
-            **{name: list(statistics[name]) for name in ("mean", "std", "low", "high")},
-            "kind": self.statistics.kind,
+            **self.statistics.to_plain(),
             "global_step": int(self.global_step),
             "epoch": int(self.current_epoch),
             "weights": asdict(self.weights),

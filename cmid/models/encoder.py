@@ -180,16 +180,35 @@ def _repeat_blocks(mask: Tensor, grid: tuple[int, int], *, batch: int) -> Tensor
     return mask.repeat_interleave(grid[1] // columns, dim=2)
 
 
+def check_name(name: str) -> None:
+    """Raise ValueError, with the nearest names, where timm has no model of a name."""
+    architecture = name.partition(".")[0]
+    if not timm.is_model(architecture):
+        near = difflib.get_close_matches(architecture, timm.list_models(), n=3, cutoff=0.5)
+        hint = f"; did you mean {', '.join(near)}?" if near else ""
+        raise ValueError(f"timm has no model {name!r}{hint}")
+
+
+def skeleton(
+    name: str, *, in_chans: int = 3, img_size: int | None = None, **model_kwargs: Any
+) -> Any:
+    """The backbone that `MaskedEncoder` would build, on the meta device: no memory, no numbers.
+
+    Raises:
+        ValueError: unknown name, or arguments that timm refuses.
+    """
+    args = _model_args(name, in_chans=in_chans, img_size=img_size) | model_kwargs
+    with torch.device("meta"):
+        return _create_backbone(name, args, pretrained=False)
+
+
 def _model_args(name: str, *, in_chans: int, img_size: int | None) -> dict[str, Any]:
     """Arguments of ``timm.create_model`` for any input size and average pooling.
 
     Which of them an architecture knows is read from the class that timm's entry point declares.
     """
     architecture = name.partition(".")[0]
-    if not timm.is_model(architecture):
-        near = difflib.get_close_matches(architecture, timm.list_models(), n=3, cutoff=0.5)
-        hint = f"; did you mean {', '.join(near)}?" if near else ""
-        raise ValueError(f"timm has no model {name!r}{hint}")
+    check_name(name)
     model_class = typing.get_type_hints(timm.model_entrypoint(architecture)).get("return")
     known = inspect.signature(model_class).parameters if inspect.isclass(model_class) else {}
     default = timm.get_pretrained_cfg(architecture)

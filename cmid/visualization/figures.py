@@ -10,12 +10,12 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from tqdm import tqdm
 
+from cmid.checkpoints.backbones import Backbone, load_backbone, load_reconstruction
 from cmid.data.checked import CheckedSource
 from cmid.data.folder import IMAGE_EXTENSIONS, ImageFolder
 from cmid.data.opening import open_source
 from cmid.data.source import ImageSource
 from cmid.data.splits import SubsetSource
-from cmid.export.loading import Backbone, load_backbone, load_reconstruction
 from cmid.views.crops import resize
 from cmid.visualization import attention as attend
 from cmid.visualization import correspondence as match

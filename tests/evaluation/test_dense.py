@@ -7,9 +7,9 @@ import pytest
 import torch
 from PIL import Image as PillowImage
 
+from cmid.checkpoints import load_backbone
 from cmid.data.segmentation import SegmentationFolder, select
 from cmid.evaluation.dense import dense_probe, hypercolumns
-from cmid.export import load_backbone
 
 
 def coloured_halves(count: int) -> list[tuple[torch.Tensor, torch.Tensor]]:

@@ -12,9 +12,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from cmid.export import read_published
+from cmid.checkpoints import read_published
+from cmid.checkpoints.openmmlab_names import from_openmmlab_names, to_openmmlab_names
 from cmid.export.openmmlab import PACKAGES, Package, to_openmmlab
-from cmid.export.openmmlab_names import from_openmmlab_names, to_openmmlab_names
 from cmid.models import MaskedEncoder
 
 # Swin in windows of 2: the last of its maps, 4 x 4, is larger than a window, as in OpenMMLab's use.

@@ -11,7 +11,8 @@ import timm
 import torch
 from timm.data import resolve_data_config
 
-from cmid.export import load_encoder, to_timm
+from cmid.checkpoints import load_encoder
+from cmid.export import to_timm
 from cmid.models import MaskedEncoder
 
 EXPORT = Path(__file__).parents[2] / "tools" / "export.py"

@@ -8,7 +8,7 @@ import pytest
 import timm
 import torch
 
-from cmid.export import load_backbone
+from cmid.checkpoints import load_backbone
 from cmid.methods import CMID
 from cmid.models import MaskedEncoder
 from cmid.models.stochastic import switch_off_randomness

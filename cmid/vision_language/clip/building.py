@@ -11,7 +11,8 @@ from typing import Any
 
 from torch import nn
 
-from cmid.export.loading import Backbone, load_backbone, statistics_of
+from cmid.checkpoints import Backbone, load_backbone
+from cmid.data.statistics import ChannelStatistics
 from cmid.models.encoder import MaskedEncoder
 from cmid.vision_language.clip.image_towers import (
     ImageTower,
@@ -92,7 +93,10 @@ def rebuild(model_cfg: Mapping[str, Any], origin: Mapping[str, Any], *, bias: bo
     text = TextTower(model.text, _tokenizer(config))
     if origin.get("lengthened"):
         freeze_kept_positions(text.module)
-    about = {"statistics": statistics_of(origin["statistics"]), "dense_mode": origin["dense_mode"]}
+    about = {
+        "statistics": ChannelStatistics.from_mapping(origin["statistics"]),
+        "dense_mode": origin["dense_mode"],
+    }
     if trunk is not None:
         encoder = MaskedEncoder(trunk["name"], **trunk["model_args"])
         image: ImageTower = _timm_tower(encoder, config, about | {"size": trunk["size"]})
@@ -194,7 +198,7 @@ def _image_tower(
     if backbone is None:
         open_clip = import_open_clip()
         known = getattr(model.visual, "preprocess_cfg", None) or {}
-        about["statistics"] = statistics_of(
+        about["statistics"] = ChannelStatistics.from_mapping(
             {
                 "mean": known.get("mean", open_clip.OPENAI_DATASET_MEAN),
                 "std": known.get("std", open_clip.OPENAI_DATASET_STD),

@@ -6,18 +6,18 @@ what open_clip does not know: how patches are read, range and statistics of the 
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
-from cmid.export.checkpoint import open_checkpoint
+from cmid.checkpoints.runs import open_checkpoint
+from cmid.checkpoints.strict import load_strictly
+from cmid.checkpoints.weight_files import open_weights, sha256_of
 from cmid.files import whole_file
 from cmid.vision_language.clip.building import build_clip, rebuild
 from cmid.vision_language.clip.model import (
@@ -52,8 +52,7 @@ def save_clip(
         name: tensor.detach().cpu().contiguous().clone()
         for name, tensor in _open_clip_names(clip.state_dict()).items()
     }
-    described = asdict(clip.image.statistics)
-    statistics = {key: list(described[key]) for key in ("mean", "std", "low", "high")}
+    statistics = clip.image.statistics.to_plain()
     size = clip.size
     about = clip.origin | {"statistics": statistics} | dict(provenance or {})
     config = {
@@ -70,7 +69,7 @@ def save_clip(
     files = (folder / CONFIG_FILE, folder / WEIGHTS_FILE)
     with whole_file(files[0]) as partial, whole_file(files[1]) as scratch:
         save_file(weights, scratch, metadata={"format": "pt"})
-        about["sha256"] = hashlib.sha256(scratch.read_bytes()).hexdigest()
+        about["sha256"] = sha256_of(scratch)
         partial.write_text(json.dumps(config, indent=2) + "\n")
     return folder
 
@@ -211,11 +210,10 @@ def _load_folder(folder: Path, dense_mode: DenseMode | None) -> CLIP:
     config = json.loads((folder / CONFIG_FILE).read_text())
     if "cmid" not in config:
         raise ValueError(f"{folder} was not written by cmid: {CONFIG_FILE} has no entry 'cmid'")
-    digest = hashlib.sha256((folder / WEIGHTS_FILE).read_bytes()).hexdigest()
-    if digest != config["cmid"]["sha256"]:
+    if sha256_of(folder / WEIGHTS_FILE) != config["cmid"]["sha256"]:
         raise ValueError(f"{folder / WEIGHTS_FILE} is damaged: it is not the file of {CONFIG_FILE}")
     origin = config["cmid"] | ({} if dense_mode is None else {"dense_mode": dense_mode})
-    weights = load_file(folder / WEIGHTS_FILE)
+    weights = open_weights(folder / WEIGHTS_FILE)
     clip = rebuild(config["model_cfg"], origin, bias="logit_bias" in weights)
     load_weights(clip, weights, where=str(folder))
     return clip
@@ -227,11 +225,8 @@ def load_weights(clip: CLIP, weights: Mapping[str, Tensor], *, where: str) -> No
     Raises:
         ValueError: names or shapes differ.
     """
-    own = _open_clip_names(clip.state_dict())
-    odd = sorted(own.keys() ^ weights.keys())
-    odd += [name for name in own if name in weights and own[name].shape != weights[name].shape]
-    if odd:
-        raise ValueError(f"{where} holds another model: {len(odd)} weights differ, first {odd[0]}")
-    with torch.no_grad():
-        for name, tensor in own.items():
-            tensor.copy_(weights[name])
+    load_strictly(
+        _open_clip_names(clip.state_dict()),
+        weights,
+        refusal=lambda misfit: f"{where} holds another model: {misfit}",
+    )

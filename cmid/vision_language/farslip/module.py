@@ -228,8 +228,7 @@ class FarSLIP(L.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what an export needs to rebuild and to describe the model, as plain values."""
-        statistics = asdict(self.clip.image.statistics)
-        statistics = {k: list(statistics[k]) for k in ("mean", "std", "low", "high")}
+        statistics = self.clip.image.statistics.to_plain()
         checkpoint["cmid"] = {
             "version": cmid.__version__,
             "method": "FarSLIP",

@@ -10,7 +10,8 @@ pytest.importorskip("mmcv._ext", reason="extra openmmlab is not installed")
 from mmengine.model import BaseModel
 
 from benchmarks.openmmlab import CMIDBackbone
-from cmid.export import load_backbone, to_timm
+from cmid.checkpoints import load_backbone
+from cmid.export import to_timm
 from cmid.models import MaskedEncoder
 
 FAMILIES = {

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from cmid.export import load_backbone, to_timm
+from cmid.checkpoints import load_backbone
+from cmid.export import to_timm
 from cmid.models import MaskedEncoder
 
 

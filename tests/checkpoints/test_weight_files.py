@@ -13,7 +13,7 @@ import torch
 from lightning.fabric.utilities.data import AttributeDict
 from safetensors.torch import save_file
 
-from cmid.export.weight_files import read_file
+from cmid.checkpoints.weight_files import open_weights
 
 
 def test_plain_values_beside_weights_are_read(tmp_path: Path) -> None:
@@ -27,7 +27,7 @@ def test_plain_values_beside_weights_are_read(tmp_path: Path) -> None:
         "hyper_parameters": AttributeDict(lr=0.1, name="x"),
     }
     torch.save(content, tmp_path / "net.pth")
-    read = read_file(tmp_path / "net.pth")
+    read = open_weights(tmp_path / "net.pth")
     assert torch.equal(read["state_dict"]["w"], torch.ones(2))
     assert read["hyper_parameters"]["name"] == "x"
     assert read["best"] == 0.5
@@ -57,14 +57,14 @@ def test_classes_that_could_run_code_are_named_with_a_remedy(
     with pytest.raises(
         ValueError, match=rf"net\.pth .*could run code.*{name}.*weights_only=False"
     ) as error:
-        read_file(path)
+        open_weights(path)
     assert "\n" not in str(error.value)
     assert capsys.readouterr().out == ""
 
 
 def test_old_files_without_a_zip_archive_are_read(tmp_path: Path) -> None:
     torch.save({"w": torch.ones(2)}, tmp_path / "a.tar", _use_new_zipfile_serialization=False)
-    assert torch.equal(read_file(tmp_path / "a.tar")["w"], torch.ones(2))
+    assert torch.equal(open_weights(tmp_path / "a.tar")["w"], torch.ones(2))
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_files_that_are_something_else_say_so(
 ) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ValueError, match=rf"{name} is not? .*{reason}|{name} is no .*") as error:
-        read_file(tmp_path / name)
+        open_weights(tmp_path / name)
     assert "\n" not in str(error.value)
 
 
@@ -105,7 +105,7 @@ def sharded(folder: Path, *, pickled: bool) -> Path:
 @pytest.mark.parametrize("pickled", [True, False])
 def test_sharded_files_are_read_by_their_index(pickled: bool, tmp_path: Path) -> None:
     index = sharded(tmp_path, pickled=pickled)
-    assert {name: int(w[0]) for name, w in read_file(index).items()} == {
+    assert {name: int(w[0]) for name, w in open_weights(index).items()} == {
         "layer1.w": 1,
         "layer2.w": 2,
     }
@@ -116,10 +116,10 @@ def test_an_incomplete_sharded_file_names_what_is_missing(tmp_path: Path) -> Non
     part = tmp_path / "model-00002-of-00002.safetensors"
     save_file({"other": torch.ones(1)}, part)
     with pytest.raises(ValueError, match=r"lack 1 of the weights it names, first layer2\.w"):
-        read_file(index)
+        open_weights(index)
     part.unlink()
     with pytest.raises(FileNotFoundError, match=r"names 2 files, of which 1 are not .*model-00002"):
-        read_file(index)
+        open_weights(index)
     index.write_text("{}")
     with pytest.raises(ValueError, match="is no index of a sharded checkpoint"):
-        read_file(index)
+        open_weights(index)

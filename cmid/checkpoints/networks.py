@@ -15,7 +15,7 @@ from typing import Any
 
 from torch import Tensor
 
-from cmid.export.layouts import MARKS, Weights
+from cmid.checkpoints.layouts import MARKS, Weights
 
 # Wrappers that leave a part of theirs anywhere in a name: torch.compile, FSDP, checkpointing.
 _WRAPPERS = re.compile(r"\b(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
@@ -37,7 +37,7 @@ class Network:
     Attributes:
         entry: keys of the dictionaries that lead to it, joined by ``/``; empty: none.
         prefix: how the names of its weights begin there.
-        layout: of the rest of the names, a key of `cmid.export.layouts.LAYOUTS`.
+        layout: of the rest of the names, a key of `cmid.checkpoints.layouts.LAYOUTS`.
         stored: all weights of the entry, by their whole names.
     """
 

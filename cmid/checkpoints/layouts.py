@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
-from cmid.export.openmmlab_names import NAME_MAPS, Weights, from_openmmlab_names
+from cmid.checkpoints.openmmlab_names import NAME_MAPS, Weights, from_openmmlab_names
 
 # OpenMMLab's names of ResNet are torchvision's.
 _OPENMMLAB = ("openmmlab swin", "mmseg vit", "mmpretrain vit", "openmmlab convnext")

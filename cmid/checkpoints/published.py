@@ -12,16 +12,20 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from torch import Tensor
 
-from cmid.data.statistics import MILLION_AID
-from cmid.export.layouts import LAYOUTS, Weights, find_architecture
-from cmid.export.networks import choose, find_networks
-from cmid.export.weight_files import read_file
-from cmid.models.encoder import MaskedEncoder
+from cmid.checkpoints.layouts import LAYOUTS, Weights, find_architecture
+from cmid.checkpoints.networks import choose, find_networks
+from cmid.checkpoints.stored import StoredEncoder
+from cmid.checkpoints.strict import Misfit, load_strictly
+from cmid.checkpoints.weight_files import open_weights
+from cmid.data.statistics import MILLION_AID, ChannelStatistics
+from cmid.models.encoder import MaskedEncoder, MaskMode
 
 # Parts of a network that an encoder does not have: classifiers, decoders, projections, tokens of
 # masked modelling, counters of wrappers.
@@ -34,10 +38,113 @@ _HEADS = re.compile(
 _DERIVED = ("relative_position_index", "attn_mask", "relative_coords_table")
 
 
-def is_published(path: str | Path) -> bool:
-    """Whether a file holds weights other than a Lightning checkpoint of ours."""
-    content = read_file(Path(path))
-    return not ({"cmid", "state_dict"} <= content.keys())
+@dataclass(frozen=True, kw_only=True)
+class PublishedEncoder(StoredEncoder):
+    """An encoder in a file of somebody else's.
+
+    Attributes:
+        used: its weights, by timm's names, mapped from the file.
+        derived: tables that the architecture fixes, likewise.
+        moments: arguments of `standardisation` that somebody gave.
+    """
+
+    used: Weights = field(repr=False)
+    derived: Weights = field(repr=False)
+    moments: Mapping[str, Sequence[float] | None] = field(default_factory=dict)
+
+    @classmethod
+    def within(
+        cls,
+        content: Mapping[str, Any],
+        path: str | Path,
+        *,
+        which: str | None = None,
+        architecture: str | None = None,
+        img_size: int | None = None,
+    ) -> PublishedEncoder:
+        """The encoder in what `open_weights` opened; arguments and errors of `read_published`."""
+        path = Path(path)
+        networks = find_networks(content, path)
+        network = choose(networks, which, path)
+        dropped = Counter(
+            name.split(".")[0] for name in network.stored if not name.startswith(network.prefix)
+        )
+        used, derived = Weights(), Weights()
+        for name, tensor in LAYOUTS[network.layout](network.weights).items():
+            if _HEADS.match(name):
+                dropped[name.split(".")[0]] += 1
+            elif name.endswith(_DERIVED):
+                derived[name] = tensor
+            else:
+                used[name] = tensor
+        try:
+            found, args = find_architecture(used, by_shape=architecture is None)
+        except ValueError as error:
+            raise ValueError(
+                f"{path}: {error}; a network that timm has can be named with --architecture"
+            ) from error
+        return cls(
+            source=str(path),
+            architecture=architecture or found,
+            model_args=args | ({} if img_size is None else {"img_size": img_size}),
+            img_size=None,
+            used=used,
+            derived=derived,
+            provenance={
+                "source": path.name,
+                "entry": network.entry,
+                "prefix": network.prefix,
+                "layout": network.layout,
+                "used": len(used),
+                "dropped": dict(dropped),
+                "network": network.name,
+                "others": [other.name for other in networks if other is not network],
+            },
+        )
+
+    @property
+    def statistics(self) -> ChannelStatistics:
+        bands = self.model_args["in_chans"]
+        moments = standardisation(self.provenance, bands=bands, **self.moments)
+        return ChannelStatistics.from_mapping(moments)
+
+    def standardised(self, **moments: Sequence[float] | None) -> PublishedEncoder:
+        """The same for images of other statistics: ``mean``, ``std``, ``low``, ``high``."""
+        return replace(self, moments=moments)
+
+    def weights(self) -> Mapping[str, Tensor]:
+        return self.used
+
+    def build(self, *, mask_mode: MaskMode | None = None, **model_args: Any) -> MaskedEncoder:
+        args = self._arguments(model_args)
+        encoder = MaskedEncoder(self.architecture, mask_mode=mask_mode or self.mask_mode, **args)
+        load_strictly(
+            encoder.backbone.state_dict(),
+            self.used,
+            refusal=lambda misfit: self._refusal(misfit, encoder),
+            optional=lambda name: name.endswith("num_batches_tracked"),
+        )
+        _check_derived(encoder, self.derived, self.source)
+        return encoder.eval()
+
+    def _refusal(self, misfit: Misfit, encoder: MaskedEncoder) -> str:
+        faults = [
+            f"{fault} {len(names)} weights of {encoder.name}, first {', '.join(names[:5])}"
+            for fault, names in (("lacks", misfit.missing), ("has unknown", misfit.unknown))
+            if names
+        ]
+        if faults:
+            return (
+                f"{self.source} {' and '.join(faults)}; name the architecture (--architecture) if"
+                " it is another"
+            )
+        name = misfit.misshapen[0]
+        expected = encoder.backbone.state_dict()[name].shape
+        return (
+            f"{self.source}: {name} is {tuple(self.used[name].shape)}, {encoder.name} at"
+            f" {encoder.img_size} pixels has {tuple(expected)}; name the architecture"
+            " (--architecture) or the image size (--img_size)"
+        )
 
 
 def read_published(
@@ -54,7 +161,7 @@ def read_published(
     that of the first convolution.
 
     Args:
-        path: what `cmid.export.weight_files.read_file` reads.
+        path: what `cmid.checkpoints.open_weights` reads.
         which: of a file with several networks (student and teacher, a moving average), the name
             of one, whole (``model_ema``, ``state_dict/module.encoder_k``) or a part that only it
             has (``encoder_k``). Default: the trained network before its averages, but DINO's
@@ -73,40 +180,10 @@ def read_published(
         ValueError: truncated, unsafe to read, of an unknown layout (names the first keys), no
             network of that name, or weights missing or left over.
     """
-    path = Path(path)
-    networks = find_networks(read_file(path), path)
-    network = choose(networks, which, path)
-    dropped = Counter(
-        name.split(".")[0] for name in network.stored if not name.startswith(network.prefix)
+    stored = PublishedEncoder.within(
+        open_weights(Path(path)), path, which=which, architecture=architecture, img_size=img_size
     )
-    used, derived = Weights(), Weights()
-    for name, tensor in LAYOUTS[network.layout](network.weights).items():
-        if _HEADS.match(name):
-            dropped[name.split(".")[0]] += 1
-        elif name.endswith(_DERIVED):
-            derived[name] = tensor
-        else:
-            used[name] = tensor
-    try:
-        found, args = find_architecture(used, by_shape=architecture is None)
-    except ValueError as error:
-        raise ValueError(
-            f"{path}: {error}; a network that timm has can be named with --architecture"
-        ) from error
-    sizes = {} if img_size is None else {"img_size": img_size}
-    encoder = MaskedEncoder(architecture or found, **(args | sizes | model_args))
-    _load(encoder, used, path)
-    _check_derived(encoder, derived, path)
-    return encoder, {
-        "source": path.name,
-        "entry": network.entry,
-        "prefix": network.prefix,
-        "layout": network.layout,
-        "used": len(used),
-        "dropped": dict(dropped),
-        "network": network.name,
-        "others": [other.name for other in networks if other is not network],
-    }
+    return stored.build(**model_args), dict(stored.provenance)
 
 
 def describe(encoder: MaskedEncoder, provenance: Mapping[str, Any]) -> str:
@@ -173,37 +250,11 @@ def standardisation(
     return moments
 
 
-def _load(encoder: MaskedEncoder, weights: Weights, path: Path) -> None:
-    expected = encoder.backbone.state_dict()
-    counters = {n for n in expected if n.endswith("num_batches_tracked")}
-    missing = [n for n in expected if n not in weights and n not in counters]
-    unknown = [n for n in weights if n not in expected]
-    if missing or unknown:
-        faults = [
-            f"{fault} {len(names)} weights of {encoder.name}, first {', '.join(names[:5])}"
-            for fault, names in (("lacks", missing), ("has unknown", unknown))
-            if names
-        ]
-        raise ValueError(
-            f"{path} {' and '.join(faults)}; name the architecture (--architecture) if it is"
-            " another"
-        )
-    for name, tensor in weights.items():
-        if tensor.shape != expected[name].shape:
-            raise ValueError(
-                f"{path}: {name} is {tuple(tensor.shape)}, {encoder.name} at"
-                f" {encoder.img_size} pixels has {tuple(expected[name].shape)}; name the"
-                " architecture (--architecture) or the image size (--img_size)"
-            )
-    encoder.backbone.load_state_dict({n: weights.get(n, expected[n]) for n in expected})
-    encoder.eval()
-
-
-def _check_derived(encoder: MaskedEncoder, derived: Weights, path: Path) -> None:
+def _check_derived(encoder: MaskedEncoder, derived: Weights, source: str) -> None:
     """Positions must be counted as timm counts them, or the position tables mean something else."""
     ours = dict(encoder.backbone.named_buffers())
     for name, tensor in derived.items():
         if name.endswith("relative_position_index") and name in ours:
             same = tensor.shape == ours[name].shape and bool((tensor == ours[name]).all())
             if not same:
-                raise ValueError(f"{path}: {name} counts positions in another order than timm")
+                raise ValueError(f"{source}: {name} counts positions in another order than timm")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import pathlib
 import pickle
@@ -17,9 +18,6 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-
-# Endings of files that hold weights; .json is the index of a sharded one.
-SUFFIXES = (".pth", ".pt", ".tar", ".bin", ".ckpt", ".safetensors", ".json")
 
 # What research code likes to store beside its weights, and what runs nothing: its command line,
 # numpy's numbers, paths, Lightning's hyper-parameters (under the names that old versions gave).
@@ -53,7 +51,7 @@ _OTHER_FILES = {
 }
 
 
-def read_file(path: Path) -> dict[str, Any]:
+def open_weights(path: Path) -> dict[str, Any]:
     """Content of a file of weights, without running any code in it.
 
     Args:
@@ -91,6 +89,15 @@ def read_file(path: Path) -> dict[str, Any]:
     return dict(content)
 
 
+def sha256_of(path: Path) -> str:
+    """Hash of a file, read in blocks."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
 def _read_sharded(path: Path) -> dict[str, Any]:
     try:
         index = json.loads(path.read_text())
@@ -107,7 +114,7 @@ def _read_sharded(path: Path) -> dict[str, Any]:
         )
     content: dict[str, Any] = {}
     for part in parts:
-        content |= read_file(path.parent / part)
+        content |= open_weights(path.parent / part)
     lost = [name for name in index["weight_map"] if name not in content]
     if lost:
         raise ValueError(

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from cmid.export.layouts import MARKS
-from cmid.export.networks import Network, choose, find_networks
+from cmid.checkpoints.layouts import MARKS
+from cmid.checkpoints.networks import Network, choose, find_networks
 
 FILE = Path("file.pth")
 RESNET = ("conv1.weight", "layer1.0.conv1.weight", "layer4.1.conv2.weight")

@@ -13,10 +13,11 @@ import timm
 import torch
 from torch import Tensor
 
-from cmid.export import load_backbone, load_encoder, read_published, to_timm
-from cmid.export.published import standardisation
+from cmid.checkpoints import load_backbone, load_encoder, read_published
+from cmid.checkpoints.published import standardisation
+from cmid.export import to_timm
 from cmid.models import MaskedEncoder
-from tests.export.test_published import export_command
+from tests.checkpoints.test_published import export_command
 
 VIT = "vit_tiny_patch16_224"
 
