@@ -161,8 +161,6 @@ def _stop_after_parsing(monkeypatch: pytest.MonkeyPatch) -> None:
         def parse_only(
             self: argparse.ArgumentParser, *args: Any, parse: Any = parse, **kwargs: Any
         ) -> None:
-            if isinstance(self, OptionParser):  # which would check words in capitals once more
-                kwargs["_skip_validation"] = True
             parse(self, *args, **kwargs)
             raise UnderstoodError
 
@@ -175,6 +173,10 @@ def _stop_after_parsing(monkeypatch: pytest.MonkeyPatch) -> None:
     def get_value(self: argparse.ArgumentParser, action: argparse.Action, text: str) -> object:
         return text if is_placeholder(text) else convert(self, action, text)
 
+    # Our parser checks once more, with the choices of an option at hand.
+    monkeypatch.setattr(
+        OptionParser, "_check_value_key", lambda self, action, value, *_, **__: value
+    )
     monkeypatch.setattr(argparse.ArgumentParser, "_check_value", check_value)
     monkeypatch.setattr(argparse.ArgumentParser, "_get_value", get_value)
 
