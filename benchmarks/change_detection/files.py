@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cmid.data.folder import IMAGE_EXTENSIONS, find_files
-from cmid.data.raster import RASTER_EXTENSIONS
+from cmid.data.rasters import RASTER_EXTENSIONS
 from cmid.data.text_files import stripped_lines
 
 FOLDERS = ("A", "B", "label")

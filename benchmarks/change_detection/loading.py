@@ -63,8 +63,7 @@ class LoadChangeLabel(BaseTransform):
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         path, threshold = results["seg_map_path"], results["label_threshold"]
-        stored = _read_mask(path)
-        _check_size(stored, path, results)
+        stored = _read_mask(path, results)
         changed = _changed(stored, path) if threshold is None else stored >= threshold
         return _add_label(results, changed.astype(np.uint8))
 
@@ -82,9 +81,7 @@ class LoadMarkedPixels(BaseTransform):
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         paths = results["changed_path"], results["unchanged_path"]
-        changed, unchanged = (_read_mask(path) != 0 for path in paths)
-        for mask, path in zip((changed, unchanged), paths, strict=True):
-            _check_size(mask, path, results)
+        changed, unchanged = (_read_mask(path, results) != 0 for path in paths)
         both = int((changed & unchanged).sum())
         if both:
             raise ValueError(f"{paths[0]} and {paths[1]} both mark {both} pixels: correct one")
@@ -93,17 +90,10 @@ class LoadMarkedPixels(BaseTransform):
         return _add_label(results, label)
 
 
-def _read_mask(path: str) -> NDArray[Any]:
-    """``(H, W)`` of whole numbers or bool, as `cmid.data.masks.read_mask` with grey colours."""
-    return read_mask(path, what="label", grey_colours=True)
-
-
-def _check_size(mask: NDArray[Any], path: str, results: dict[str, Any]) -> None:
-    if mask.shape != tuple(results["ori_shape"]):
-        raise ValueError(
-            f"{path} is {_size(mask.shape)}, its pair {results['img_path']} is"
-            f" {_size(results['ori_shape'])}: they must have one size"
-        )
+def _read_mask(path: str, results: dict[str, Any]) -> NDArray[Any]:
+    """``(H, W)`` of whole numbers or bool, of the size of the pair."""
+    pair = f"its pair {results['img_path']} is", results["ori_shape"]
+    return read_mask(path, what="label", grey_colours=True, image=pair)
 
 
 def _changed(stored: NDArray[Any], path: str) -> NDArray[np.bool_]:

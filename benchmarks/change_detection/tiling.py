@@ -11,7 +11,6 @@ with 0, which counts as unchanged.
 from __future__ import annotations
 
 import random
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,8 @@ from tqdm import tqdm
 from benchmarks.change_detection.files import FOLDERS, PairFiles, find_pairs
 from cmid.boundary import error_boundary
 from cmid.command_line import parse
+from cmid.data.rasters import opened, write_raster
+from cmid.data.windows import Window, fill_up, tile
 from cmid.files import whole_file
 from cmid.options import at_least, option
 
@@ -60,23 +61,22 @@ def cut_pairs(
     if min(parts.values()) <= 0 or abs(sum(parts.values()) - 1) > 1e-6:
         raise ValueError(f"shares of a split are positive and add up to 1: {parts}")
     pairs = find_pairs(source, folders=folders)
-    tiles = [(pair, row, column) for pair in pairs for row, column in _corners(pair, size)]
+    tiles = [(pair, window) for pair in pairs for window in _windows(pair, size)]
     order = random.Random(seed).sample(range(len(tiles)), len(tiles))
     ends = np.rint(np.cumsum([*parts.values()]) * len(tiles)).astype(int)
     counts = dict(zip(parts, np.diff(ends, prepend=0).tolist(), strict=True))
     part_of = dict(zip(order, np.repeat([*counts], [*counts.values()]), strict=True))
-    for number, (pair, row, column) in enumerate(tqdm(tiles, desc="tiles", unit="tile")):
-        name = f"{pair.name}_{row:05}_{column:05}"
+    for number, (pair, window) in enumerate(tqdm(tiles, desc="tiles", unit="tile")):
+        name = f"{pair.name}_{window.top:05}_{window.left:05}"
         for folder, path in zip(FOLDERS, pair[:3], strict=True):
-            tile = _read(path, row, column, size)
-            _write(out / str(part_of[number]) / folder / name, tile)
+            _write(out / str(part_of[number]) / folder / name, _read(path, window))
     return counts
 
 
-def _corners(pair: PairFiles, size: int) -> list[tuple[int, int]]:
+def _windows(pair: PairFiles, size: int) -> list[Window]:
     shapes = []
     for path in pair[:3]:
-        with _opened(path) as file:
+        with opened(path) as file:
             shapes.append(file.shape)
     if len({*shapes}) > 1:
         found = ", ".join(
@@ -84,39 +84,21 @@ def _corners(pair: PairFiles, size: int) -> list[tuple[int, int]]:
             for path, (height, width) in zip(pair[:3], shapes, strict=True)
         )
         raise ValueError(f"{found}: the files of a pair must have one size")
-    height, width = shapes[0]
-    return [(row, column) for row in range(0, height, size) for column in range(0, width, size)]
+    return tile(*shapes[0], size=size, moved=False)
 
 
-def _read(path: Path, row: int, column: int, size: int) -> NDArray[Any]:
-    """``(C, size, size)``, 0 beyond the border."""
-    with _opened(path) as file:
-        window = ((row, min(row + size, file.height)), (column, min(column + size, file.width)))
-        tile = file.read(window=window)
-    rows, columns = size - tile.shape[1], size - tile.shape[2]
-    return np.pad(tile, ((0, 0), (0, rows), (0, columns)))
+def _read(path: Path, window: Window) -> NDArray[Any]:
+    """``(H, W, C)``, 0 beyond the border."""
+    with opened(path) as file:
+        pixels = file.read(window=window.inside(*file.shape).slices)
+    return fill_up(pixels.transpose(1, 2, 0), (window.height, window.width), 0)
 
 
-def _write(stem: Path, tile: NDArray[Any]) -> None:
-    bands, height, width = tile.shape
-    picture = tile.dtype == np.uint8 and bands in (1, 3)
+def _write(stem: Path, pixels: NDArray[Any]) -> None:
+    picture = pixels.dtype == np.uint8 and pixels.shape[2] in (1, 3)
     ending, driver = (".png", "PNG") if picture else (".tif", "GTiff")
-    form = {"count": bands, "height": height, "width": width, "dtype": tile.dtype}
-    path = stem.with_name(stem.name + ending)
-    with whole_file(path) as part, _opened(part, "w", driver=driver, **form) as file:
-        file.write(tile)
-
-
-def _opened(path: Path, *mode: str, **form: Any) -> Any:
-    try:
-        import rasterio
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "cutting tiles needs rasterio: pip install 'cmid[geo]'"
-        ) from error
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-        return rasterio.open(path, *mode, **form)
+    with whole_file(stem.with_name(stem.name + ending)) as part:
+        write_raster(part, pixels, driver=driver)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
 from cmid.data.decoding import allow_large_scenes, decode_image
+from cmid.data.values import require_8bit
 
 _PNG_HEAD = b"\x89PNG\r\n\x1a\n"
 
@@ -46,8 +47,7 @@ def open_scene(path: Path) -> SceneCrops:
 
         return SceneCrops(picture.height, picture.width, cut)
     pixels, (height, width) = decode_image(path)
-    if pixels.dtype.is_floating_point:
-        raise ValueError(f"{path} has more than 8 bits: convert it to 8 bits")
+    require_8bit(pixels, str(path))
     array: NDArray[Any] = pixels.permute(1, 2, 0).numpy()
     return SceneCrops(height, width, lambda x0, y0, x1, y1: array[y0:y1, x0:x1])
 

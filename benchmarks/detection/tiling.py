@@ -19,6 +19,7 @@ from benchmarks.detection.new_folder import new_folder
 from benchmarks.detection.scene_crops import SceneCrops, open_scene
 from cmid.boxes import box_corners, clip_to_image, oriented_box, polygon_area
 from cmid.data.folder import IMAGE_EXTENSIONS, find_files
+from cmid.data.windows import fill_up, tile
 
 PADDING = (124, 116, 104)  # ImageNet's mean colour: about zero once standardised
 CUT = 2  # difficulty of an object that the border of a tile cuts, as DOTA's own tools write it
@@ -62,8 +63,8 @@ class Tiling:
         for scale in self.scales:
             side = round(self.size / scale)
             step = side - round(self.gap / scale)
-            for top in _starts(height, side, step):
-                found += [(left, top, side) for left in _starts(width, side, step)]
+            windows = tile(height, width, size=side, stride=step)
+            found += [(window.left, window.top, side) for window in windows]
         return found
 
 
@@ -204,10 +205,10 @@ def _split(
     scene = open_scene(path)
     counts = TilingCounts()
     held: set[int] = set()
-    for window, tile in _tiles(scene, tiling.windows(scene.width, scene.height)):
+    for window, pixels in _tiles(scene, tiling.windows(scene.width, scene.height)):
         left, top, side = window
         name = f"{path.stem}__{side}__{left}___{top}"
-        PillowImage.fromarray(tile).save(folder / "images" / f"{name}.png")
+        PillowImage.fromarray(pixels).save(folder / "images" / f"{name}.png")
         counts.tiles += 1
         if objects is not None:
             inside, indices = objects_inside(objects, window, min_inside=tiling.min_inside)
@@ -228,14 +229,5 @@ def _tiles(
 ) -> Iterator[tuple[tuple[int, int, int], NDArray[Any]]]:
     for left, top, side in windows:
         right, bottom = min(left + side, scene.width), min(top + side, scene.height)
-        tile = scene.crop(left, top, right, bottom)
-        if tile.shape[:2] != (side, side):
-            padded = np.full((side, side, 3), PADDING, dtype=np.uint8)
-            padded[: tile.shape[0], : tile.shape[1]] = tile
-            tile = padded
-        yield (left, top, side), tile
-
-
-def _starts(length: int, side: int, step: int) -> list[int]:
-    last = max(0, length - side)
-    return [*range(0, last, step), last]
+        crop = scene.crop(left, top, right, bottom)
+        yield (left, top, side), fill_up(crop, (side, side), PADDING)

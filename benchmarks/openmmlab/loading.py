@@ -9,7 +9,7 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmengine.registry import TRANSFORMS
 
-from cmid.data.raster import read_raster
+from cmid.data.raster_files import read_raster
 
 
 @TRANSFORMS.register_module()
@@ -26,7 +26,7 @@ class LoadRaster(BaseTransform):
         nodata: overrides the nodata value of the files.
 
     Raises:
-        UnreadableImageError, ValueError: as `cmid.data.raster.read_raster`.
+        UnreadableImageError, ValueError: as `cmid.data.raster_files.read_raster`.
     """
 
     def __init__(self, bands: Sequence[int] | None = None, nodata: float | None = None) -> None:

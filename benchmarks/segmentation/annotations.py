@@ -4,21 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from mmcv.transforms import BaseTransform
 from mmseg.registry import TRANSFORMS
-from numpy.typing import NDArray
 
-from cmid.data.masks import (
-    IGNORED,
-    allowed_labels,
-    describe_allowed,
-    label_table,
-    look_up,
-    read_mask,
-)
-
-__all__ = ["LoadCheckedAnnotations", "label_table", "read_mask"]
+from cmid.data.masks import IGNORED, label_table, read_labels
 
 
 @TRANSFORMS.register_module()
@@ -44,33 +33,16 @@ class LoadCheckedAnnotations(BaseTransform):
         self.num_labels = num_labels
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        path = results["seg_map_path"]
         table = label_table(
             self.num_labels if self.num_labels is not None else results["num_labels"],
             reduce_zero_label=results["reduce_zero_label"],
             label_map=results["label_map"],
             foreground=results.get("foreground"),
         )
-        stored = read_mask(path, labels=allowed_labels(table))
-        if stored.shape != tuple(results["ori_shape"][:2]):
-            raise ValueError(
-                f"{path} is {stored.shape[0]} x {stored.shape[1]}, its image"
-                f" {results['ori_shape'][0]} x {results['ori_shape'][1]}: they must have one size"
-            )
-        labels = _look_up(stored, table, path)
+        image = ("its image", results["ori_shape"])
+        labels = read_labels(results["seg_map_path"], table, image=image)
         if "missing" in results:
             labels[results["missing"]] = IGNORED
         results["gt_seg_map"] = labels
         results["seg_fields"] = [*results["seg_fields"], "gt_seg_map"]
         return results
-
-
-def _look_up(stored: NDArray[Any], table: NDArray[np.int16], path: str) -> NDArray[np.uint8]:
-    labels, wrong = look_up(stored, table)
-    if wrong.any():
-        value = int(stored[wrong][0])
-        raise ValueError(
-            f"{path} holds label {value} ({int(wrong.sum())} pixels out of range):"
-            f" {describe_allowed(table, value)}"
-        )
-    return labels

@@ -23,7 +23,7 @@ from mmseg.registry import DATASETS
 from cmid.data.folder import IMAGE_EXTENSIONS, find_files
 from cmid.data.mask_survey import survey_masks
 from cmid.data.masks import MASK_EXTENSIONS, label_table
-from cmid.data.raster import RASTER_EXTENSIONS
+from cmid.data.rasters import RASTER_EXTENSIONS
 
 _IMAGES = tuple(dict.fromkeys((*IMAGE_EXTENSIONS, *RASTER_EXTENSIONS)))
 

@@ -13,7 +13,8 @@ from mmseg.registry import HOOKS
 from numpy.typing import NDArray
 
 from cmid.data.decoding import decode_image
-from cmid.data.raster import RASTER_EXTENSIONS, read_raster
+from cmid.data.raster_files import read_raster
+from cmid.data.rasters import RASTER_EXTENSIONS
 from cmid.data.writing import write_image
 from cmid.visualization.label_maps import IGNORED_COLOUR, paint
 

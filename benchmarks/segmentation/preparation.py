@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 from tqdm import tqdm
 
+from benchmarks.segmentation.colours import Unknown, labels_of_colours
 from benchmarks.segmentation.raw_data import (
     RAW_DATA,
     Labels,
@@ -31,11 +32,12 @@ from benchmarks.segmentation.raw_data import (
     find_pairs,
     usual_division,
 )
-from benchmarks.segmentation.tiling import Unknown, boxes, cut, labels_of_colours
 from cmid.data.decoding import allow_large_scenes
-from cmid.data.masks import read_mask
-from cmid.data.raster import read_raster
+from cmid.data.masks import read_labels, same_labels
+from cmid.data.raster_files import read_raster
 from cmid.data.source import UnreadableImageError
+from cmid.data.values import require_8bit
+from cmid.data.windows import Window, cut, tile
 from cmid.data.writing import write_image
 from cmid.files import write_text
 
@@ -169,17 +171,17 @@ def _make(job: Preparation, pair: Pair, out: Path, record: Record | None) -> Rec
         )
     height, width = image.shape[:2]
     size, stride = job.size or raw.size, job.stride or job.size or raw.stride
-    places = [(0, 0, width, height)]
+    windows = [Window(0, 0, height, width)]
     if size is not None and stride is not None:
-        places = [*boxes(height, width, size=size, stride=stride)]
+        windows = tile(height, width, size=size, stride=stride)
     tiles, pixels = {}, Counter[str]()
     ending = ".tif" if image.shape[2] > 3 else ".png"
-    for place in places:
-        corners = dict(zip(("x0", "y0", "x1", "y1"), place, strict=True))
+    for window in windows:
+        corners = dict(zip(("x0", "y0", "x1", "y1"), window.box, strict=True))
         name = raw.tile.format(name=pair.name, **corners)
-        files = {f"img_dir/{pair.split}/{name}{ending}": cut(image, place, fill=0)}
+        files = {f"img_dir/{pair.split}/{name}{ending}": cut(image, window, fill=0)}
         if mask is not None:
-            labels = cut(mask, place, fill=raw.ignored)
+            labels = cut(mask, window, fill=raw.ignored)
             files[f"ann_dir/{pair.split}/{name}{raw.mask_ending}.png"] = labels
             counts = np.bincount(labels.ravel(), minlength=256)
             pixels.update({str(label): int(counts[label]) for label in np.flatnonzero(counts)})
@@ -210,14 +212,7 @@ def _read_mask(path: Path, job: Preparation) -> tuple[NDArray[np.uint8], int]:
     """``(H, W)`` labels, and how many pixels had a colour of no class."""
     raw, unknown = job.raw, 0
     if raw.colours is None:
-        stored = read_mask(path, labels=list(raw.labels))
-        wrong = ~np.isin(stored, list(raw.labels))
-        if wrong.any():
-            raise ValueError(
-                f"{path} holds label {int(stored[wrong][0])}: {int(wrong.sum())} pixels are out of"
-                f" range, masks of {job.dataset} hold 0 to {max(raw.labels)}"
-            )
-        labels = stored.astype(np.uint8)
+        labels = read_labels(path, same_labels(raw.labels))
     else:
         labels, unknown = labels_of_colours(
             _decode(path, "RGB"),
@@ -236,7 +231,7 @@ def _decode(path: Path, mode: str | None = None) -> NDArray[np.uint8]:
     try:
         with PillowImage.open(path) as picture:
             if mode is not None and picture.mode.startswith(("I", "F")):
-                raise ValueError(f"{path} has more than 8 bits: convert it to 8 bits")
+                require_8bit(np.asarray(picture)[None], str(path))
             # Converting to the own mode would copy a scene for nothing.
             own = mode is None or picture.mode == mode
             return np.array(picture if own else picture.convert(mode))

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from cmid.data.mask_survey import survey_masks
 from cmid.data.masks import IGNORED, label_table
+from cmid.data.values import require_8bit
 from cmid.vision_language.prompts.vocabularies import ClassList
 
 logger = logging.getLogger(__name__)
@@ -45,11 +46,7 @@ class DatasetMasks:
         """
         sample = self.dataset[index]
         image, mask = sample["img"], sample["gt_seg_map"]
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-            raise ValueError(
-                f"{sample['img_path']} is {image.dtype} of shape {image.shape}: image-text models"
-                " take three bands of uint8"
-            )
+        require_8bit(np.atleast_3d(image).transpose(2, 0, 1), sample["img_path"], bands=3)
         if image.shape[:2] != mask.shape:
             raise ValueError(f"{sample['img_path']} is {image.shape[:2]}, its mask {mask.shape}")
         if mask.min(initial=0) < 0 or mask.max(initial=0) > IGNORED:

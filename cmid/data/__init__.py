@@ -13,7 +13,7 @@ _HOMES = {
     "ImageSource": "source",
     "MILLION_AID": "statistics",
     "PretrainData": "pretrain",
-    "RasterWindows": "raster",
+    "RasterWindows": "raster_windows",
     "SceneSource": "scenes",
     "SubsetSource": "splits",
     "TarShards": "tar_shards",

@@ -10,9 +10,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from cmid.data.source import Image, ImageValuesError, UnreadableImageError
+from cmid.data.source import Image, UnreadableImageError
 from cmid.data.text_files import read_json
-from cmid.data.values import UINT8, NotFiniteError, ValueKind, kind_of
+from cmid.data.values import UINT8, ImageValuesError, NotFiniteError, ValueKind, kind_of
 from cmid.files import write_text
 
 

@@ -79,7 +79,7 @@ def read_image(
     blended), CMYK becomes RGB, EXIF rotations are applied, of animations the first picture counts.
     All these are 8-bit images, also those of 1, 2 and 4 bits. Images of 16 bits a band and float
     images keep their values as float32. Scale, offset, unit and nodata value of a GeoTIFF count
-    as they do for `cmid.data.raster.RasterWindows`.
+    as they do for `cmid.data.RasterWindows`.
 
     Args:
         data: the encoded bytes, or the path of a file.

@@ -10,6 +10,7 @@ from PIL import Image as PillowImage
 from PIL import UnidentifiedImageError
 
 from cmid.data.decoding import allow_large_scenes
+from cmid.data.rasters import raster_size
 from cmid.data.source import UnreadableImageError
 
 _ORIENTATION_TAG = 0x0112
@@ -34,7 +35,12 @@ def stored_size(path: str | os.PathLike[str]) -> tuple[int, int]:
                 width, height = picture.size
                 turned = is_on_its_side(picture)
     except (UnidentifiedImageError, KeyError) as error:  # some types of TIFF
-        return _raster_size(name, error)
+        size = raster_size(name)
+        if size is None:
+            raise UnreadableImageError(
+                f"{name}: not a readable image (format not recognised); replace it"
+            ) from error
+        return size
     except (OSError, SyntaxError, ValueError, PillowImage.DecompressionBombError) as error:
         raise UnreadableImageError(f"{name}: not a readable image ({error}); replace it") from error
     return (width, height) if turned else (height, width)
@@ -48,18 +54,3 @@ def is_on_its_side(picture: PillowImage.Image) -> bool:
     if picture.format == "PNG" and "exif" not in picture.info:
         return False
     return picture.getexif().get(_ORIENTATION_TAG, 1) in _ON_ITS_SIDE
-
-
-def _raster_size(name: str, error: Exception) -> tuple[int, int]:
-    refusal = f"{name}: not a readable image (format not recognised); replace it"
-    try:
-        import rasterio
-    except ModuleNotFoundError:
-        raise UnreadableImageError(refusal) from error
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-        try:
-            with rasterio.Env(), rasterio.open(name) as file:
-                return file.height, file.width
-        except rasterio.errors.RasterioError:
-            raise UnreadableImageError(refusal) from error

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from PIL import Image as PillowImage
 from PIL import UnidentifiedImageError
 
 from cmid.data.decoding import allow_large_scenes
+from cmid.data.rasters import stored_values
 
 IGNORED = 255
 MASK_EXTENSIONS = (".png", ".tif", ".tiff", ".bmp")
@@ -30,6 +31,7 @@ def read_mask(
     what: str = "mask",
     labels: Collection[int] = (),
     grey_colours: bool = False,
+    image: tuple[str, Sequence[int]] | None = None,
 ) -> NDArray[Any]:
     """Read a mask of one channel, ``(H, W)`` of whole numbers (or bool) as the file holds them.
 
@@ -40,10 +42,13 @@ def read_mask(
             those of its indices, could mean either and is an error.
         grey_colours: three equal channels are one, and a palette of black and white gives 0 and
             255: for masks that tell one class by brightness.
+        image: how messages call what the mask belongs to ("its image"), and the height and width
+            of that, which the mask has to have.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: no image, colours, fractions, or an ambiguous palette; names the file.
+        ValueError: no image, colours, fractions, an ambiguous palette or another size; names the
+            file.
     """
     name = os.fspath(path)
     try:
@@ -61,11 +66,43 @@ def read_mask(
             f"{name} has {stored.shape[2]} channels: a mask has one, of class indices;"
             " tools/prepare_segmentation.py converts colours"
         )
+    if image is not None and stored.shape != tuple(image[1][:2]):
+        raise ValueError(
+            f"{name} is {stored.shape[0]} x {stored.shape[1]}, {image[0]} {image[1][0]} x"
+            f" {image[1][1]}: they must have one size"
+        )
     if palette is not None:
         if grey_colours:
             return _black_and_white(stored, palette)
         _check_palette(stored, palette, labels, name)
     return _whole_numbers(stored, name, what)
+
+
+def read_labels(
+    path: str | os.PathLike[str],
+    table: NDArray[np.int16],
+    *,
+    image: tuple[str, Sequence[int]] | None = None,
+) -> NDArray[np.uint8]:
+    """Read a mask as class indices, ``(H, W)`` uint8, 255 for pixels to ignore.
+
+    Args:
+        table: of `label_table`.
+        image: of `read_mask`.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: as `read_mask`; or a label that the table does not know, by name.
+    """
+    stored = read_mask(path, labels=allowed_labels(table), image=image)
+    labels, wrong = look_up(stored, table)
+    if wrong.any():
+        value = int(stored[wrong][0])
+        raise ValueError(
+            f"{os.fspath(path)} holds label {value} ({int(wrong.sum())} pixels out of range):"
+            f" {describe_allowed(table, value)}"
+        )
+    return labels
 
 
 def label_table(
@@ -108,6 +145,13 @@ def label_table(
     return table
 
 
+def same_labels(labels: Collection[int]) -> NDArray[np.int16]:
+    """A table as of `label_table` for labels that stay as they are; no other one is allowed."""
+    table = np.full(256, _INVALID, dtype=np.int16)
+    table[[*labels]] = [*labels]
+    return table
+
+
 def allowed_labels(table: NDArray[np.int16]) -> list[int]:
     """The stored labels that a table of `label_table` knows, in order."""
     return np.flatnonzero(table != _INVALID).tolist()
@@ -118,8 +162,10 @@ def describe_allowed(table: NDArray[np.int16], wrong: int) -> str:
     allowed = allowed_labels(table)
     if IGNORED in allowed and table[IGNORED] != IGNORED:  # the foreground
         return f"allowed are {allowed[0]} and {allowed[1]}"
-    *classes, _ = allowed
-    text = f"allowed are 0 to {classes[-1]}, and 255 for pixels to ignore"
+    classes = [label for label in allowed if label != IGNORED]
+    text = f"allowed are 0 to {classes[-1]}"
+    if IGNORED in allowed:
+        text += ", and 255 for pixels to ignore"
     if wrong == classes[-1] + 1 and table[0] != IGNORED:
         text += "; where labels count from 1, say so (reduce_zero_label, zero_ignored)"
     return text
@@ -147,9 +193,10 @@ def look_up(
 def _stored(name: str) -> tuple[NDArray[Any], NDArray[np.uint8] | None]:
     """Values ``(H, W)`` or ``(H, W, C)``, and the ``(256, 3)`` colours of a palette."""
     if name.lower().endswith(_TIFF):
-        raster = _raster(name)
-        if raster is not None:
-            return raster, None
+        # Pillow knows few of the types that GeoTIFF has, and inverts some.
+        values = stored_values(name)
+        if values is not None:
+            return values[0] if len(values) == 1 else values.transpose(1, 2, 0), None
     allow_large_scenes()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PillowImage.DecompressionBombWarning)
@@ -161,25 +208,6 @@ def _stored(name: str) -> tuple[NDArray[Any], NDArray[np.uint8] | None]:
     palette = np.zeros((256, 3), dtype=np.uint8)
     palette[: len(colours) // 3] = np.array(colours[: len(colours) // 3 * 3]).reshape(-1, 3)
     return stored, palette
-
-
-def _raster(name: str) -> NDArray[Any] | None:
-    """Values of a TIFF by rasterio; None without rasterio, or where it cannot read the file.
-
-    Pillow knows few of the types that GeoTIFF has, and inverts some.
-    """
-    try:
-        import rasterio
-    except ModuleNotFoundError:
-        return None
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-        try:
-            with rasterio.Env(), rasterio.open(name) as file:
-                values = file.read()
-        except rasterio.errors.RasterioError:
-            return None
-    return values[0] if len(values) == 1 else values.transpose(1, 2, 0)
 
 
 def _without_colours(stored: NDArray[Any], name: str, what: str) -> NDArray[Any]:

@@ -42,7 +42,7 @@ def open_source(path: str | os.PathLike[str], **options: Any) -> ImageSource:
     if not has_magic(text) and not Path(text).exists():
         raise FileNotFoundError(f"{text} does not exist")
     if "window" in options or "bands" in options or _is_raster(text):
-        from cmid.data.raster import RasterWindows
+        from cmid.data.raster_windows import RasterWindows
 
         return RasterWindows(text, **options)
     if Path(text).is_dir():
@@ -61,6 +61,6 @@ def open_source(path: str | os.PathLike[str], **options: Any) -> ImageSource:
 
 
 def _is_raster(text: str) -> bool:
-    from cmid.data.raster import RASTER_EXTENSIONS
+    from cmid.data.rasters import RASTER_EXTENSIONS
 
     return not Path(text).is_dir() and text.lower().endswith(RASTER_EXTENSIONS)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from glob import glob
 from pathlib import Path
@@ -15,16 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmid.data.listing import find_files
+from cmid.data.rasters import RASTER_EXTENSIONS, one_line_errors, opened, rasterio_module
 from cmid.data.source import UnreadableImageError
 from cmid.data.values import (
     ValueKind,
     apply_scale,
+    fill_missing,
     is_scaling,
     missing_pixels,
     name_of_type,
 )
-
-RASTER_EXTENSIONS = (".tif", ".tiff", ".vrt", ".img", ".jp2")
 
 
 @dataclass(frozen=True)
@@ -90,39 +88,6 @@ class SceneFile:
         scale, units = self.scale_of(bands), {self.units[band - 1] for band in bands}
         unit = units.pop() if len(units) == 1 else ""
         return ValueKind(dtype, scaled and is_scaling(scale.scales, scale.offsets), unit)
-
-
-def rasterio_module() -> Any:
-    """The library; raises ModuleNotFoundError with the name of the extra."""
-    try:
-        import rasterio
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "reading windows of rasters needs rasterio: pip install 'cmid[geo]'"
-        ) from error
-    return rasterio
-
-
-def opened(path: str) -> Any:
-    """An open scene."""
-    rasterio = rasterio_module()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-        return rasterio.open(path)
-
-
-@contextmanager
-def one_line_errors(name: str) -> Iterator[None]:
-    """Turn errors of GDAL into an UnreadableImageError that begins with ``name``."""
-    rasterio = rasterio_module()
-    try:
-        # Inside an Env GDAL's warnings go to logging instead of straight to the terminal.
-        with rasterio.Env():
-            yield
-    except rasterio.errors.RasterioError as error:
-        # GDAL tells the reason in the cause; rasterio says "Read failed".
-        reason = str(error.__cause__ or error).splitlines()[0]
-        raise UnreadableImageError(f"{name}: {reason}; replace the file, or take it out") from error
 
 
 def inspect(path: str) -> SceneFile:
@@ -231,6 +196,34 @@ def read_bands(
     if array.dtype == np.float32:
         missing |= ~np.isfinite(array)
     return array, missing
+
+
+def read_raster(
+    path: str | os.PathLike[str],
+    *,
+    bands: Sequence[int] | None = None,
+    nodata: float | None = None,
+) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Read a whole raster; types, missing pixels and ``bands`` as in `RasterWindows`.
+
+    Returns:
+        values ``(C, H, W)``, uint8 or float32, and which of them were missing, bool of the same
+        shape. They took the mean of their band's other pixels, 0 in a band without any.
+
+    Raises:
+        UnreadableImageError: the file is missing or damaged.
+        ValueError: it is no raster, or lacks one of ``bands``.
+    """
+    name = os.fspath(path)
+    if not os.path.isfile(name):
+        raise UnreadableImageError(f"{name}: no such file; restore it, or take it out of the list")
+    scene_file = inspect(name)
+    chosen = common_bands([scene_file], bands)
+    kind = common_kind([scene_file], chosen)
+    with one_line_errors(name), opened(name) as scene:
+        scale = BandScale.of(scene, chosen) if kind.scaled else None
+        array, missing = read_bands(scene, chosen, nodata=nodata, shape=scene.shape, scale=scale)
+    return fill_missing(array, missing), missing
 
 
 def find_rasters(paths: str | os.PathLike[str] | Sequence[str]) -> list[str]:

@@ -14,14 +14,7 @@ from torch import Tensor
 from cmid.data.decoding import decode_image
 from cmid.data.folder import IMAGE_EXTENSIONS, find_files
 from cmid.data.mask_survey import survey_masks
-from cmid.data.masks import (
-    MASK_EXTENSIONS,
-    allowed_labels,
-    describe_allowed,
-    label_table,
-    look_up,
-    read_mask,
-)
+from cmid.data.masks import MASK_EXTENSIONS, label_table, read_labels
 
 logger = logging.getLogger(__name__)
 
@@ -90,17 +83,7 @@ class SegmentationFolder:
                 range; names the file.
         """
         pixels, _ = decode_image(self.images[index], num_bands=self.num_bands)
-        path = self.masks[index]
-        stored = read_mask(path, labels=allowed_labels(self.table))
-        if stored.shape != pixels.shape[1:]:
-            raise ValueError(
-                f"{path} is {stored.shape}, its image {tuple(pixels.shape[1:])}: a mask has"
-                " one channel and the size of its image"
-            )
-        mask, wrong = look_up(stored, self.table)
-        if wrong.any():
-            value = int(stored[wrong][0])
-            raise ValueError(f"{path} holds class {value}; {describe_allowed(self.table, value)}")
+        mask = read_labels(self.masks[index], self.table, image=("its image", pixels.shape[1:]))
         return pixels, torch.from_numpy(mask)
 
 

@@ -16,13 +16,6 @@ class UnreadableImageError(RuntimeError):
     """An image could not be decoded; the message is one line and names the file."""
 
 
-class ImageValuesError(ValueError):
-    """The numbers of an image mean something else than is needed; one line that names the file.
-
-    Never skipped: such an image is sound, the configuration is not.
-    """
-
-
 @dataclass(frozen=True)
 class Image:
     """One decoded image.

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from cmid.data.channel_statistics import MILLION_AID, ChannelStatistics
-from cmid.data.source import Image, ImageSource, ImageValuesError, UnreadableImageError
-from cmid.data.values import ValueKind, kind_of
+from cmid.data.source import Image, ImageSource, UnreadableImageError
+from cmid.data.values import ImageValuesError, ValueKind, kind_of
 
 __all__ = ["MILLION_AID", "ChannelStatistics", "compute_statistics"]
 logger = logging.getLogger(__name__)

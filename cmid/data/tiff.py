@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +10,7 @@ from xml.etree import ElementTree
 import numpy as np
 from numpy.typing import NDArray
 
+from cmid.data.rasters import opened_bytes
 from cmid.data.values import ValueKind, apply_scale, is_scaling, missing_pixels, name_of_type
 
 TIFF_HEADS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -93,22 +93,16 @@ def read_by_rasterio(data: bytes) -> tuple[NDArray[Any], StoredNumbers]:
         ModuleNotFoundError: rasterio is not installed.
         ValueError: more bands than a picture has, or complex numbers.
     """
-    try:
-        import rasterio
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError("this TIFF needs rasterio: pip install 'cmid[geo]'") from error
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-        with rasterio.MemoryFile(data) as memory, memory.open() as scene:
-            alpha = scene.count == 4 and scene.colorinterp[3] == rasterio.enums.ColorInterp.alpha
-            if scene.count not in (1, 3) and not alpha:
-                raise ValueError(f"{scene.count} bands: read it with RasterWindows")
-            units = {unit for unit in scene.units[:3] if unit}
-            values = StoredNumbers(
-                name_of_type(scene.dtypes[0]),
-                scene.nodatavals[0],
-                dict(enumerate(scene.scales)),
-                dict(enumerate(scene.offsets)),
-                units.pop() if len(units) == 1 else "",
-            )
-            return scene.read()[:3], values
+    with opened_bytes(data) as raster:
+        alpha = raster.count == 4 and raster.colorinterp[3].name == "alpha"
+        if raster.count not in (1, 3) and not alpha:
+            raise ValueError(f"{raster.count} bands: read it with RasterWindows")
+        units = {unit for unit in raster.units[:3] if unit}
+        values = StoredNumbers(
+            name_of_type(raster.dtypes[0]),
+            raster.nodatavals[0],
+            dict(enumerate(raster.scales)),
+            dict(enumerate(raster.offsets)),
+            units.pop() if len(units) == 1 else "",
+        )
+        return raster.read()[:3], values

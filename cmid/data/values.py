@@ -75,8 +75,37 @@ _LARGEST = 1e30
 _SAMPLE_STEP = 997
 
 
+class ImageValuesError(ValueError):
+    """The numbers of an image mean something else than is needed; one line that names the file.
+
+    Never skipped: such an image is sound, the configuration is not.
+    """
+
+
 class NotFiniteError(ValueError):
     """Pixels are NaN, infinite or absurdly large, and the file does not declare them missing."""
+
+
+def require_8bit(
+    pixels: Tensor | NDArray[Any],
+    name: str,
+    *,
+    bands: int | None = None,
+    error: type[Exception] = ImageValuesError,
+) -> None:
+    """Refuse an image of other than 8-bit pixels: the one guard of what reads nothing else.
+
+    Args:
+        pixels: ``(C, H, W)``.
+        name: of its file.
+        bands: number of bands that is needed; any by default.
+        error: what is raised; `UnreadableImageError` lets ``on_error=skip`` pass the image over.
+    """
+    count, dtype = len(pixels), str(pixels.dtype).removeprefix("torch.")
+    if dtype != "uint8" or bands not in (None, count):
+        wanted = "8 bits" if bands is None else f"{bands} bands of 8 bits"
+        found = "1 band" if count == 1 else f"{count} bands"
+        raise error(f"{name} has {found} of {dtype}: convert it to {wanted}")
 
 
 def kind_of(pixels: Tensor, stored: str = "", *, unit: str = "") -> ValueKind:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
+from cmid.data.rasters import write_raster
 from cmid.files import whole_file
 
 
@@ -21,23 +21,8 @@ def write_image(path: Path, pixels: NDArray[Any]) -> None:
     """
     with whole_file(path) as partial:
         if path.suffix == ".tif":
-            _write_geotiff(partial, np.atleast_3d(pixels).transpose(2, 0, 1))
+            # MINISBLACK: otherwise a fourth band is declared transparency.
+            profile = {"photometric": "MINISBLACK", "compress": "deflate"}
+            write_raster(partial, np.atleast_3d(pixels), **profile)
         else:
             PillowImage.fromarray(pixels).save(partial, format="PNG")
-
-
-def _write_geotiff(path: Path, pixels: NDArray[Any]) -> None:
-    try:
-        import rasterio
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            f"writing {path} needs rasterio: pip install 'cmid[geo]'"
-        ) from error
-    count, height, width = pixels.shape
-    shape = {"count": count, "height": height, "width": width, "dtype": pixels.dtype}
-    # MINISBLACK: otherwise a fourth band is declared transparency.
-    kind = {"driver": "GTiff", "photometric": "MINISBLACK", "compress": "deflate"}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-        with rasterio.open(path, "w", **kind, **shape) as file:
-            file.write(pixels)

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cmid.checkpoints.backbones import Backbone
+from cmid.data.source import Image
 from cmid.evaluation.iou import IGNORED, class_iou, confusion_matrix, mean_iou
 from cmid.evaluation.linear import LinearClassifier, fit_linear
 from cmid.views.crops import resize
@@ -28,7 +29,12 @@ def hypercolumns(backbone: Backbone, pixels: Tensor) -> Tensor:
 
     Returns:
         ``(D, N, M)`` float32, with D the sum of the widths.
+
+    Raises:
+        ImageValuesError: pixels of other bands or kind than the backbone's statistics.
     """
+    size = (int(pixels.shape[1]), int(pixels.shape[2]))
+    backbone.standardize.statistics.check(Image(pixels, size, name="the image"))
     stride = backbone.encoder.stride
     size = (_round_up(pixels.shape[1], stride), _round_up(pixels.shape[2], stride))
     device = backbone.standardize.mean.device

@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from cmid.data.source import Image, ImageSource
 from cmid.data.templates import check_templates, fill_templates
+from cmid.data.values import require_8bit
 from cmid.evaluation.parameters import Fit
 from cmid.files import whole_file
 from cmid.models.dual_encoder import ImageTextModel
@@ -61,13 +62,8 @@ def require_rgb(image: Image) -> Tensor:
     Raises:
         ValueError: not three bands of 8 bits.
     """
-    pixels = image.pixels
-    if pixels.dtype != torch.uint8 or len(pixels) != 3:
-        raise ValueError(
-            f"{image.name} has {len(pixels)} bands of {pixels.dtype}: an image-text model reads"
-            " three of 8 bits; convert it"
-        )
-    return pixels
+    require_8bit(image.pixels, image.name, bands=3)
+    return image.pixels
 
 
 class _Squares(Dataset[tuple[Tensor, int]]):

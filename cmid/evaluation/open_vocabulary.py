@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cmid.data.windows import tile
 from cmid.evaluation.image_text import evaluation_mode, normalized
 from cmid.evaluation.parameters import Sliding
 from cmid.models.dual_encoder import ImageTextModel
@@ -57,17 +57,6 @@ class Vocabulary:
         return cls(tuple(synonyms[0] for synonyms in names), tuple(flat), members, number)
 
 
-def window_starts(length: int, window: int, stride: int) -> list[int]:
-    """Starts of windows that cover ``length`` pixels; the last one ends where the image does.
-
-    Raises:
-        ValueError: a window longer than the image, a stride that leaves gaps.
-    """
-    if window > length or not 0 < stride <= window:
-        raise ValueError(f"windows of {window} with stride {stride} do not cover {length} pixels")
-    return [*range(0, length - window, stride), length - window]
-
-
 def working_size(height: int, width: int, *, long_side: int, smallest: int) -> tuple[int, int]:
     """Height and width with a longer side of ``long_side``, no side below ``smallest``."""
     scale = max(long_side / max(height, width), smallest / min(height, width))
@@ -99,18 +88,18 @@ def sliding_similarities(
     to_size = resize if settings.antialias else resize_bilinear
     image = to_size(pixels, (height, width))
     stride = settings.stride or max(1, size // 2)
-    tops, lefts = (window_starts(length, size, stride) for length in (height, width))
-    corners = [*itertools.product(tops, lefts)]
+    places = tile(height, width, size=size, stride=stride)
     with evaluation_mode(model) as device:
         total = torch.zeros(len(queries), height, width, device=device)
         count = torch.zeros(height, width, device=device)
-        for start in range(0, len(corners), settings.batch_size):
-            chosen = corners[start : start + settings.batch_size]
-            windows = torch.stack([image[:, y : y + size, x : x + size] for y, x in chosen])
+        for start in range(0, len(places), settings.batch_size):
+            chosen = places[start : start + settings.batch_size]
+            windows = torch.stack([image[:, w.slices[0], w.slices[1]] for w in chosen])
             maps = _window_similarities(model, windows.to(device), queries.to(device), settings)
-            for (y, x), similarity in zip(chosen, maps, strict=True):
-                total[:, y : y + size, x : x + size] += similarity
-                count[y : y + size, x : x + size] += 1
+            for window, similarity in zip(chosen, maps, strict=True):
+                rows, columns = window.slices
+                total[:, rows, columns] += similarity
+                count[rows, columns] += 1
         return total / count
 
 

@@ -11,7 +11,7 @@ from PIL import Image as PillowImage
 
 from cmid.callbacks import OnlineKNN
 from cmid.data import ImageFolder, PretrainData, SceneSource
-from cmid.data.source import ImageValuesError
+from cmid.data.values import ImageValuesError
 from cmid.methods import CMID
 from cmid.views import TwoViews
 

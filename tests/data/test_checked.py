@@ -31,7 +31,8 @@ from cmid.data import (
 from cmid.data.channel_statistics import MILLION_AID
 from cmid.data.checked import CheckedSource
 from cmid.data.resumable import SampleDataset
-from cmid.data.source import Image, ImageValuesError
+from cmid.data.source import Image
+from cmid.data.values import ImageValuesError
 from cmid.views import TwoViews
 
 RNG = np.random.default_rng(0)

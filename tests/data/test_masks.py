@@ -61,7 +61,7 @@ def test_labels_that_no_byte_holds_are_named(tmp_path: Path, kind: Any, value: f
     labels[1, 2] = value
     write_tiff(tmp_path / "ann_dir/0.tif", labels)
     data = SegmentationFolder(tmp_path, num_classes=3)
-    with pytest.raises(ValueError, match=rf"ann_dir/0\.tif holds class {int(value)};") as caught:
+    with pytest.raises(ValueError, match=rf"ann_dir/0\.tif holds label {int(value)} ") as caught:
         data[0]
     assert "allowed are 0 to 2" in str(caught.value)
     _, wrong = look_up(read_mask(tmp_path / "ann_dir/0.tif"), label_table(3))
@@ -136,7 +136,7 @@ def test_black_and_white_masks_need_a_word(tmp_path: Path) -> None:
         SegmentationFolder(tmp_path, num_classes=3, foreground=255)
     mask[3] = 1
     data = folder(tmp_path, mask, foreground=255)
-    with pytest.raises(ValueError, match=r"0\.png holds class 1; allowed are 0 and 255"):
+    with pytest.raises(ValueError, match=r"0\.png holds label 1 .*: allowed are 0 and 255"):
         data[0]
 
 
@@ -172,7 +172,7 @@ def test_classes_that_never_occur_are_told(
     assert "2 of 2 masks were looked at, and none has a pixel of class 0" in caplog.text
     assert "where labels count from 1, set zero_ignored" in caplog.text
     data = SegmentationFolder(tmp_path, num_classes=2)
-    with pytest.raises(ValueError, match=r"holds class 2; .*where labels count from 1"):
+    with pytest.raises(ValueError, match=r"holds label 2 .*where labels count from 1"):
         data[0]
     assert SegmentationFolder(tmp_path, num_classes=2, zero_ignored=True)[0][1].max() == 1
 

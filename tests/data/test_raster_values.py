@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from cmid.data import RasterWindows, compute_statistics
-from cmid.data.raster import read_raster
+from cmid.data.raster_files import read_raster
 from cmid.data.values import ValueKind
 
 rasterio = pytest.importorskip("rasterio")

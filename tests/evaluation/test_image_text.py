@@ -233,7 +233,7 @@ def test_bad_images_and_captions_are_named() -> None:
     with pytest.raises(ValueError, match="a has no caption"):
         image_text_retrieval(ColourCLIP(), Captioned([("a", coloured("red"), [" "])]))
     wide = coloured("red").float()
-    with pytest.raises(ValueError, match=r"a has 3 bands of torch\.float32"):
+    with pytest.raises(ValueError, match=r"a has 3 bands of float32: convert it to 3 bands of 8"):
         image_text_retrieval(ColourCLIP(), Captioned([("a", wide, ["x"])]))
     model = ColourCLIP()
     torch.nn.init.constant_(model.mix.weight, float("nan"))

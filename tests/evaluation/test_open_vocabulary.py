@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics.classification import MulticlassJaccardIndex
 
+from cmid.data.windows import window_starts
 from cmid.evaluation.image_text import embed_classes
 from cmid.evaluation.open_vocabulary import (
     Sliding,
@@ -17,7 +18,6 @@ from cmid.evaluation.open_vocabulary import (
     label_pixels,
     resize_bilinear,
     sliding_similarities,
-    window_starts,
     working_size,
 )
 from cmid.evaluation.segmentation_scores import (

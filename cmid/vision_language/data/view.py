@@ -15,6 +15,7 @@ from torch import Tensor
 
 from cmid.boxes import Box, area, overlap
 from cmid.data.source import Image, UnreadableImageError
+from cmid.data.values import require_8bit
 from cmid.views.crops import Crop, cut, draw_crop
 from cmid.views.parameters import CropParameters
 from cmid.vision_language.data.boxes import BoxLimits
@@ -113,7 +114,7 @@ class ImageTextView:
         position = generator.uniform(size=2) if self.training else np.array([0.5, 0.5])
         crops = self._draw_crops(generator)
         item = source.read(index, min_size=self._min_size(share, crops), generator=generator)
-        _check_pixels(item.image)
+        require_8bit(item.image.pixels, item.image.name, error=UnreadableImageError)
         window = _square(item.image, share, position)
         text = item.captions[self._draw(len(item.captions), generator)]
         regions, left_out = self._choose_regions(item.regions, item.image, window, generator)
@@ -210,13 +211,6 @@ class ImageTextView:
             "boxes": torch.from_numpy(np.array(places).reshape(-1, 4)).float(),
             "region_images": torch.stack(images).contiguous() if images else blank,
         }
-
-
-def _check_pixels(image: Image) -> None:
-    if image.pixels.dtype != torch.uint8:
-        raise UnreadableImageError(
-            f"{image.name}: has more than 8 bits a band; convert it to 8 bits"
-        )
 
 
 def _square(image: Image, share: float, position: np.ndarray) -> Crop:

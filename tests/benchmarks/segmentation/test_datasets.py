@@ -13,9 +13,10 @@ from mmengine.registry import init_default_scope
 from mmseg.datasets.transforms import LoadAnnotations
 from mmseg.registry import DATASETS
 
-from benchmarks.segmentation.annotations import LoadCheckedAnnotations, label_table
+from benchmarks.segmentation.annotations import LoadCheckedAnnotations
 from benchmarks.segmentation.datasets import CheckedLoveDA, CheckedPotsdam, ImageMaskFolder
 from benchmarks.segmentation.preprocessing import BandSegDataPreProcessor
+from cmid.data.masks import label_table
 from cmid.data.writing import write_image
 
 PIPELINE = [{"type": "LoadImageFromFile"}, {"type": "LoadCheckedAnnotations"}]

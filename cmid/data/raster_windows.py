@@ -13,21 +13,18 @@ import torch
 from numpy.typing import NDArray
 
 from cmid.data.raster_files import (
-    RASTER_EXTENSIONS,
     BandScale,
     common_bands,
     common_kind,
     find_rasters,
     inspect,
-    one_line_errors,
-    opened,
-    rasterio_module,
     read_bands,
 )
+from cmid.data.rasters import one_line_errors, opened, rasterio_module
 from cmid.data.source import Image, ImageSource, UnreadableImageError
 from cmid.data.values import NotFiniteError, fill_missing, kind_of
+from cmid.data.windows import Window, draw_window
 
-__all__ = ["RASTER_EXTENSIONS", "RasterWindows", "read_raster"]
 _OPEN_SCENES = 16
 
 
@@ -83,7 +80,7 @@ class RasterWindows(ImageSource):
                 f"window {window} and max_draws {max_draws} must be at least 1, max_nodata"
                 f" {max_nodata} in [0, 1]"
             )
-        rasterio_module()
+        rasterio_module("reading windows of rasters")
         scenes = [inspect(path) for path in find_rasters(paths)]
         self.bands = common_bands(scenes, bands)
         self.apply_scale = apply_scale
@@ -120,20 +117,21 @@ class RasterWindows(ImageSource):
         if generator is None:
             generator = np.random.default_rng(index)
         place = (index + generator.random()) / self._length
-        best: tuple[float, NDArray[Any], NDArray[np.bool_], int, str] | None = None
+        best: tuple[float, NDArray[Any], NDArray[np.bool_], Window, str] | None = None
         for _ in range(self.max_draws):
-            path, top, left, side = self._draw(place, generator)
-            name = f"{path}[{top}:{top + side}, {left}:{left + side}]"
+            path, window = self._draw(place, generator)
+            rows, columns = window.slices
+            name = f"{path}[{rows.start}:{rows.stop}, {columns.start}:{columns.stop}]"
             with one_line_errors(name):
-                array, missing = self._read(path, (top, left, side), min_size)
+                array, missing = self._read(path, window, min_size)
             share = float(missing.mean(axis=(1, 2)).max())
             if best is None or share < best[0]:
-                best = share, array, missing, side, name
+                best = share, array, missing, window, name
             if share <= self.max_nodata:
                 break
             place = generator.random()
         assert best is not None
-        share, array, missing, side, name = best
+        share, array, missing, window, name = best
         if share == 1:
             raise UnreadableImageError(
                 f"{name}: no valid pixel in {self.max_draws} draws; check the scene and its nodata"
@@ -145,32 +143,30 @@ class RasterWindows(ImageSource):
         except NotFiniteError as error:
             raise UnreadableImageError(f"{name} {error}") from error
         excluded = torch.from_numpy(missing) if share else None
-        return Image(pixels, (side, side), -1, name, kind, excluded)
+        return Image(pixels, (window.height, window.width), -1, name, kind, excluded)
 
-    def _draw(self, place: float, generator: np.random.Generator) -> tuple[str, int, int, int]:
-        """Path, top, left and side of a window in the scene at ``place`` of all area, in [0, 1)."""
+    def _draw(self, place: float, generator: np.random.Generator) -> tuple[str, Window]:
+        """Path and window of the scene at ``place`` of all area, in [0, 1)."""
         number = int(np.searchsorted(self.cumulative_area, place, side="right"))
         number = min(number, len(self.paths) - 1)  # the last sum may round to less than one
         height, width = (int(length) for length in self.sizes[number])
-        side = min(self.window, height, width)
-        top, left = (int(generator.integers(length - side + 1)) for length in (height, width))
-        return os.fsdecode(bytes(self.paths[number])), top, left, side
+        window = draw_window(height, width, self.window, generator)
+        return os.fsdecode(bytes(self.paths[number])), window
 
     def _read(
-        self, path: str, box: tuple[int, int, int], min_size: tuple[float, float] | None
+        self, path: str, window: Window, min_size: tuple[float, float] | None
     ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """Values and which of them are missing, both ``(C, H, W)``."""
-        top, left, side = box
         scene = self._open(path)
         known = self.nodata is None or all(
             scene.nodatavals[band - 1] == self.nodata for band in self.bands
         )
         # Overviews were averaged without a nodata value that the file does not know.
         overviews = scene.overviews(self.bands[0]) if known else []
-        shape = _decimated(side, overviews, min_size)
+        shape = _decimated(window.height, overviews, min_size)
         rasterio = rasterio_module()
-        options: dict[str, Any] = {"window": rasterio.windows.Window(left, top, side, side)}
-        if shape != side:
+        options: dict[str, Any] = {"window": rasterio.windows.Window.from_slices(*window.slices)}
+        if shape != window.height:
             options["resampling"] = rasterio.enums.Resampling.average
         scale = BandScale.of(scene, self.bands) if self.kind.scaled else None
         size = (shape, shape)
@@ -190,34 +186,6 @@ class RasterWindows(ImageSource):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_open_scenes": OrderedDict()}
-
-
-def read_raster(
-    path: str | os.PathLike[str],
-    *,
-    bands: Sequence[int] | None = None,
-    nodata: float | None = None,
-) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """Read a whole raster; types, missing pixels and ``bands`` as in `RasterWindows`.
-
-    Returns:
-        values ``(C, H, W)``, uint8 or float32, and which of them were missing, bool of the same
-        shape. They took the mean of their band's other pixels, 0 in a band without any.
-
-    Raises:
-        UnreadableImageError: the file is missing or damaged.
-        ValueError: it is no raster, or lacks one of ``bands``.
-    """
-    name = os.fspath(path)
-    if not os.path.isfile(name):
-        raise UnreadableImageError(f"{name}: no such file; restore it, or take it out of the list")
-    scene_file = inspect(name)
-    chosen = common_bands([scene_file], bands)
-    kind = common_kind([scene_file], chosen)
-    with one_line_errors(name), opened(name) as scene:
-        scale = BandScale.of(scene, chosen) if kind.scaled else None
-        array, missing = read_bands(scene, chosen, nodata=nodata, shape=scene.shape, scale=scale)
-    return fill_missing(array, missing), missing
 
 
 def _decimated(side: int, overviews: list[int], min_size: tuple[float, float] | None) -> int:

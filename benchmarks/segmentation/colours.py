@@ -1,4 +1,4 @@
-"""Cutting of images and masks, and masks of colours turned into masks of labels."""
+"""Masks of colours turned into masks of labels."""
 
 from __future__ import annotations
 
@@ -12,28 +12,6 @@ from numpy.typing import NDArray
 Unknown = Literal["error", "ignore", "nearest"]
 _UNKNOWN = -1
 _BLOCK = 2**22  # pixels
-
-
-def boxes(height: int, width: int, *, size: int, stride: int) -> Iterator[tuple[int, ...]]:
-    """Yield the tiles ``(x0, y0, x1, y1)`` of an image, each once, row by row.
-
-    They start every ``stride`` pixels; those that would reach over the border are moved inside.
-    An image smaller than a tile gives tiles that reach over its border.
-    """
-    for y in _starts(height, size, stride):
-        for x in _starts(width, size, stride):
-            yield x, y, x + size, y + size
-
-
-def cut(array: NDArray[Any], box: tuple[int, ...], *, fill: int) -> NDArray[Any]:
-    """Cut ``(x0, y0, x1, y1)`` from ``(H, W, ...)``, with ``fill`` over the border."""
-    x0, y0, x1, y1 = box
-    tile = array[y0:y1, x0:x1]
-    more = (y1 - y0 - tile.shape[0], x1 - x0 - tile.shape[1])
-    if not any(more):
-        return tile
-    padding = [(0, more[0]), (0, more[1]), *[(0, 0)] * (array.ndim - 2)]
-    return np.pad(tile, padding, constant_values=fill)
 
 
 def labels_of_colours(
@@ -88,11 +66,6 @@ def _blocks(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
     step = max(1, _BLOCK // max(1, array.shape[1]))
     for start in range(0, len(array), step):
         yield array[start : start + step]
-
-
-def _starts(length: int, size: int, stride: int) -> list[int]:
-    last = max(0, length - size)
-    return sorted({min(start, last) for start in range(0, length, stride)})
 
 
 def _code(colours: NDArray[Any]) -> NDArray[np.int32]:

@@ -1,0 +1,99 @@
+"""Rasters by rasterio: the one place that imports it (extra ``geo``) and opens files with it."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cmid.data.source import UnreadableImageError
+
+RASTER_EXTENSIONS = (".tif", ".tiff", ".vrt", ".img", ".jp2")
+
+
+def rasterio_module(job: str = "reading rasters") -> Any:
+    """The library.
+
+    Args:
+        job: what needs it, for the message.
+
+    Raises:
+        ModuleNotFoundError: it is not installed; names the extra.
+    """
+    try:
+        import rasterio
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(f"{job} needs rasterio: pip install 'cmid[geo]'") from error
+    return rasterio
+
+
+def opened(path: str | os.PathLike[str], mode: str = "r", **profile: Any) -> Any:
+    """An open raster; one without georeferences is as good.
+
+    Args:
+        profile: of a raster that is written: driver, count, height, width, dtype ...
+    """
+    rasterio = rasterio_module(f"{'reading' if mode == 'r' else 'writing'} {os.fspath(path)}")
+    with _without_warnings(rasterio):
+        return rasterio.open(path, mode, **profile)
+
+
+@contextmanager
+def opened_bytes(data: bytes) -> Iterator[Any]:
+    """An open raster of an encoded file."""
+    rasterio = rasterio_module("this TIFF")
+    with _without_warnings(rasterio), rasterio.MemoryFile(data) as memory, memory.open() as raster:
+        yield raster
+
+
+@contextmanager
+def one_line_errors(name: str) -> Iterator[None]:
+    """Turn errors of GDAL into an UnreadableImageError that begins with ``name``."""
+    rasterio = rasterio_module()
+    try:
+        # Inside an Env GDAL's warnings go to logging instead of straight to the terminal.
+        with rasterio.Env():
+            yield
+    except rasterio.errors.RasterioError as error:
+        # GDAL tells the reason in the cause; rasterio says "Read failed".
+        reason = str(error.__cause__ or error).splitlines()[0]
+        raise UnreadableImageError(f"{name}: {reason}; replace the file, or take it out") from error
+
+
+def stored_values(path: str | os.PathLike[str]) -> NDArray[Any] | None:
+    """All numbers of a raster as stored, ``(C, H, W)``; None where there is no way to read it."""
+    try:
+        with one_line_errors(os.fspath(path)), opened(path) as raster:
+            return raster.read()
+    except (ModuleNotFoundError, UnreadableImageError):
+        return None
+
+
+def raster_size(path: str | os.PathLike[str]) -> tuple[int, int] | None:
+    """Height and width of a raster; None where there is no way to read it."""
+    try:
+        with one_line_errors(os.fspath(path)), opened(path) as raster:
+            return raster.height, raster.width
+    except (ModuleNotFoundError, UnreadableImageError):
+        return None
+
+
+def write_raster(path: Path, pixels: NDArray[Any], **profile: Any) -> None:
+    """Write ``(H, W, C)`` pixels as they are, as GeoTIFF unless ``driver`` says otherwise."""
+    height, width, count = pixels.shape
+    shape = {"count": count, "height": height, "width": width, "dtype": pixels.dtype}
+    with opened(path, "w", **{"driver": "GTiff", **profile}, **shape) as raster:
+        raster.write(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+
+
+@contextmanager
+def _without_warnings(rasterio: Any) -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+        yield
