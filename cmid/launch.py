@@ -6,6 +6,7 @@ Imports nothing heavy: help is there before torch is, which takes seconds.
 from __future__ import annotations
 
 import pkgutil
+import re
 from collections.abc import Sequence
 
 from cmid.boundary import error_boundary
@@ -52,10 +53,11 @@ def launch(args: Sequence[str], *, command: str, default: str, usage: str, skip:
 
 
 def _filled(usage: str, default: str) -> str:
-    head, _, rest = usage.partition("@RUN ")
-    examples, _, tail = rest.partition("@\n")
-    text = as_called(head + RUN_OPTIONS.format(examples=examples) + tail)
-    return text.replace("@DEFAULT@", find_configuration(default).read_text())
+    usage = re.sub(r"@RUN (.*)@
+", lambda found: RUN_OPTIONS.format(examples=found[1]), usage)
+    if "@DEFAULT@" in usage:
+        usage = usage.replace("@DEFAULT@", find_configuration(default).read_text())
+    return as_called(usage)
 
 
 def _with_found_files(args: Sequence[str]) -> list[str]:
