@@ -53,8 +53,7 @@ def launch(args: Sequence[str], *, command: str, default: str, usage: str, skip:
 
 
 def _filled(usage: str, default: str) -> str:
-    usage = re.sub(r"@RUN (.*)@
-", lambda found: RUN_OPTIONS.format(examples=found[1]), usage)
+    usage = re.sub(r"@RUN (.*)@\n", lambda found: RUN_OPTIONS.format(examples=found[1]), usage)
     if "@DEFAULT@" in usage:
         usage = usage.replace("@DEFAULT@", find_configuration(default).read_text())
     return as_called(usage)
