@@ -108,7 +108,8 @@ def understand(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
         SystemExit: the command's parser refuses, with a status other than 0.
     """
     if words[0] == "cmid":
-        words = [f"tools/{words[1]}.py", *words[2:]]
+        named = not words[1].startswith("-")
+        words = [f"tools/{words[1]}.py", *words[2:]] if named else ["cmid/__main__.py", *words[1:]]
     while words and words[0] != "-m" and not words[0].endswith(".py"):
         words = words[1:]
     assert words, "no script and no module"
@@ -126,7 +127,7 @@ def understand(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", [script, *arguments])
     try:
         if words[0] == "-m":
-            runpy.run_module(words[1], run_name="__main__")
+            runpy.run_module(words[1], run_name="__main__", alter_sys=True)
         else:
             runpy.run_path(script, run_name="__main__")
     except UnderstoodError:
