@@ -17,7 +17,7 @@ from benchmarks.classification.module import FineTuning
 from cmid.methods import CMID
 from cmid.optimization import OptimizerParameters, accept_more_parameters, build_optimizer
 from cmid.schedule import WarmupCosine
-from cmid.vision_language.clip.building import CLIPParameters
+from cmid.vision_language.clip.parameters import CLIPParameters
 from cmid.vision_language.farslip.module import FarSLIP
 
 PARAMETERS = OptimizerParameters(
