@@ -163,7 +163,7 @@ def test_command(tmp_path):
     assert "broken.png: not a readable image" in failed.err
     assert "Traceback" not in failed.err
     assert not out.exists()
-    done = run(*command, "--on-error", "skip")
+    done = run(*command, "--on_error", "skip")
     assert done.status == 0, done.err
     assert "4 images (1 unreadable)" in done.out
     assert json.loads(out.read_text())["mean"][0] == pytest.approx(15 / 255)

@@ -21,7 +21,7 @@ import torch.multiprocessing as mp
 from PIL import Image
 
 from cmid.boundary import error_boundary
-from cmid.command import pretrain
+from cmid.pretraining import pretrain
 from cmid.processes import leave_group
 from tests.integration.covering import BACKBONES, covering_rows
 from tests.integration.in_process import TINY, options

@@ -76,7 +76,7 @@ def test_bad_input_gets_one_line(folder: Path, tmp_path: Path) -> None:
         done = evaluate(*arguments)
         assert done.status == 1
         assert message in done.err
-        assert done.err.strip().splitlines()[-1].startswith("evaluate: ")
+        assert done.err.strip().splitlines()[-1].startswith("error: ")
         assert "Traceback" not in done.err
 
 

@@ -20,7 +20,7 @@ import timm
 import torch
 from PIL import Image
 
-from cmid.command import pretrain
+from cmid.pretraining import pretrain
 from tests.integration.covering import BACKBONES, covering_rows
 from tests.integration.in_process import TINY, options
 

@@ -131,7 +131,7 @@ def test_training_resuming_and_testing(tmp_path: Path, data: Path) -> None:
         reduced += [f"{loader}_dataloader.num_workers=0"]
         reduced += [f"{loader}_dataloader.persistent_workers=False"]
     work = tmp_path / "work"
-    common = ["--work-dir", str(work), "--cfg-options", *reduced]
+    common = ["--work_dir", str(work), "--cfg_options", *reduced]
     done = run("tools/train.py", SCENES, *common, "train_cfg.max_epochs=1")
     assert done.status == 0, done.err[-3000:]
     done = run("tools/train.py", SCENES, "--resume", *common, "train_cfg.max_epochs=2")
@@ -140,7 +140,7 @@ def test_training_resuming_and_testing(tmp_path: Path, data: Path) -> None:
     lines = [json.loads(line) for line in logs[-1].read_text().splitlines()]
     assert [line["iter"] for line in lines if "loss" in line] == [3, 4]
     assert any("change/f1" in line for line in lines)
-    shown = ["--show-dir", str(tmp_path / "pictures"), "--tta"]
+    shown = ["--show_dir", str(tmp_path / "pictures"), "--tta"]
     done = run("tools/test.py", SCENES, str(work / "epoch_2.pth"), *shown, *common)
     assert done.status == 0, done.err[-3000:]
     assert "change/iou" in done.out + done.err

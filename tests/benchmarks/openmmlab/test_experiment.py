@@ -95,7 +95,7 @@ def test_training_resuming_and_testing(
         reduced += [f"{loader}_dataloader.num_workers=0"]
         reduced += [f"{loader}_dataloader.persistent_workers=False"]
     work = tmp_path / "work"
-    common = ["--backbone", export, "--work-dir", str(work), "--cfg-options", *reduced]
+    common = ["--backbone", export, "--work_dir", str(work), "--cfg_options", *reduced]
     done = run("tools/train.py", SCENES, *common, "train_cfg.max_epochs=2")
     assert done.status == 0, done.err[-3000:]
     assert (work / "epoch_2.pth").is_file()
@@ -116,7 +116,7 @@ def test_training_resuming_and_testing(
 def test_missing_files_are_named() -> None:
     done = run("tools/train.py", "nothing.py")
     assert done.status == 1
-    assert done.err.strip().endswith("train: no configuration nothing.py")
+    assert done.err.strip().endswith("error: no configuration nothing.py")
     done = run("tools/test.py", SCENES, "nothing.pth")
     assert done.err.strip().endswith("test: no checkpoint nothing.pth")
 

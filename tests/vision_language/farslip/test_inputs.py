@@ -13,7 +13,7 @@ pytest.importorskip("open_clip", reason="extra vision-language is not installed"
 
 from cmid.data.folder import ImageFolder
 from cmid.vision_language.callbacks import LeftOutRegions, OnlineZeroShot
-from cmid.vision_language.clip.building import CLIPParameters
+from cmid.vision_language.clip.parameters import CLIPParameters
 from cmid.vision_language.data import (
     BoxLimits,
     CaptionTable,

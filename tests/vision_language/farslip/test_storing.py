@@ -13,7 +13,7 @@ import torch
 
 pytest.importorskip("open_clip", reason="extra vision-language is not installed")
 
-from cmid.vision_language.clip.building import CLIPParameters
+from cmid.vision_language.clip.parameters import CLIPParameters
 from cmid.vision_language.clip.storage import export_checkpoint, load_clip, save_clip
 from cmid.vision_language.farslip.module import (
     FarSLIP,
