@@ -15,7 +15,13 @@ import cmid
 from cmid.data.statistics import MILLION_AID, ChannelStatistics
 from cmid.losses import LocalDistillationLoss, MaskedReconstructionLoss, teacher_temperature
 from cmid.memory import keep_freed_memory
-from cmid.methods.branches import Branch, BYOLAgreement, MoCoAgreement, build_branch, freeze_unused
+from cmid.methods.branches import (
+    Branch,
+    BYOLAgreement,
+    build_agreement,
+    build_branch,
+    freeze_unused,
+)
 from cmid.methods.compilation import compile_encoder
 from cmid.methods.sharding import shard, shard_branch
 from cmid.models import EMATeacher, MaskedEncoder, ReconstructionHead
@@ -74,7 +80,9 @@ class CMID(L.LightningModule):
             switches on in some families (Swin: 0.1), are off in student and teacher, as published,
             unless a rate is given here (``drop_path_rate``).
         agreement: global branch: ``moco`` (queue of negatives) or ``byol`` (predictor).
-        queue_size: keys of the MoCo queue; keep it far below the number of images.
+        queue_size: keys of the MoCo queue; keep it far below the number of images. 0: no queue, the
+            batch's other keys are the negatives (MoCo v3), which learns faster in short runs.
+        projector_norm: BatchNorm after both layers of the projector (MoCo v3), likewise.
         temperature: of InfoNCE.
         num_prototypes: of the local branch.
         num_matches: cells per view that the local branch compares, at most all of them.
@@ -103,6 +111,7 @@ class CMID(L.LightningModule):
         backbone_args: dict[str, Any] | None = None,
         agreement: Literal["moco", "byol"] = "moco",
         queue_size: int = 65536,
+        projector_norm: bool = False,
         temperature: float = 0.2,
         num_prototypes: int = 2048,
         num_matches: int = 20,
@@ -150,6 +159,7 @@ class CMID(L.LightningModule):
             prototypes=num_prototypes,
             norm=local_norm,
             width=head_width,
+            projector_norm=projector_norm,
         )
         self.teacher = EMATeacher(self.student)
         set_running_momentum(encoder, 0.0)
@@ -157,11 +167,7 @@ class CMID(L.LightningModule):
             encoder.embed_dim, encoder.stride, in_chans, relative=relative_target
         )
         self.reconstruction_loss = MaskedReconstructionLoss(views=2)
-        self.agreement: nn.Module = (
-            BYOLAgreement(dim=256)
-            if agreement == "byol"
-            else MoCoAgreement(dim=256, queue_size=queue_size, temperature=temperature)
-        )
+        self.agreement = build_agreement(agreement, queue_size=queue_size, temperature=temperature)
         self.local_loss = LocalDistillationLoss(num_prototypes)
         self.left_out = self._freeze_left_out()
         if grad_checkpointing:
