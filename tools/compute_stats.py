@@ -21,7 +21,13 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--out", required=True, help="JSON file to write")
     p.add_argument("--window", type=int, help="cut windows of this many pixels from rasters")
-    p.add_argument("--bands", type=int, nargs="+", help="bands of the rasters, counted from 1")
+    p.add_argument(
+        "--bands",
+        type=lambda text: int(text) if text.isdecimal() else text,
+        nargs="+",
+        help="bands of the rasters, by name or counted from 1",
+    )
+    p.add_argument("--sensor", help="of the rasters, such as sentinel2_l2a (cmid.data.sensors)")
     p.add_argument("--nodata", type=float, help="overrides the rasters' nodata value")
     p.add_argument("--max-images", type=int, help="read only so many images, drawn at random")
     p.add_argument(
@@ -34,13 +40,18 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse the command line, compute, write JSON, print a table."""
     args = parser().parse_args(arguments)
-    if args.window is None and (args.bands or args.nodata is not None):
-        raise SystemExit("error: --bands and --nodata belong to rasters: give --window too")
+    if args.window is None and (args.bands or args.sensor or args.nodata is not None):
+        raise SystemExit("error: --bands, --sensor and --nodata are of rasters: give --window too")
 
     options = (
         {}
         if args.window is None
-        else {"window": args.window, "bands": args.bands, "nodata": args.nodata}
+        else {
+            "window": args.window,
+            "bands": args.bands,
+            "sensor": args.sensor,
+            "nodata": args.nodata,
+        }
     )
     with error_boundary(traceback=args.traceback, memory="--max-images, or --window"):
         from cmid.data import compute_statistics, open_source
