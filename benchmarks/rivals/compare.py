@@ -29,6 +29,7 @@ from cmid.data.segmentation import SegmentationFolder, select
 from cmid.evaluation import Settings, cached_features, evaluate
 from cmid.evaluation.dense import dense_probe
 from cmid.files import write_text
+from cmid.reporting import Row, Table, markdown_table
 from cmid.visualization.saving import save_figure
 
 _WEIGHTS = ("reconstruction", "contrastive", "local")
@@ -188,15 +189,12 @@ def table(rows: Mapping[str, Mapping[str, tuple[float, float]]]) -> str:
     """Markdown, the best of each column bold; behind ± half the range over seeds."""
     names = list(next(iter(rows.values())))
     best = {name: max(scores[name][0] for scores in rows.values()) for name in names}
-    lines = ["| pretraining | " + " | ".join(names) + " |", "| --- " * (len(names) + 1) + "|"]
+    lines = []
     for row, scores in rows.items():
-        cells = []
-        for name in names:
-            mean, spread = scores[name]
-            cell = f"{mean:.3f}" + (f" ± {spread:.3f}" if spread else "")
-            cells.append(f"**{cell}**" if mean == best[name] else cell)
-        lines.append(f"| {row} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        cells = (f"{m:.3f}" + (f" ± {s:.3f}" if s else "") for m, s in scores.values())
+        leads = (k for k, name in enumerate(names) if scores[name][0] == best[name])
+        lines.append(Row(row, tuple(cells), frozenset(leads)))
+    return markdown_table(Table(("pretraining", *names), tuple(lines)))
 
 
 def picture(rows: Mapping[str, Mapping[str, tuple[float, float]]]) -> Figure:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from cmid.files import write_text
+from cmid.reporting import Row, Table, markdown_table
 
 
 def hardware() -> dict[str, Any]:
@@ -27,10 +28,8 @@ def show(rows: list[dict[str, Any]], *, out: str | None = None, **context: Any) 
     """Print rows as a Markdown table; write them with their context as JSON."""
     columns = list(rows[0])
     cells = [[_text(row.get(column, "")) for column in columns] for row in rows]
-    print("\n| " + " | ".join(columns) + " |")
-    print("|" + " --- |" * len(columns))
-    for line in cells:
-        print("| " + " | ".join(line) + " |")
+    lines = tuple(Row(name, tuple(rest)) for name, *rest in cells)
+    print(f"\n{markdown_table(Table(tuple(columns), lines))}")
     print(", ".join(f"{key} {value}" for key, value in {**hardware(), **context}.items()))
     if out:
         write_text(out, json.dumps({"rows": rows, **hardware(), **context}, indent=2) + "\n")

@@ -1,4 +1,4 @@
-"""The scores of all runs as Markdown and as a page with pictures."""
+"""The scores of all runs, gathered for a report."""
 
 from __future__ import annotations
 
@@ -7,44 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jinja2 import Environment
-
 from benchmarks.suite.runs import Result
 from benchmarks.suite.tasks import Task
-from cmid.files import write_text
+from cmid import reporting
+from cmid.reporting import Report, Section, Table, markdown_table
 
 PICTURES = 4  # of each task and backbone
-
-_PAGE = """\
-<!doctype html>
-<html lang="en"><meta charset="utf-8"><title>{{ title }}</title>
-<style>
-body { font: 15px/1.5 sans-serif; margin: 2rem auto; max-width: 75rem; padding: 0 1rem }
-table { border-collapse: collapse } td, th { padding: .3rem .8rem; border-bottom: 1px solid #ccc }
-td + td, th + th { text-align: right } .best { font-weight: bold }
-figure { display: inline-block; margin: .5rem; vertical-align: top }
-img { max-width: 34rem; min-width: 12rem; image-rendering: auto } figcaption { color: #555 }
-pre { background: #f4f4f4; padding: .8rem; overflow-x: auto }
-</style>
-<h1>{{ title }}</h1>
-<pre>{{ command }}</pre>
-<table>
-<tr><th>task</th><th>measure</th>{% for name in backbones %}<th>{{ name }}</th>{% endfor %}</tr>
-{% for row in rows %}
-<tr><td>{{ row.task.name }}</td><td>{{ row.task.measure }}</td>
-{% for cell in row.cells %}<td{% if cell.best %} class="best"{% endif %}>{{ cell.text }}</td>
-{% endfor %}</tr>
-{% endfor %}
-</table>
-<p>{{ note }}</p>
-{% for row in rows %}
-<h2>{{ row.task.name }}</h2>
-{% for name, paths in row.pictures.items() %}{% for path in paths %}
-<figure><img src="{{ path }}" alt=""><figcaption>{{ name }}</figcaption></figure>
-{% endfor %}{% endfor %}
-{% endfor %}
-</html>
-"""
 
 
 @dataclass(frozen=True)
@@ -96,25 +64,37 @@ def note(rows: Sequence[Row], backbones: Sequence[str]) -> str:
     return f"Better than {backbones[-1]}, of {len(rows)} tasks: {', '.join(wins)}."
 
 
+def table(rows: Sequence[Row], backbones: Sequence[str]) -> Table:
+    """A row a task, the best score of each marked."""
+    return Table(
+        ("task", "measure", *backbones),
+        tuple(
+            reporting.Row(
+                row.task.name,
+                (row.task.measure, *(cell.text for cell in row.cells)),
+                frozenset(place for place, cell in enumerate(row.cells, start=1) if cell.best),
+            )
+            for row in rows
+        ),
+        texts=2,
+    )
+
+
 def markdown(rows: Sequence[Row], backbones: Sequence[str]) -> str:
     """The table, the best score of each task bold."""
-    lines = [
-        "| task | measure | " + " | ".join(backbones) + " |",
-        "| --- " * (len(backbones) + 2) + "|",
-    ]
-    for row in rows:
-        cells = (f"**{cell.text}**" if cell.best else cell.text for cell in row.cells)
-        lines.append(f"| {row.task.name} | {row.task.measure} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+    return markdown_table(table(rows, backbones))
 
 
 def write_report(
     out: Path, rows: Sequence[Row], backbones: Sequence[str], *, title: str, command: str
 ) -> None:
-    """Write ``report.md`` and ``report.html``, whole or not at all."""
-    summary = note(rows, backbones)
-    text = f"# {title}\n\n    {command}\n\n{markdown(rows, backbones)}\n\n{summary}\n"
-    page = Environment(autoescape=True).from_string(_PAGE)
-    html = page.render(title=title, command=command, backbones=backbones, rows=rows, note=summary)
-    for name, content in (("report.md", text), ("report.html", html)):
-        write_text(out / name, content)
+    """Write ``report.md`` and ``report.html``: the table, and pictures of each task."""
+    sections = [Section("", tables=[table(rows, backbones)])]
+    sections += [
+        Section(
+            row.task.name,
+            pictures=[(name, path) for name, paths in row.pictures.items() for path in paths],
+        )
+        for row in rows
+    ]
+    reporting.write_report(out, Report(title, command, sections, facts=[note(rows, backbones)]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import sys
 from collections.abc import Callable, Sequence
@@ -10,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.vision_language.outcome import Evaluation, Options, Outcome, file_name
-from benchmarks.vision_language.report import Section, make_section, markdown_table, write_report
+from benchmarks.vision_language.report import make_section
 from benchmarks.vision_language.tasks import SCENES, Regions, Retrieval, Segmentation, ZeroShot
 from cmid.data.source import UnreadableImageError
+from cmid.files import write_text
 from cmid.models.dual_encoder import ImageTextModel
+from cmid.reporting import Report, Section, markdown_table, write_report
 
 
 def suite(name: str, data_root: str = "data") -> list[Evaluation]:
@@ -94,15 +97,10 @@ def run_evaluations(
     out = options.out or Path()
     sections = [make_section(each, found, out=out) for each, found in runs.outcomes]
     if options.out is not None and sections:
-        write_report(
-            options.out,
-            sections,
-            title=title,
-            command=command,
-            models=runs.models,
-            skipped=skipped,
-            results=_plain(runs.outcomes, skipped),
-        )
+        total = f"{len(sections) + len(skipped)} evaluations"
+        write_report(options.out, Report(title, command, sections, runs.models, skipped, total))
+        results = json.dumps(_plain(runs.outcomes, skipped), indent=2)
+        write_text(options.out / "results.json", results + "\n")
     if runs.error is not None:
         if sections:
             print(_summary(sections, skipped))

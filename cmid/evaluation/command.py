@@ -20,6 +20,7 @@ from cmid.evaluation.cache import cached_features
 from cmid.evaluation.multilabel import read_multilabels
 from cmid.evaluation.tasks import SINGLE_LABEL, Labelled, Settings, measure
 from cmid.files import write_text
+from cmid.reporting import Row, Table, markdown_table
 
 _AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 _SEVERAL = "it needs one label an image"
@@ -102,7 +103,7 @@ def comparison_table(results: Mapping[str, Mapping[str, float]]) -> str:
     """A Markdown table: a row a backbone, a column a measure; deviations stand behind means."""
     names = list(dict.fromkeys(name for scores in results.values() for name in scores))
     shown = [n for n in names if not n.endswith((" std", " l2", "without_match"))]
-    rows = [["backbone", *shown]]
+    rows = []
     for backbone, scores in results.items():
         cells = []
         for name in shown:
@@ -110,14 +111,8 @@ def comparison_table(results: Mapping[str, Mapping[str, float]]) -> str:
             if f"{name} std" in scores:
                 cell += f" ± {scores[f'{name} std']:.3f}"
             cells.append(cell)
-        rows.append([backbone, *cells])
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = [
-        "| " + " | ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) + " |"
-        for row in rows
-    ]
-    lines.insert(1, "| " + " | ".join("-" * width for width in widths) + " |")
-    return "\n".join(lines)
+        rows.append(Row(backbone, tuple(cells)))
+    return markdown_table(Table(("backbone", *shown), tuple(rows)), aligned=True)
 
 
 def _features(

@@ -10,10 +10,11 @@ from PIL import Image
 
 from benchmarks.vision_language.data import open_labelled, open_masks
 from benchmarks.vision_language.outcome import Options, Outcome, file_name
-from benchmarks.vision_language.report import make_section, markdown_table
+from benchmarks.vision_language.report import make_section
 from benchmarks.vision_language.suite import run_evaluations, suite
 from benchmarks.vision_language.tasks import Regions, Retrieval, Segmentation, ZeroShot
 from cmid.data.writing import write_image
+from cmid.reporting import markdown_table
 from cmid.vision_language.prompts.vocabularies import ClassList
 from tests.evaluation.image_text_model import COLOURS, ColourCLIP, coloured
 
