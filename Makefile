@@ -33,7 +33,7 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/deptry cmid benchmarks tools configs
-	$(BIN)/deptry tests --ignore DEP002,DEP004
+	$(BIN)/deptry tests docs --ignore DEP002,DEP004
 
 docs: $(VENV)/.docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
