@@ -239,7 +239,7 @@ def test_vision_language_trains_and_evaluates_a_clip(tiny_clip_64: str, tmp_path
 
 def test_openmmlab_trains_and_tests_a_classifier(backbone: Path, tmp_path: Path) -> None:
     config = ROOT / "configs/classification/mmpretrain_scenes.py"
-    small = ["--backbone", backbone, "--work-dir", "work", "--cfg-options", *CLASSIFY]
+    small = ["--backbone", backbone, "--work_dir", "work", "--cfg_options", *CLASSIFY]
     commands: list[Command] = [
         ["tools/train.py", config, *small],
         ["tools/test.py", config, "work/epoch_2.pth", *small],

@@ -20,7 +20,7 @@ from cmid.models import MaskedEncoder
 from cmid.optimization import OptimizerParameters, accept_more_parameters, build_optimizer
 from cmid.schedule import WarmupCosine
 from cmid.views import DeviceViews, ViewColours
-from cmid.vision_language.clip.building import CLIPParameters
+from cmid.vision_language.clip.parameters import CLIPParameters
 from cmid.vision_language.farslip.module import FarSLIP
 
 PARAMETERS = OptimizerParameters(

@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks.classification.command import finetune
+from benchmarks.classification.fine_tuning import finetune
 from cmid.command import PretrainCLI, pretrain
 from cmid.files import NoRoomError
 

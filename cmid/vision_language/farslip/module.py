@@ -17,13 +17,13 @@ from cmid.models.dual_encoder import ImageFeatures
 from cmid.optimization import OptimizerParameters, configure_training, seed_step
 from cmid.views import ColourParameters
 from cmid.views.colour import ColourAugmentation
-from cmid.vision_language.clip.building import CLIPParameters
 from cmid.vision_language.clip.contrastive import (
     gather_pairs,
     multi_positive_loss,
     pairwise_sigmoid_loss,
 )
 from cmid.vision_language.clip.model import MAX_LOGIT_SCALE
+from cmid.vision_language.clip.parameters import CLIPParameters
 from cmid.vision_language.clip.storage import starting_clip
 from cmid.vision_language.farslip.freezing import freeze_unreached, lock_tower
 from cmid.vision_language.farslip.losses import (

@@ -26,7 +26,7 @@ pytest.importorskip("open_clip", reason="extra vision-language is not installed"
 from cmid.data.folder import ImageFolder
 from cmid.optimization import OptimizerParameters
 from cmid.vision_language.callbacks import LeftOutRegions, OnlineZeroShot
-from cmid.vision_language.clip.building import CLIPParameters
+from cmid.vision_language.clip.parameters import CLIPParameters
 from cmid.vision_language.clip.storage import export_checkpoint, load_clip, save_clip
 from cmid.vision_language.data import (
     BoxLimits,
