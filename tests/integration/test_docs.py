@@ -147,3 +147,16 @@ def test_messages_that_troubleshooting_explains_exist() -> None:
     for message in rows:
         pattern = re.compile(r".*?".join(map(re.escape, message.split("…"))))
         assert any(pattern.search(text) for text in known), message
+
+
+def test_links_between_files_of_the_repository_lead_somewhere() -> None:
+    pages = [*ROOT.glob("*.md"), *DOCS.glob("*.md"), *ROOT.glob("benchmarks/reports/*.md")]
+    links = [
+        (page, target)
+        for page in pages
+        for target in re.findall(r"\]\(([^)\s#]+)[^)]*\)", page.read_text())
+        if "://" not in target
+    ]
+    assert len(links) > 50
+    broken = [f"{page}: {link}" for page, link in links if not (page.parent / link).exists()]
+    assert not broken
