@@ -13,6 +13,9 @@ from mmengine.runner import Runner
 from benchmarks.openmmlab.backbone import CMIDBackbone
 from benchmarks.openmmlab.preflight import check_pretrained
 from cmid.checkpoints import load_backbone
+from cmid.configurations import find_configuration
+from cmid.data import ChannelStatistics
+from cmid.data.sensors import find_sensor
 
 
 def load_config(
@@ -34,7 +37,8 @@ def load_config(
         FileNotFoundError: no such file or backbone.
         ValueError: a configuration without `CMIDBackbone`, or a backbone that does not fit.
     """
-    if not Path(path).is_file():
+    path = find_configuration(path)
+    if not path.is_file():
         raise FileNotFoundError(f"no configuration {path}")
     config = Config.fromfile(str(path))
     # First the options that the backbone depends on (bands), then again: they have the last word.
@@ -44,7 +48,7 @@ def load_config(
         use_backbone(config, backbone)
         if options:
             config.merge_from_dict(dict(options))
-    config.work_dir = work_dir or config.get("work_dir") or f"work_dirs/{Path(path).stem}"
+    config.work_dir = work_dir or config.get("work_dir") or f"work_dirs/{path.stem}"
     return config
 
 
@@ -52,8 +56,8 @@ def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
     """Read ``key=value`` pairs with mmengine's own reader; raises ValueError for other texts."""
     wrong = next((pair for pair in pairs if "=" not in pair), None)
     if wrong is not None:
-        raise ValueError(f"--cfg-options {wrong}: give KEY=VALUE")
-    parser = argparse.ArgumentParser(usage="--cfg-options KEY=VALUE [KEY=VALUE ...]")
+        raise ValueError(f"--cfg_options {wrong}: give KEY=VALUE")
+    parser = argparse.ArgumentParser(usage="--cfg_options KEY=VALUE [KEY=VALUE ...]")
     parser.add_argument("--options", nargs="+", action=DictAction)
     return dict(parser.parse_args(["--options", *pairs]).options) if pairs else {}
 
@@ -61,8 +65,9 @@ def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
 def use_backbone(config: Config, name: str) -> None:
     """Put a backbone into a configuration, with all that follows from it.
 
-    Its name; the mean and standard deviation of the data preprocessor, in stored units; and the
-    ``in_channels`` of the heads and necks that read its maps.
+    Its name; the mean and standard deviation of the data preprocessor, in stored units; what
+    `LabelledImages` checks its images against; and the ``in_channels`` of the heads and necks that
+    read its maps.
 
     Raises:
         FileNotFoundError, ValueError: as `CMIDBackbone`; also a configuration without it.
@@ -78,6 +83,11 @@ def use_backbone(config: Config, name: str) -> None:
     arguments = {key: value for key, value in found[0].items() if key != "type"}
     channels = CMIDBackbone(**arguments).out_channels
     loaded = load_backbone(name, in_chans=arguments.get("in_channels", 3))
+    statistics = loaded.standardize.statistics
+    _check_bands(config, statistics)
+    for part in _parts(config):
+        if part.get("type") == "LabelledImages":
+            part.statistics = statistics.to_plain()
     mean, std = loaded.standardize.stored_moments()
     for part in [config.model, *_parts(config.model), config]:
         preprocessor = part.get("data_preprocessor")
@@ -89,6 +99,18 @@ def use_backbone(config: Config, name: str) -> None:
                 part.in_channels = _fitted(part, channels)
 
 
+def _check_bands(config: Config, statistics: ChannelStatistics) -> None:
+    """Compare the bands that ``LoadRaster`` reads by name with those that a backbone knows."""
+    for part in _parts(config):
+        names = part.get("bands") or ()
+        if part.get("type") != "LoadRaster" or not part.get("sensor"):
+            continue
+        sensor = find_sensor(part.sensor)
+        if all(isinstance(name, str) for name in names):
+            chosen = tuple(sensor.band(name).name for name in names) or sensor.names
+            statistics.check_bands(sensor.name, chosen)
+
+
 def paint(config: Config, folder: str | Path) -> None:
     """Let the test write a picture of every prediction into a folder.
 
@@ -98,7 +120,7 @@ def paint(config: Config, folder: str | Path) -> None:
     hook = config.get("default_hooks", {}).get("visualization")
     if hook is None:
         raise ValueError(
-            f"{config.filename} has no default_hooks.visualization, which --show-dir turns on"
+            f"{config.filename} has no default_hooks.visualization, which --show_dir turns on"
         )
     target = str(Path(folder).absolute())
     if hook.type == "VisualizationHook":  # mmpretrain's; the others have mmdetection's arguments

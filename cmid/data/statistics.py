@@ -60,7 +60,7 @@ def compute_statistics(
         except UnreadableImageError as error:
             if on_error == "error":
                 raise UnreadableImageError(
-                    f"{error}; or count and skip such images with --on-error skip"
+                    f"{error}; or count and skip such images with --on_error skip"
                 ) from error
             skipped.append(str(error))
             continue
@@ -79,7 +79,8 @@ def compute_statistics(
     if skipped:
         logger.warning("%d unreadable images left out (first: %s)", len(skipped), skipped[0])
     num_images = len(indices) - len(skipped)
-    return _summary(totals, num_images=num_images, num_skipped=len(skipped), kind=seen.kind)
+    found = _summary(totals, num_images=num_images, num_skipped=len(skipped), kind=seen.kind)
+    return found.of_source(source)
 
 
 class _SeenKinds:

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.detection.dota import OrientedObjects, read_objects, write_objects
 from benchmarks.detection.tiling import Tiling, objects_inside, split_folder
 from cmid.boxes import box_corners, oriented_box
+from cmid.data.dota import OrientedObjects, read_objects, write_objects
 
 SIZE = 64
 # Between x = 48 and 64, y = 48 and 64 lies the overlap of all four tiles of a 112-pixel image.
@@ -176,9 +176,9 @@ def test_the_command_prints_counts_or_one_line(
     printed = capsys.readouterr().out
     assert printed.startswith("2 images, 6 tiles (2 without objects)\n5 objects, ")
     assert re.search(r"ship +3 +\d+$", printed, re.MULTILINE)
-    with pytest.raises(SystemExit, match=r"prepare_detection: .*tiles is there already"):
+    with pytest.raises(SystemExit, match=r"error: .*tiles is there already"):
         main(["dota", str(dota), str(tmp_path / "tiles")])
-    with pytest.raises(SystemExit, match=r"prepare_detection: .*Annotations has none"):
+    with pytest.raises(SystemExit, match=r"error: .*Annotations has none"):
         main(["dior", str(tmp_path)])
 
 
