@@ -37,4 +37,4 @@ def test_options_that_do_not_fit_are_named(tmp_path: Path) -> None:
     assert "--bands goes with the tasks segmentation and change_detection" in done.err
     done = make_scenes("--task", "segmentation", "--size", "8", "--out", str(tmp_path / "out"))
     assert done.status == 1
-    assert done.err.strip().splitlines()[-1].startswith("make_scenes: ")
+    assert done.err.strip().splitlines()[-1].startswith("error: ")
