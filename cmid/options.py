@@ -20,9 +20,9 @@ def option(default: Any = MISSING, **settings: Any) -> Any:
     return field(default=default, metadata={"option": settings})
 
 
-def argument(**settings: Any) -> Any:
-    """A positional argument that differs from what its type says."""
-    return field(metadata={"option": settings})
+def argument(**settings: Any) -> dict[str, Any]:
+    """Metadata of a field that is a positional argument and differs from what its type says."""
+    return {"option": settings}
 
 
 def at_least(least: float, most: float = math.inf) -> Callable[[Any], Callable[[Any], Any]]:

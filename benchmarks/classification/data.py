@@ -42,7 +42,7 @@ class ClassificationImages(Dataset[tuple[Tensor, int]]):
                 size,
                 is_training=True,
                 auto_augment=augment or None,
-                color_jitter=None,
+                color_jitter=None,  # type: ignore[arg-type]  # timm's way to say: none
                 vflip=0.5,
                 interpolation="bicubic",
                 normalize=False,

@@ -71,7 +71,9 @@ class FineTuning(L.LightningModule):
         optimizer: OptimizerParameters = OptimizerParameters(base_lr=0.05, warmup_epochs=5),
     ) -> None:
         super().__init__()
-        more = {"drop_path_rate": regularisation.drop_path} if regularisation.drop_path else {}
+        more: dict[str, Any] = {}
+        if regularisation.drop_path:
+            more["drop_path_rate"] = regularisation.drop_path
         loaded = load_backbone(backbone, img_size=img_size, in_chans=in_chans, **more)
         if loaded.encoder.in_chans != in_chans:
             raise ValueError(

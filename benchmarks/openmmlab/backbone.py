@@ -10,7 +10,7 @@ from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from timm.layers import LayerNorm2d
 from timm.models import group_parameters
-from timm.models.swin_transformer import SwinTransformer
+from timm.models.swin_transformer import SwinTransformer, SwinTransformerBlock
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -183,7 +183,8 @@ def _load(name: str, *, output_stride: int, **arguments: Any) -> MaskedEncoder:
         raise ValueError(f"{name} reads {encoder.in_chans} bands, in_channels is {bands}")
     network = encoder.backbone
     if isinstance(network, SwinTransformer) and size not in (None, encoder.img_size):
-        window = network.layers[0].blocks[0].window_size
+        blocks = (m for m in network.modules() if isinstance(m, SwinTransformerBlock))
+        window = next(blocks).window_size
         network.set_input_size(img_size=(size, size), window_size=window)
     return encoder
 

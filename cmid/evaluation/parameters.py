@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from cmid.options import argument, at_least, option
@@ -69,7 +69,7 @@ class ComparisonConfig:
         out: JSON file to write.
     """
 
-    backbones: tuple[str, ...] = argument(metavar="BACKBONE")
+    backbones: tuple[str, ...] = field(metadata=argument(metavar="BACKBONE"))
     data: str
     test: str | None = None
     tasks: tuple[TaskName, ...] = option(
