@@ -13,7 +13,7 @@ def option(default: Any = MISSING, **settings: Any) -> Any:
     """An option that differs from what its type says; without a default it has to be given.
 
     Args:
-        settings: of ``ArgumentParser.add_argument``, such as ``metavar``; they win.
+        settings: arguments of ``ArgumentParser.add_argument``, such as ``metavar``; they win.
     """
     if default is MISSING:
         return field(metadata={"option": settings}, kw_only=True)

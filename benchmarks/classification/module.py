@@ -30,7 +30,7 @@ class Regularisation:
 
     Attributes:
         mixup, cutmix: parameters of their beta distributions; 0 switches one off.
-        smoothing: of the targets.
+        smoothing: label smoothing.
         erasing: probability of random erasing (of pixels that mixup gets).
         drop_path: stochastic depth of the backbone.
     """
@@ -52,7 +52,7 @@ class FineTuning(L.LightningModule):
         frozen: train the classifier alone, with the backbone in evaluation mode.
         grad_checkpointing: recompute activations in the backward pass to save memory.
         layer_decay: factor of the learning rate per layer from the classifier down; None for CNNs.
-        regularisation: of the targets, the images and the backbone.
+        regularisation: regularisation of the targets, the images and the backbone.
         optimizer: optimizer and learning-rate schedule; the published 3.125e-3 at a batch of 16 is
             a base_lr of 0.05.
     """

@@ -47,11 +47,11 @@ class CMIDBackbone(BaseModule):
         img_size: pixels per side that a network is laid out for. It matters to Swin, whose windows
             are shifted only in stages that are wider than a window at this size: give the training
             size of the task. Exports keep their own if it is None.
-        output_stride: of a ResNet's last stage. Exports that were pretrained with a finer one
+        output_stride: stride of a ResNet's last stage. Exports pretrained with a finer one
             (dilated) get 32, which necks and anchors of OpenMMLab are made for.
         in_channels: bands of the images; an export has to agree.
         with_cp: recompute activations in the backward pass, to save memory.
-        seed: of the weights of ``random:``.
+        seed: random seed of the weights of ``random:``.
 
     Attributes:
         out_channels: width of each returned map. strides: its pixels per cell.

@@ -43,11 +43,11 @@ class StepConfig:
         batch: images per step.
         size: pixels per side.
         pairs: timed pairs, after one warm-up pair.
-        precision: of both.
+        precision: precision of CMID's step and of the floor.
         channels_last: memory format of both.
-        compile: of CMID's step.
-        optimizer: of CMID's step.
-        threads: of torch (default: as it chooses).
+        compile: how CMID's step is compiled.
+        optimizer: optimizer of CMID's step.
+        threads: threads of torch (default: as it chooses).
         device: cpu, cuda, ...
         out: JSON file.
     """
