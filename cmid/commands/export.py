@@ -24,8 +24,6 @@ from cmid.options import at_least
 if TYPE_CHECKING:
     from cmid.checkpoints import StoredEncoder
 
-NATIVE = ("mmseg", "mmdet", "mmrotate", "mmpretrain")
-
 
 @dataclass(frozen=True)
 class ExportConfig:
@@ -108,7 +106,7 @@ def _export(config: ExportConfig) -> None:
     elif config.format == "torchvision":
         to_torchvision(encoder, config.out)
         print(f'model.load_state_dict(safetensors.torch.load_file("{config.out}"), strict=False)')
-    elif config.format in NATIVE:
+    elif config.format != "timm":
         native = to_openmmlab(encoder, config.format)
         print(native.describe(native.save(config.out), Standardize(stored.statistics)))
     elif isinstance(stored, ExportedEncoder):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from cmid.options import argument, at_least, option
+from cmid.options import at_least, option
 
 Fit = Literal["crop", "squash"]
 Identity = Literal["name", "pixels"]
@@ -69,7 +69,7 @@ class ComparisonConfig:
         out: JSON file to write.
     """
 
-    backbones: tuple[str, ...] = argument(metavar="BACKBONE")
+    backbones: tuple[str, ...] = field(metadata={"option": {"metavar": "BACKBONE"}})
     data: str
     test: str | None = None
     tasks: tuple[TaskName, ...] = option(
