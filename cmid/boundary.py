@@ -72,7 +72,7 @@ _EXTRAS = {
     "transformers": "vision-language",
     "wandb": "wandb",
     **dict.fromkeys(("mmengine", "mmcv", "mmseg", "mmdet", "mmrotate", "mmpretrain"), "openmmlab"),
-    "lightly": "rivals",
+    "lightly": "baselines",
 }
 _SIZE = re.compile(r"allocate ([\d.]+ ?\w+)")
 

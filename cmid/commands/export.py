@@ -36,8 +36,9 @@ class ExportConfig:
             (OpenMMLab's, too); exported folder.
         out: folder or file to write.
         format: of what is written.
-        which: student or teacher of our checkpoints (default: student); of a published file with
-            several networks the name of one, as printed (model_ema, encoder_k, ...).
+        which: role of an encoder in a checkpoint of ours, such as student or teacher of CMID
+            (default: the one that its method exports); of a published file with several networks
+            the name of one, as printed (model_ema, encoder_k, ...).
         overwrite: replace an earlier timm export.
         wise_ft: format clip: share of the trained weights, the rest is the model that training
             started from.

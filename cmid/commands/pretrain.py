@@ -12,8 +12,9 @@ DEFAULT = "configs/pretrain/cmid_resnet18_scenes.yaml"
 HELP = """\
 usage: python tools/pretrain.py [--config FILE] [--ckpt_path last] [--FIELD VALUE ...]
 
-Pretrain a backbone with CMID. Without --config: resnet18 on generated scenes, 64 pixels, about
-three minutes on two cores. Checkpoints, logs, pictures and the exported backbone go to --run_dir.
+Pretrain a backbone, with CMID unless --model.class_path names another method. Without --config:
+resnet18 on generated scenes, 64 pixels, about three minutes on two cores. Checkpoints, logs,
+pictures and the exported backbone go to --run_dir.
 
 @RUN configs/pretrain/*.yaml@
 
@@ -25,6 +26,7 @@ Frequent fields (each key of a configuration file is an option of the same name)
   --data.num_workers N                     processes that read images (-1: one per core)
   --data.on_error skip                     count unreadable images instead of stopping
   --data.views.init_args.size N            view size in pixels
+  --model.class_path benchmarks.baselines.SimCLR    another method, or your_module.YourMethod
   --model.backbone NAME                    any timm model with spatial output
   --model.weights.{reconstruction,contrastive,local} W   0 leaves a loss out
   --model.agreement moco|byol              global branch
@@ -45,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Answer ``--help``, or pretrain."""
     launch(
         sys.argv[1:] if arguments is None else arguments,
-        command="cmid.command:pretrain",
+        command="cmid.pretraining:pretrain",
         default=DEFAULT,
         usage=HELP,
     )

@@ -25,8 +25,7 @@ CONFIGURED = ("pretrain", "train_clip", "finetune")
 MODULES = [
     "benchmarks.change_detection.tiling",
     "benchmarks.classification.colour_baseline",
-    "benchmarks.rivals.compare",
-    "benchmarks.rivals.train",
+    "benchmarks.baselines.compare",
     "benchmarks.speed.data_pipeline",
     "benchmarks.speed.memory",
     "benchmarks.speed.training_step",
@@ -67,7 +66,7 @@ def test_help_of_every_tool_is_light_and_tells_of_traceback(tool: Path) -> None:
 def test_help_of_every_benchmark_tells_of_traceback(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    if name == "benchmarks.rivals.compare":
+    if name == "benchmarks.baselines.compare":
         pytest.importorskip("lightly", reason="extra dev is not installed")
     monkeypatch.setattr(sys, "argv", [name, "--help"])
     with contextlib.suppress(SystemExit):

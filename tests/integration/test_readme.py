@@ -31,7 +31,6 @@ TRAINERS = {
     "tools/pretrain.py": [],
     "tools/finetune.py": ["--model.backbone", "random:resnet18"],
     "tools/train_clip.py": [],
-    "benchmarks/rivals/train.py": ["byol"],
 }
 SUBCOMMANDS = {
     "tools/evaluate_clip.py": ("zero_shot", "retrieval", "segmentation", "regions"),

@@ -16,8 +16,8 @@ import torch
 from PIL import Image
 
 from benchmarks.classification.fine_tuning import finetune
-from cmid.command import PretrainCLI, pretrain
 from cmid.files import NoRoomError
+from cmid.pretraining import PretrainCLI, pretrain
 
 PRETRAIN = {
     "data.source": "cmid.data.ImageFolder",
