@@ -101,7 +101,7 @@ class CompareConfig:
     seeds: tuple[int, ...] = (0,)
     epochs: Annotated[int, at_least(1)] = 2
     jobs: Annotated[int, at_least(1)] = 1
-    extra: tuple[str, ...] = option((), nargs="...")
+    extra: tuple[str, ...] = option((), nargs="...", type=None)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
