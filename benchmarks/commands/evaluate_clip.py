@@ -54,7 +54,7 @@ class SuiteConfig:
 class SuiteOptions(Options):
     """What the evaluations of a suite share: they need a place for their report."""
 
-    out: Path = option(metavar="DIR")  # type: ignore[assignment]
+    out: Path = option(metavar="DIR")
 
 
 def parse_arguments(arguments: Sequence[str]) -> tuple[Any, ModelsConfig, Options, bool]:
@@ -87,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             suite(asked.suite, asked.data_root) if whole else [asked],
             models,
             options,
-            title=asked.suite if whole else split_verb(TASKS, given)[0],
+            title=asked.suite if whole else asked.task,
             command=f"{program('evaluate_clip')} {shlex.join(given)}",
             skip_missing=whole,
         )
