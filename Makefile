@@ -4,6 +4,7 @@
 # and one each makes the downstream benchmarks of OpenMMLab, and CLIP, ready:
 #   make openmmlab         set up with the extra openmmlab
 #   make vision-language   set up with the extra vision-language
+#   make docs              set up with the extra docs, and write the documentation to site/
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -15,7 +16,7 @@ ARGS ?=
 WORKERS ?= --numprocesses logical --maxprocesses 4 --dist loadfile
 
 .NOTPARALLEL:
-.PHONY: pretrain test lint openmmlab vision-language clean
+.PHONY: pretrain test lint docs openmmlab vision-language clean
 
 pretrain: $(VENV)/.core
 	$(BIN)/python tools/pretrain.py $(ARGS)
@@ -32,7 +33,11 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/deptry cmid benchmarks tools configs
-	$(BIN)/deptry tests --ignore DEP002,DEP004
+	$(BIN)/deptry tests docs --ignore DEP002,DEP004
+
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo 'documentation: site/index.html'
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 10) else "cmid needs Python 3.10 or newer: make PYTHON=python3.11")'
@@ -45,6 +50,10 @@ $(VENV)/.core: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/.dev: $(VENV)/.core
 	$(PIP) install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+$(VENV)/.docs: $(VENV)/.core
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[docs]'
 	touch $@
 
 $(VENV)/.vision-language: $(VENV)/.core
@@ -74,4 +83,4 @@ $(VENV)/.openmmlab: $(VENV)/.core
 	touch $@
 
 clean:
-	rm -rf $(VENV) .venv-core build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-core build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -25,7 +25,10 @@ from tests.declared import ROOT, Outcome, closure, declared, normalised, run_wit
 CORE, EXTRAS = declared()
 BACKBONE = "test_resnet.r160_in1k"  # timm's smallest
 # Where an extra is tested alone; "dev" is what these tests run in.
-TESTED = {"evaluation", "geo", "onnx", "openmmlab", "rivals", "vision-language", "wandb", "dev"}
+TESTED = {
+    *("dev", "docs", "evaluation", "geo", "onnx", "openmmlab", "rivals", "vision-language"),
+    "wandb",
+}
 # The default of tools/pretrain.py for two steps.
 PRETRAIN = [
     "--data.source.init_args.num_images=8",
@@ -183,7 +186,7 @@ def test_commands_that_need_an_extra_name_it_where_it_is_missing(
     for (extra, command), outcome in zip(expected, outcomes, strict=True):
         assert outcome.status == 1, (command[:3], outcome.printed[-3000:])
         assert_names_extra(outcome, extra)
-    assert {extra for extra, _ in expected} == TESTED - {"dev"}
+    assert {extra for extra, _ in expected} == TESTED - {"dev", "docs"}
 
 
 def test_geo_reads_windows_of_rasters(rasters: Path, tmp_path: Path) -> None:
@@ -248,6 +251,19 @@ def test_rivals_train(tmp_path: Path) -> None:
     default = ROOT / "configs/pretrain/cmid_resnet18_scenes.yaml"
     train = ["-m", "benchmarks.rivals.train", "byol", "--config", default, "--run_dir", "run"]
     succeed([[*train, *PRETRAIN]], extra="rivals", folder=tmp_path)
+
+
+@pytest.mark.slow
+def test_docs_are_written_without_a_warning_and_without_any_other_extra(tmp_path: Path) -> None:
+    build = ["-m", "mkdocs", "build", "--strict", "--config-file", ROOT / "mkdocs.yml"]
+    succeed([[*build, "--site-dir", tmp_path / "site"]], extra="docs", folder=tmp_path)
+    documented = {page.parent.name for page in (tmp_path / "site/api").glob("*/index.html")}
+    rooms = {f"cmid.{path.parent.name}" for path in (ROOT / "cmid").glob("*/__init__.py")}
+    assert rooms <= documented
+    assert (
+        'id="cmid.evaluation.knn.knn_scores"'
+        in (tmp_path / "site/api/cmid.evaluation/index.html").read_text()
+    )
 
 
 @pytest.mark.parametrize("name", ["scipy", "jinja2", "pillow", "scikit-learn", "onedl-mmcv"])

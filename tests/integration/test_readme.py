@@ -1,4 +1,4 @@
-"""Every command that README.md and CONTRIBUTING.md show is one that its tool understands.
+"""Every command that README.md, CONTRIBUTING.md and docs/ show is one that its tool understands.
 
 Commands are read from code blocks and from code within sentences; alternatives (``a|b``, ``{a,b}``)
 are all tried. Each goes through the real parser of its tool, up to where the work would begin.
@@ -21,8 +21,8 @@ import yaml
 
 from tests.declared import ROOT, declared
 
-DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
-STARTS = ("python", ".venv/bin/python", "torchrun", "make", "pip", "cmid")
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+STARTS = ("python", ".venv/bin/python", "torchrun", "srun", "make", "pip", "cmid")
 # Commands whose options are the keys of their configuration, and what they need to print it.
 TRAINERS = {
     "tools/pretrain.py": [],
@@ -62,7 +62,7 @@ def alternatives(line: str) -> Iterator[list[str]]:
     """The words of a command, once for each choice of ``a|b|c`` and ``{a,b}``."""
     choices = []
     for word in shlex.split(without_comment(line)):
-        if word == "..." or word == "[...]":
+        if word in ("...", "[...]") or word.startswith("$"):
             continue
         braces = re.fullmatch(r"(.*)\{([^{}]*,[^{}]*)\}(.*)", word)
         if braces:
@@ -174,8 +174,8 @@ def test_documented_commands_are_understood(line: str, monkeypatch: pytest.Monke
             )
             assert process.returncode == 0, process.stderr
         elif words[0] == "pip":
-            extras = re.findall(r"\w[\w-]*", " ".join(re.findall(r"cmid\[(.*?)\]", line)))
-            assert extras
+            assert re.search(r"(cmid|\s'?\.)", line)
+            extras = re.findall(r"\w[\w-]*", " ".join(re.findall(r"(?:cmid|\.)\[(.*?)\]", line)))
             assert set(extras) <= set(declared()[1])
         else:
             understand(words, monkeypatch)

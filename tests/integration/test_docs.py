@@ -1,0 +1,112 @@
+"""The documentation builds without a warning, its examples run, its messages exist."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.declared import ROOT
+
+DOCS = ROOT / "docs"
+_FENCED = re.compile(r'^```python(?: title="(?P<title>[\w.]+)")?\n(?P<code>.*?)^```', re.S | re.M)
+
+
+def blocks(page: str, section: str = "") -> list[tuple[str, str]]:
+    """Titles and Python code of the fenced blocks of a page, or of one section of it."""
+    text = (DOCS / page).read_text()
+    if section:
+        text = text.partition(f"\n## {section}\n")[2].partition("\n## ")[0]
+        assert text, f"{page} has no section {section}"
+    return [(match["title"] or "", match["code"]) for match in _FENCED.finditer(text)]
+
+
+def run(*words: str, folder: Path) -> str:
+    """What Python prints, which finds modules in the folder and in the repository."""
+    process = subprocess.run(
+        [sys.executable, *words],
+        cwd=folder,
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)]),
+            "OMP_NUM_THREADS": "1",
+        },
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
+    assert process.returncode == 0, process.stderr[-3000:]
+    return process.stdout
+
+
+@pytest.mark.slow
+def test_the_quickstart_pretrains_exports_loads_and_measures(tmp_path: Path) -> None:
+    code = "\n".join(code for _, code in blocks("index.md"))
+    assert "fit(" in code
+    (tmp_path / "quickstart.py").write_text(code)
+    printed = run("quickstart.py", folder=tmp_path)
+    assert 0 <= float(printed.split()[-1]) <= 1
+    assert (tmp_path / "runs/from_python/backbone/model.safetensors").is_file()
+
+
+@pytest.mark.slow
+def test_the_example_of_a_new_benchmark_measures_frozen_features(tmp_path: Path) -> None:
+    name, code = blocks("extending.md", "A new benchmark")[0]
+    assert code.count("SceneSource(200") == 1
+    (tmp_path / name).write_text(code.replace("SceneSource(200", "SceneSource(60"))
+    printed = run(name, "random:test_resnet.r160_in1k", folder=tmp_path)
+    _, _, row = printed.splitlines()
+    assert row.startswith("| random:test_resnet.r160_in1k |")
+    assert float(row.split("|")[2]) < 1
+
+
+def test_the_example_of_a_new_metric_is_found_beside_those_of_its_base(tmp_path: Path) -> None:
+    pytest.importorskip("mmseg")
+    for name, code in blocks("extending.md", "A new benchmark")[1:]:
+        (tmp_path / name).write_text(code)
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    (tmp_path / "measure.py").write_text(MEASURE)
+    assert run("measure.py", folder=tmp_path).split()[-1] == "25.0"
+
+
+MEASURE = """
+import torch
+from mmseg.registry import METRICS
+from benchmarks.openmmlab.experiment import load_config
+
+config = load_config("upernet_water.py")
+assert "benchmarks.segmentation" in config.custom_imports.imports
+metric = METRICS.build(config.val_evaluator[1])
+found, true = torch.zeros(1, 2, 2), torch.zeros(1, 2, 2)
+found[0, 0, 0] = metric.label
+metric.process({}, [{"pred_sem_seg": {"data": found}, "gt_sem_seg": {"data": true}}])
+print(metric.evaluate(1)["water/error"])
+"""
+
+
+def texts() -> list[str]:
+    """All texts in the sources, with … where they are filled in."""
+    found = []
+    for top in ("cmid", "benchmarks"):
+        for path in sorted((ROOT / top).rglob("*.py")):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.JoinedStr):
+                    parts = [v.value if isinstance(v, ast.Constant) else "…" for v in node.values]
+                    found.append("".join(map(str, parts)))
+                elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                    found.append(node.value)
+    return [" ".join(text.split()) for text in found]
+
+
+def test_messages_that_troubleshooting_explains_exist() -> None:
+    rows = re.findall(r"^\| `([^`]+)` \|", (DOCS / "troubleshooting.md").read_text(), re.M)
+    assert len(rows) > 10
+    known = texts()
+    for message in rows:
+        pattern = re.compile(r".*?".join(map(re.escape, message.split("…"))))
+        assert any(pattern.search(text) for text in known), message
