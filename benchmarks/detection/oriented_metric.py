@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from benchmarks.detection.dota import read_objects
 from benchmarks.detection.merging import Detections, merge_tiles, write_submission
-from benchmarks.detection.new_folder import check_new
+from cmid.files import check_new
 
 
 @METRICS.register_module()
