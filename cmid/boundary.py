@@ -2,7 +2,7 @@
 
 Imports nothing heavy: commands answer ``--help`` before torch is there.
 
-Expected, one line ``error: ...`` (or the command's name for ``error``), status 1:
+Expected, one line ``error: ...``, status 1:
 
 - what the system says (any ``OSError``: a missing file, a full disk, no network);
 - a ``ValueError``, ``ImportError`` or ``FloatingPointError``, or an exception class of this
@@ -72,7 +72,7 @@ _EXTRAS = {
     "transformers": "vision-language",
     "wandb": "wandb",
     **dict.fromkeys(("mmengine", "mmcv", "mmseg", "mmdet", "mmrotate", "mmpretrain"), "openmmlab"),
-    "lightly": "rivals",
+    "lightly": "baselines",
 }
 _SIZE = re.compile(r"allocate ([\d.]+ ?\w+)")
 
@@ -93,7 +93,6 @@ def add_traceback_option(*parsers: argparse.ArgumentParser) -> None:
 
 @contextmanager
 def error_boundary(
-    name: str = "error",
     *,
     traceback: bool = False,
     memory: str = "--batch_size",
@@ -103,7 +102,6 @@ def error_boundary(
     """Run a command's work; see the module for what becomes one line.
 
     Args:
-        name: what the line begins with: that of the command, where it has a short one.
         traceback: let every error pass with its traceback.
         memory: options of this command that need less memory.
         again: what a user does after an interruption; a `KeyboardInterrupt` with a text of its own
@@ -128,7 +126,7 @@ def error_boundary(
             raise
         if skip and getattr(error, "skippable", False):
             line += f", or count and skip such entries with {skip}"
-        raise SystemExit(f"{name}: {line}") from None
+        raise SystemExit(f"error: {line}") from None
 
 
 def expected_line(error: BaseException, *, memory: str = "--batch_size") -> str | None:

@@ -49,6 +49,7 @@ _OPTION_OF = {
 }
 _TAKEN_FROM_DATA = ("in_chans", "img_size", "mean", "std")
 _UNNAMED = {"version", "stem", "global_step", "epoch", "mean", "std", "low", "high", "method"}
+_UNNAMED |= {"encoders", "exported"}
 
 
 @dataclass(frozen=True)

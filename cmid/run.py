@@ -29,6 +29,7 @@ from cmid.callbacks.record import RunRecord
 from cmid.claimed_folder import ClaimedFolder
 from cmid.console import quieten
 from cmid.files import NO_ROOM, NoRoomError, full_disk
+from cmid.memory import keep_freed_memory
 from cmid.resume import check_resumable, experiment
 from cmid.run_folder import folder_to_go_on_in, new_run_folder
 from cmid.trainer_options import as_list, fitting_callbacks, option_errors, refuse_unfit
@@ -74,6 +75,8 @@ class RunCLI(LightningCLI):
         max_epochs: where the configuration does not say.
     """
 
+    parser_class = SuggestingParser
+
     def __init__(
         self,
         module: type[L.LightningModule],
@@ -93,7 +96,7 @@ class RunCLI(LightningCLI):
                 datamodule,
                 run=False,
                 args=args,
-                parser_class=SuggestingParser,
+                parser_class=self.parser_class,
                 seed_everything_default=0,
                 trainer_defaults={"max_epochs": max_epochs},
                 save_config_kwargs={"overwrite": True},
@@ -137,7 +140,7 @@ class RunCLI(LightningCLI):
         if resumed:
             self.ckpt_path = resolve_checkpoint(resumed, asked)
             own = folder_to_go_on_in(self.ckpt_path, asked, stated=self._run_dir_stated)
-        if not _is_first_process():  # its folder is that of the first process
+        if not is_first_process():  # its folder is that of the first process
             return
         self.claimed = new_run_folder(asked) if own is None else ClaimedFolder(own)
         self.run_dir = self.claimed.path
@@ -210,6 +213,8 @@ class RunCLI(LightningCLI):
             NoRoomError: the disk is full.
         """
         self.tell()
+        if self.trainer.strategy.root_device.type == "cpu":
+            keep_freed_memory()
         try:
             with warnings.catch_warnings():
                 # Earlier versions kept a list of paths there; what is kept is read from the folder.
@@ -306,7 +311,7 @@ def default_precision() -> Any:
     return "bf16-mixed" if torch.cpu._is_avx512_bf16_supported() else "32-true"
 
 
-def _is_first_process() -> bool:
+def is_first_process() -> bool:
     """Whether this is the first process of a run, before there is a process group."""
     ranks = ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID")
     return not any(int(os.environ.get(name) or 0) for name in ranks)

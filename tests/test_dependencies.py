@@ -26,7 +26,7 @@ CORE, EXTRAS = declared()
 BACKBONE = "test_resnet.r160_in1k"  # timm's smallest
 # Where an extra is tested alone; "dev" is what these tests run in.
 TESTED = {
-    *("dev", "docs", "evaluation", "geo", "onnx", "openmmlab", "rivals", "vision-language"),
+    *("baselines", "dev", "docs", "evaluation", "geo", "onnx", "openmmlab", "vision-language"),
     "wandb",
 }
 # The default of tools/pretrain.py for two steps.
@@ -160,8 +160,7 @@ def test_commands_that_need_an_extra_name_it_where_it_is_missing(
     mmseg = ROOT / "configs/segmentation/upernet_resnet18_scenes.py"
     draw = ["tools/visualize.py", "embedding", backbone, scenes, "--out", "picture.png"]
     source = ["--data.source.class_path", "RasterWindows", "--data.source.init_args.paths", rasters]
-    compare = ["-m", "benchmarks.rivals.compare", "--out", "out", "--eurosat", scenes]
-    default = ROOT / "configs/pretrain/cmid_resnet18_scenes.yaml"
+    compare = ["-m", "benchmarks.baselines.compare", "--out", "out", "--eurosat", scenes]
     bands = ["--out", "four", "--train", "1", "--val", "1", "--bands", "4"]
     suite = ["--suite", "scenes", "--tasks", "classification", "--out", "report"]
     expected: list[tuple[str, Command]] = [
@@ -179,8 +178,8 @@ def test_commands_that_need_an_extra_name_it_where_it_is_missing(
         ("openmmlab", ["tools/benchmark.py", "--backbone", backbone, *suite]),
         ("wandb", ["tools/pretrain.py", "--run_dir", "logged", *PRETRAIN, "--wandb", "mine"]),
         ("wandb", ["tools/finetune.py", "--model.backbone", backbone, "--wandb", "mine"]),
-        ("rivals", ["-m", "benchmarks.rivals.train", "byol", "--config", default]),
-        ("rivals", compare),
+        ("baselines", ["tools/pretrain.py", "--model.class_path", "benchmarks.baselines.BYOL"]),
+        ("baselines", compare),
     ]
     outcomes = run_with(allowed(), [command for _, command in expected], folder=tmp_path)
     for (extra, command), outcome in zip(expected, outcomes, strict=True):
@@ -239,7 +238,7 @@ def test_vision_language_trains_and_evaluates_a_clip(tiny_clip_64: str, tmp_path
 
 def test_openmmlab_trains_and_tests_a_classifier(backbone: Path, tmp_path: Path) -> None:
     config = ROOT / "configs/classification/mmpretrain_scenes.py"
-    small = ["--backbone", backbone, "--work-dir", "work", "--cfg-options", *CLASSIFY]
+    small = ["--backbone", backbone, "--work_dir", "work", "--cfg_options", *CLASSIFY]
     commands: list[Command] = [
         ["tools/train.py", config, *small],
         ["tools/test.py", config, "work/epoch_2.pth", *small],
@@ -247,10 +246,11 @@ def test_openmmlab_trains_and_tests_a_classifier(backbone: Path, tmp_path: Path)
     succeed(commands, extra="openmmlab", folder=tmp_path)
 
 
-def test_rivals_train(tmp_path: Path) -> None:
-    default = ROOT / "configs/pretrain/cmid_resnet18_scenes.yaml"
-    train = ["-m", "benchmarks.rivals.train", "byol", "--config", default, "--run_dir", "run"]
-    succeed([[*train, *PRETRAIN]], extra="rivals", folder=tmp_path)
+def test_baselines_train(tmp_path: Path) -> None:
+    method = ["--model.class_path", "benchmarks.baselines.DINO", "--model.num_prototypes", "16"]
+    options = [option for option in PRETRAIN if not option.startswith("--model.")]
+    train = ["tools/pretrain.py", "--run_dir", "run", *method, *options]
+    succeed([train], extra="baselines", folder=tmp_path)
 
 
 @pytest.mark.slow

@@ -51,7 +51,7 @@ def test_help_runs_nothing(
 def test_help_imports_nothing_heavy() -> None:
     code = (
         "import sys, pathlib; from cmid.launch import launch;"
-        "launch(['--help'], command='cmid.command:pretrain', default=pathlib.Path(), usage='');"
+        "launch(['--help'], command='cmid.pretraining:pretrain', default=pathlib.Path(), usage='');"
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -12,15 +12,12 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
+from benchmarks.baselines import BYOL
 from benchmarks.classification.module import FineTuning
-from benchmarks.rivals.methods import Rival
-from cmid.data import MILLION_AID
 from cmid.methods import CMID
-from cmid.models import MaskedEncoder
 from cmid.optimization import OptimizerParameters, accept_more_parameters, build_optimizer
 from cmid.schedule import WarmupCosine
-from cmid.views import DeviceViews, ViewColours
-from cmid.vision_language.clip.building import CLIPParameters
+from cmid.vision_language.clip.parameters import CLIPParameters
 from cmid.vision_language.farslip.module import FarSLIP
 
 PARAMETERS = OptimizerParameters(
@@ -50,21 +47,19 @@ def cmid() -> L.LightningModule:
     )
 
 
-def rival() -> L.LightningModule:
-    encoder = MaskedEncoder("resnet18", img_size=32, **SMALL)
-    views = DeviceViews(ViewColours(), MILLION_AID)
-    return Rival("byol", encoder=encoder, views=views, optimizer=PARAMETERS)
+def baseline() -> L.LightningModule:
+    return BYOL("resnet18", img_size=32, backbone_args=SMALL, optimizer=PARAMETERS)
 
 
 def fine_tuning() -> L.LightningModule:
     return FineTuning("random:resnet18", classes="ab", img_size=32, optimizer=PARAMETERS)
 
 
-@pytest.fixture(params=["cmid", "rival", "fine_tuning", "farslip"])
+@pytest.fixture(params=["cmid", "baseline", "fine_tuning", "farslip"])
 def module(request: pytest.FixtureRequest, tiny_clip: str) -> L.LightningModule:
     makers: dict[str, Callable[[], L.LightningModule]] = {
         "cmid": cmid,
-        "rival": rival,
+        "baseline": baseline,
         "fine_tuning": fine_tuning,
         "farslip": lambda: FarSLIP(CLIPParameters(tiny_clip), optimizer=PARAMETERS),
     }

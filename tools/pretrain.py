@@ -1,58 +1,7 @@
 #!/usr/bin/env python
 """Pretrain a backbone with CMID; without arguments, on generated scenes for three minutes."""
 
-from __future__ import annotations
-
-import sys
-from pathlib import Path
-
-from cmid.launch import launch
-
-DEFAULT = Path(__file__).resolve().parents[1] / "configs/pretrain/cmid_resnet18_scenes.yaml"
-
-HELP = """\
-usage: python tools/pretrain.py [--config FILE] [--ckpt_path last] [--FIELD VALUE ...]
-
-Pretrain a backbone with CMID. Without --config: resnet18 on generated scenes, 64 pixels, about
-three minutes on two cores. Checkpoints, logs, pictures and the exported backbone go to --run_dir.
-
-  --config FILE       a configuration, such as configs/pretrain/*.yaml; may be repeated, the
-                      later one wins
-  --print_config      print the whole configuration with all defaults, and stop
-  --run_dir DIR       where everything goes; a DIR with checkpoints is left alone: DIR-2 is used
-  --ckpt_path last    go on with the last checkpoint of --run_dir; FILE goes on in the run folder
-                      that FILE lies in, or in --run_dir where you give that, too
-  --wandb PROJECT     log to Weights & Biases too (CSV and TensorBoard are always there)
-  --help_all          every field with its type and meaning (takes some seconds)
-  --traceback         show where an error comes from, instead of its one line
-
-Frequent fields (each key of a configuration file is an option of the same name)
-  --data.source.class_path ImageFolder --data.source.init_args.root DIR     your own images
-  --data.source.class_path RasterWindows --data.source.init_args.paths DIR  your own GeoTIFFs
-  --data.statistics FILE                   of tools/compute_stats.py, for other than 8-bit RGB
-  --data.batch_size N                      images per process; lr = base_lr * global batch / 256
-  --data.num_workers N                     processes that read images (-1: one per core)
-  --data.on_error skip                     count unreadable images instead of stopping
-  --data.views.init_args.size N            view size in pixels
-  --model.backbone NAME                    any timm model with spatial output
-  --model.weights.{reconstruction,contrastive,local} W   0 leaves a loss out
-  --model.agreement moco|byol              global branch
-  --model.optimizer.{name,base_lr,weight_decay,warmup_epochs}
-  --model.compile none|blocks|whole        torch.compile
-  --trainer.max_epochs N  --trainer.devices N  --trainer.strategy ddp|fsdp
-  --trainer.precision 32-true|bf16-mixed|16-mixed        default: bf16 where hardware has it
-  --trainer.accumulate_grad_batches N  --trainer.gradient_clip_val X
-  --knn.every_n_epochs N                   online kNN on data.knn_train / data.knn_val
-  --checkpoints.every_n_steps N  --checkpoints.keep K
-
-The configuration used by default:
-
-"""
+from cmid.commands.pretrain import main
 
 if __name__ == "__main__":
-    launch(
-        sys.argv[1:],
-        command="cmid.command:pretrain",
-        default=DEFAULT,
-        usage=HELP + DEFAULT.read_text(),
-    )
+    main()

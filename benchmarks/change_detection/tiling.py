@@ -10,21 +10,23 @@ with 0, which counts as unchanged.
 
 from __future__ import annotations
 
-import argparse
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from benchmarks.change_detection.files import FOLDERS, PairFiles, find_pairs
-from cmid.boundary import add_traceback_option, error_boundary
+from cmid.boundary import error_boundary
+from cmid.command_line import parse
 from cmid.data.rasters import opened, write_raster
 from cmid.data.windows import Window, fill_up, tile
 from cmid.files import whole_file
+from cmid.options import at_least, option
 
 
 def cut_pairs(
@@ -99,20 +101,25 @@ def _write(stem: Path, pixels: NDArray[Any]) -> None:
         write_raster(part, pixels, driver=driver)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.change_detection.tiling",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("source", type=Path)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--size", type=int, default=256, help="pixels a side (default: 256)")
-    parser.add_argument("--folders", nargs=3, default=FOLDERS, metavar=("A", "B", "LABEL"))
-    parser.add_argument("--split", nargs="+", metavar="PART=SHARE")
-    parser.add_argument("--seed", type=int, default=0, help="of the division")
-    add_traceback_option(parser)
-    return parser
+@dataclass(frozen=True)
+class TilesConfig:
+    """Pairs, and the tiles that they are cut into.
+
+    Attributes:
+        source: folder that holds the three of --folders.
+        out: folder to write.
+        size: pixels a side.
+        folders: names of the folders of first images, second images and labels.
+        split: parts, and their shares of the pairs.
+        seed: of the division.
+    """
+
+    source: Path
+    out: Path
+    size: Annotated[int, at_least(1)] = 256
+    folders: tuple[str, str, str] = option(FOLDERS, metavar=("A", "B", "LABEL"))
+    split: tuple[str, ...] = option((), metavar="PART=SHARE")
+    seed: int = 0
 
 
 def _share(text: str) -> tuple[str, float]:
@@ -125,19 +132,24 @@ def _share(text: str) -> tuple[str, float]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse the command line, cut, and say how many tiles there are."""
-    args = _parser().parse_args(arguments)
-    with error_boundary("tiling", traceback=args.traceback, memory="--size"):
-        shares = [_share(part) for part in args.split or ()]
+    config, traceback = parse(
+        TilesConfig,
+        arguments=arguments,
+        verb="-m benchmarks.change_detection.tiling",
+        description=__doc__,
+    )
+    with error_boundary(traceback=traceback, memory="--size"):
+        shares = [_share(part) for part in config.split]
         counts = cut_pairs(
-            args.source,
-            args.out,
-            size=args.size,
-            folders=args.folders,
+            config.source,
+            config.out,
+            size=config.size,
+            folders=config.folders,
             split=dict(shares) or None,
-            seed=args.seed,
+            seed=config.seed,
         )
     for part, count in counts.items():
-        print(f"{args.out / part}: {count} tiles")
+        print(f"{config.out / part}: {count} tiles")
 
 
 if __name__ == "__main__":

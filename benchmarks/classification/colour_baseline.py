@@ -7,15 +7,18 @@ A representation that does not beat this has learned nothing worth having.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
-from cmid.boundary import add_traceback_option, error_boundary
+from cmid.boundary import error_boundary
+from cmid.command_line import parse
 from cmid.data import ImageSource, open_source
 from cmid.evaluation import knn_accuracy
+from cmid.options import at_least
 
 
 def colours(source: ImageSource) -> tuple[Tensor, Tensor]:
@@ -29,27 +32,42 @@ def colours(source: ImageSource) -> tuple[Tensor, Tensor]:
     return torch.stack(features), torch.tensor(labels)
 
 
+@dataclass(frozen=True)
+class ColourConfig:
+    """Labelled images.
+
+    Attributes:
+        train: labelled images that vote.
+        val: labelled images that are classified.
+        k: how many vote.
+    """
+
+    train: str
+    val: str
+    k: Annotated[int, at_least(1)] = 20
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse the command line, score, print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("train", help="labelled images that vote")
-    parser.add_argument("val", help="labelled images that are classified")
-    parser.add_argument("--k", type=int, default=20)
-    add_traceback_option(parser)
-    args = parser.parse_args(arguments)
-    with error_boundary(traceback=args.traceback, memory="the number of images"):
-        print(_score(args))
+    config, traceback = parse(
+        ColourConfig,
+        arguments=arguments,
+        verb="-m benchmarks.classification.colour_baseline",
+        description=__doc__,
+    )
+    with error_boundary(traceback=traceback, memory="the number of images"):
+        print(_score(config))
 
 
-def _score(args: argparse.Namespace) -> str:
+def _score(config: ColourConfig) -> str:
     (bank, bank_labels), (queries, labels) = (
-        colours(open_source(path)) for path in (args.train, args.val)
+        colours(open_source(path)) for path in (config.train, config.val)
     )
     mean, std = bank.mean(0), bank.std(0)
     accuracy = knn_accuracy(
-        (bank - mean) / std, bank_labels, (queries - mean) / std, labels, k=args.k
+        (bank - mean) / std, bank_labels, (queries - mean) / std, labels, k=config.k
     )
-    return f"kNN (k {args.k}) on means and standard deviations: {accuracy:.3f}"
+    return f"kNN (k {config.k}) on means and standard deviations: {accuracy:.3f}"
 
 
 if __name__ == "__main__":

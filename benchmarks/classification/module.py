@@ -21,7 +21,6 @@ from torchmetrics.classification import (
 
 from benchmarks.classification.data import ClassificationData
 from cmid.checkpoints import load_backbone
-from cmid.memory import keep_freed_memory
 from cmid.optimization import OptimizerParameters, configure_training
 
 
@@ -116,10 +115,6 @@ class FineTuning(L.LightningModule):
         data = getattr(self.trainer, "datamodule", None)
         if isinstance(data, ClassificationData):
             data.check_images(self.standardize.statistics)
-
-    def on_fit_start(self) -> None:
-        if self.device.type == "cpu":
-            keep_freed_memory()
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         images, labels = batch

@@ -13,6 +13,7 @@ from mmengine.runner import Runner
 from benchmarks.openmmlab.backbone import STAGES
 from benchmarks.openmmlab.preflight import check_pretrained
 from cmid.checkpoints import identify
+from cmid.configurations import find_configuration
 from cmid.models.intermediates import stages
 from cmid.views.colour import Standardize
 
@@ -36,7 +37,8 @@ def load_config(
         FileNotFoundError: no such file or backbone.
         ValueError: a configuration without `CMIDBackbone`, or a backbone that does not fit.
     """
-    if not Path(path).is_file():
+    path = find_configuration(path)
+    if not path.is_file():
         raise FileNotFoundError(f"no configuration {path}")
     config = Config.fromfile(str(path))
     # First the options that the backbone depends on (bands), then again: they have the last word.
@@ -46,7 +48,7 @@ def load_config(
         use_backbone(config, backbone)
         if options:
             config.merge_from_dict(dict(options))
-    config.work_dir = work_dir or config.get("work_dir") or f"work_dirs/{Path(path).stem}"
+    config.work_dir = work_dir or config.get("work_dir") or f"work_dirs/{path.stem}"
     return config
 
 
@@ -54,8 +56,8 @@ def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
     """Read ``key=value`` pairs with mmengine's own reader; raises ValueError for other texts."""
     wrong = next((pair for pair in pairs if "=" not in pair), None)
     if wrong is not None:
-        raise ValueError(f"--cfg-options {wrong}: give KEY=VALUE")
-    parser = argparse.ArgumentParser(usage="--cfg-options KEY=VALUE [KEY=VALUE ...]")
+        raise ValueError(f"--cfg_options {wrong}: give KEY=VALUE")
+    parser = argparse.ArgumentParser(usage="--cfg_options KEY=VALUE [KEY=VALUE ...]")
     parser.add_argument("--options", nargs="+", action=DictAction)
     return dict(parser.parse_args(["--options", *pairs]).options) if pairs else {}
 
@@ -101,7 +103,7 @@ def paint(config: Config, folder: str | Path) -> None:
     hook = config.get("default_hooks", {}).get("visualization")
     if hook is None:
         raise ValueError(
-            f"{config.filename} has no default_hooks.visualization, which --show-dir turns on"
+            f"{config.filename} has no default_hooks.visualization, which --show_dir turns on"
         )
     target = str(Path(folder).absolute())
     if hook.type == "VisualizationHook":  # mmpretrain's; the others have mmdetection's arguments

@@ -7,12 +7,13 @@ batch included. All are timed in turn, round by round, on the same files.
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -21,22 +22,29 @@ from torch.utils.data import default_collate
 from torchvision import transforms as tv
 
 from benchmarks.speed.table import show
-from cmid.boundary import add_traceback_option, error_boundary
+from cmid.boundary import error_boundary
+from cmid.command_line import parse
 from cmid.data import MILLION_AID, ImageFolder
 from cmid.data.scenes import generate_scene
+from cmid.options import at_least
 from cmid.views import DeviceViews, TwoViews, ViewColours
 
 
-def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    p.add_argument("--images", type=int, default=48, help="different JPEG files")
-    p.add_argument("--rounds", type=int, default=5, help="timed rounds, after one warm-up round")
-    p.add_argument("--size", type=int, default=512, help="pixels per side of the JPEGs")
-    p.add_argument("--out", help="JSON file")
-    add_traceback_option(p)
-    return p
+@dataclass(frozen=True)
+class PipelineConfig:
+    """What is timed.
+
+    Attributes:
+        images: different JPEG files.
+        rounds: timed rounds, after one warm-up round.
+        size: pixels per side of the JPEGs.
+        out: JSON file.
+    """
+
+    images: Annotated[int, at_least(1)] = 48
+    rounds: Annotated[int, at_least(1)] = 5
+    size: Annotated[int, at_least(1)] = 512
+    out: str | None = None
 
 
 def pil_pipelines() -> dict[str, Callable[[Image.Image], list[torch.Tensor]]]:
@@ -86,21 +94,27 @@ def write_images(folder: Path, count: int, size: int) -> None:
         Image.fromarray(scene).save(folder / f"{i:04}.jpg", quality=90)
 
 
-def main() -> None:
-    args = parser().parse_args()
-    with error_boundary(traceback=args.traceback, memory="--images or --size"):
-        run(args)
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Parse the command line and measure."""
+    config, traceback = parse(
+        PipelineConfig,
+        arguments=arguments,
+        verb="-m benchmarks.speed.data_pipeline",
+        description=__doc__,
+    )
+    with error_boundary(traceback=traceback, memory="--images or --size"):
+        run(config)
 
 
-def run(args: argparse.Namespace) -> None:
+def run(config: PipelineConfig) -> None:
     """Time every pipeline and show the table."""
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_images(folder, args.images, args.size)
+        write_images(folder, config.images, config.size)
         calls = candidates(folder)
         seconds: dict[str, list[float]] = {name: [] for name in calls}
-        for _ in range(args.rounds + 1):
+        for _ in range(config.rounds + 1):
             for name, call in calls.items():
                 start = time.process_time()
                 call()
@@ -112,13 +126,13 @@ def run(args: argparse.Namespace) -> None:
         rows.append(
             {
                 "pipeline": name,
-                "images / CPU-second": args.images / statistics.median(times[1:]),
+                "images / CPU-second": config.images / statistics.median(times[1:]),
                 "ratio to the first": statistics.median(ratios),
                 "min": min(ratios),
                 "max": max(ratios),
             }
         )
-    show(rows, out=args.out, images=args.images, size=args.size, rounds=args.rounds)
+    show(rows, out=config.out, images=config.images, size=config.size, rounds=config.rounds)
 
 
 if __name__ == "__main__":

@@ -5,39 +5,51 @@ Every case runs in a process of its own.
 
 from __future__ import annotations
 
-import argparse
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 
 from benchmarks.speed.table import show
-from benchmarks.speed.training_step import PRECISIONS, example_views
-from cmid.boundary import add_traceback_option, error_boundary
+from benchmarks.speed.training_step import DEVICE, PRECISIONS, Precision, example_views
+from cmid.boundary import error_boundary
 from cmid.callbacks.throughput import peak_memory_gib
+from cmid.command_line import parse
 from cmid.memory import keep_freed_memory
 from cmid.methods import CMID
 from cmid.optimization import OptimizerParameters, build_optimizer
+from cmid.options import at_least
 
 
 class FailedRunError(RuntimeError):
     """A case that ended with an error in its own process."""
 
 
-def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    p.add_argument("--backbone", nargs="+", default=["resnet50", "vit_base_patch16_224"])
-    p.add_argument("--batch", type=int, default=64)
-    p.add_argument("--size", type=int, default=224)
-    p.add_argument("--precision", choices=PRECISIONS, nargs="+", default=["fp32", "bf16"])
-    p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    p.add_argument("--out", help="JSON file")
-    p.add_argument("--case", help=argparse.SUPPRESS)
-    add_traceback_option(p)
-    return p
+@dataclass(frozen=True)
+class MemoryConfig:
+    """What is measured.
+
+    Attributes:
+        backbone: names of timm.
+        batch: images of a step.
+        size: pixels per side.
+        precision: each is measured.
+        device: cpu, cuda, ...
+        out: JSON file.
+        case: one case as JSON, in a process of its own.
+    """
+
+    backbone: tuple[str, ...] = ("resnet50", "vit_base_patch16_224")
+    batch: Annotated[int, at_least(1)] = 64
+    size: Annotated[int, at_least(1)] = 224
+    precision: tuple[Precision, ...] = ("fp32", "bf16")
+    device: str = DEVICE
+    out: str | None = None
+    case: str | None = None
 
 
 def run_case(case: dict[str, object]) -> float:
@@ -63,32 +75,35 @@ def run_case(case: dict[str, object]) -> float:
     return peak_memory_gib()
 
 
-def main() -> None:
-    args = parser().parse_args()
-    with error_boundary(traceback=args.traceback, memory="--batch or --size"):
-        run(args)
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Parse the command line and measure."""
+    config, traceback = parse(
+        MemoryConfig, arguments=arguments, verb="-m benchmarks.speed.memory", description=__doc__
+    )
+    with error_boundary(traceback=traceback, memory="--batch or --size"):
+        run(config)
 
 
-def run(args: argparse.Namespace) -> None:
+def run(config: MemoryConfig) -> None:
     """Measure every case and show the table; a case itself where one is given.
 
     Raises:
         FailedRunError: a case failed; the text is the last line it wrote.
     """
-    if args.case:
-        print(run_case(json.loads(args.case)))
+    if config.case:
+        print(run_case(json.loads(config.case)))
         return
     rows = []
-    for backbone in args.backbone:
-        for precision in args.precision:
+    for backbone in config.backbone:
+        for precision in config.precision:
             for checkpointing in (False, True):
                 case = {
                     "backbone": backbone,
                     "precision": precision,
                     "checkpointing": checkpointing,
-                    "batch": args.batch,
-                    "size": args.size,
-                    "device": args.device,
+                    "batch": config.batch,
+                    "size": config.size,
+                    "device": config.device,
                 }
                 command = [sys.executable, "-m", __spec__.name, "--case", json.dumps(case)]
                 result = subprocess.run(command, capture_output=True, text=True)
@@ -98,7 +113,7 @@ def run(args: argparse.Namespace) -> None:
                 peak = float(result.stdout.split()[-1])
                 rows.append({**case, "peak GiB": peak})
                 print(f"{backbone} {precision} checkpointing={checkpointing}: {peak:.2f} GiB")
-    show(rows, out=args.out)
+    show(rows, out=config.out)
 
 
 if __name__ == "__main__":

@@ -8,12 +8,12 @@ floating-point operations reach (both measured in the same run).
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import time
 from collections import defaultdict
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
 
 import timm
 import torch
@@ -21,32 +21,48 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.speed.table import show
-from cmid.boundary import add_traceback_option, error_boundary
+from cmid.boundary import error_boundary
+from cmid.command_line import parse
 from cmid.memory import keep_freed_memory
 from cmid.methods import CMID
 from cmid.optimization import OptimizerParameters, build_optimizer
+from cmid.options import at_least
 from cmid.views import Views
 
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+Precision = Literal["fp32", "bf16", "fp16"]
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    p.add_argument("--backbone", nargs="+", default=["resnet50"])
-    p.add_argument("--batch", type=int, default=16, help="images per step")
-    p.add_argument("--size", type=int, default=224)
-    p.add_argument("--pairs", type=int, default=5, help="timed pairs, after one warm-up pair")
-    p.add_argument("--precision", choices=PRECISIONS, default="fp32")
-    p.add_argument("--channels-last", action="store_true")
-    p.add_argument("--compile", choices=["none", "blocks", "whole"], default="none")
-    p.add_argument("--optimizer", default="adan")
-    p.add_argument("--threads", type=int)
-    p.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    p.add_argument("--out", help="JSON file")
-    add_traceback_option(p)
-    return p
+@dataclass(frozen=True)
+class StepConfig:
+    """What is timed.
+
+    Attributes:
+        backbone: names of timm.
+        batch: images per step.
+        size: pixels per side.
+        pairs: timed pairs, after one warm-up pair.
+        precision: of both.
+        channels_last: memory format of both.
+        compile: of CMID's step.
+        optimizer: of CMID's step.
+        threads: of torch (default: as it chooses).
+        device: cpu, cuda, ...
+        out: JSON file.
+    """
+
+    backbone: tuple[str, ...] = ("resnet50",)
+    batch: Annotated[int, at_least(1)] = 16
+    size: Annotated[int, at_least(1)] = 224
+    pairs: Annotated[int, at_least(1)] = 5
+    precision: Precision = "fp32"
+    channels_last: bool = False
+    compile: Literal["none", "blocks", "whole"] = "none"
+    optimizer: str = "adan"
+    threads: Annotated[int, at_least(1)] | None = None
+    device: str = DEVICE
+    out: str | None = None
 
 
 class Clock:
@@ -81,25 +97,25 @@ def example_views(batch: int, *, size: int, device: str) -> Views:
     return Views(images, images * 0.5, masks, matrix)
 
 
-def measure(name: str, args: argparse.Namespace) -> dict[str, Any]:
+def measure(name: str, config: StepConfig) -> dict[str, Any]:
     """One row of the table."""
     torch.manual_seed(0)
-    precision = PRECISIONS[args.precision]
-    form = torch.channels_last if args.channels_last else torch.contiguous_format
+    precision = PRECISIONS[config.precision]
+    form = torch.channels_last if config.channels_last else torch.contiguous_format
     model = CMID(
-        name, img_size=args.size, channels_last=args.channels_last, compile=args.compile
-    ).to(args.device)
-    optimizer = build_optimizer(model, OptimizerParameters(name=args.optimizer), 1e-4)
-    options = {"img_size": args.size} if model.student.encoder.model_args.get("img_size") else {}
+        name, img_size=config.size, channels_last=config.channels_last, compile=config.compile
+    ).to(config.device)
+    optimizer = build_optimizer(model, OptimizerParameters(name=config.optimizer), 1e-4)
+    options = {"img_size": config.size} if model.student.encoder.model_args.get("img_size") else {}
     bare = timm.create_model(name, num_classes=0, **options)
-    bare = bare.to(args.device, memory_format=form).train()
-    views = example_views(args.batch, size=args.size, device=args.device)
+    bare = bare.to(config.device, memory_format=form).train()
+    views = example_views(config.batch, size=config.size, device=config.device)
     halves = [x.contiguous(memory_format=form) for x in views.images.chunk(2)]
-    clock = Clock(args.device)
+    clock = Clock(config.device)
 
     def autocast() -> torch.autocast:
         return torch.autocast(
-            args.device.split(":")[0], precision, enabled=precision != torch.float32
+            config.device.split(":")[0], precision, enabled=precision != torch.float32
         )
 
     def floor() -> None:
@@ -127,7 +143,7 @@ def measure(name: str, args: argparse.Namespace) -> dict[str, Any]:
     def forward_and_keep() -> None:
         kept[:] = [forward()]
 
-    for _ in range(args.pairs + 1):
+    for _ in range(config.pairs + 1):
         clock.time("floor", floor)
         clock.time("step", step)
     ratios = [a / b for a, b in zip(clock.parts["step"], clock.parts["floor"], strict=True)][1:]
@@ -140,9 +156,9 @@ def measure(name: str, args: argparse.Namespace) -> dict[str, Any]:
         "min": min(ratios),
         "max": max(ratios),
         "EMA + optimizer share": (clock.median("optimizer") + clock.median("ema")) / whole,
-        "images/s": args.batch / whole,
+        "images/s": config.batch / whole,
     }
-    if args.device.startswith("cuda"):
+    if config.device.startswith("cuda"):
         row |= utilisation(forward, whole)
     return row
 
@@ -165,28 +181,34 @@ def utilisation(forward: Callable[[], Tensor], seconds: float) -> dict[str, floa
     return {"TFLOP/s": achieved / 1e12, "FLOP utilisation": achieved / peak, "GiB": peak_memory}
 
 
-def main() -> None:
-    args = parser().parse_args()
-    with error_boundary(traceback=args.traceback, memory="--batch or --size"):
-        run(args)
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Parse the command line and measure."""
+    config, traceback = parse(
+        StepConfig,
+        arguments=arguments,
+        verb="-m benchmarks.speed.training_step",
+        description=__doc__,
+    )
+    with error_boundary(traceback=traceback, memory="--batch or --size"):
+        run(config)
 
 
-def run(args: argparse.Namespace) -> None:
+def run(config: StepConfig) -> None:
     """Measure every backbone and show the table."""
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    if args.device == "cpu":
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    if config.device == "cpu":
         keep_freed_memory()  # as training does; the floor profits from it too
-    rows = [measure(name, args) for name in args.backbone]
+    rows = [measure(name, config) for name in config.backbone]
     show(
         rows,
-        out=args.out,
-        batch=args.batch,
-        size=args.size,
-        precision=args.precision,
-        channels_last=args.channels_last,
-        compile=args.compile,
-        pairs=args.pairs,
+        out=config.out,
+        batch=config.batch,
+        size=config.size,
+        precision=config.precision,
+        channels_last=config.channels_last,
+        compile=config.compile,
+        pairs=config.pairs,
     )
 
 

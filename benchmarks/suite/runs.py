@@ -12,9 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks.suite.tasks import Task
+from cmid.configurations import working_folder
 from cmid.files import write_text
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 class FailedRunError(RuntimeError):
@@ -59,16 +58,16 @@ def run_task(
         return Result(**stored | {"pictures": tuple(stored["pictures"])})
     folder.mkdir(parents=True, exist_ok=True)
     started = (folder / "last_checkpoint").is_file()
-    common = ["--backbone", backbone, "--work-dir", str(folder)]
-    overrides = ["--cfg-options", *task.options, *options] if task.options or options else []
+    common = ["--backbone", backbone, "--work_dir", str(folder)]
+    overrides = ["--cfg_options", *task.options, *options] if task.options or options else []
     begin = time.perf_counter()
     resume = ["--resume"] if started else []
-    train = ["train.py", task.config, *common, "--seed", str(seed), *resume, *overrides]
+    train = ["train", task.config, *common, "--seed", str(seed), *resume, *overrides]
     _call(train, folder / "train.log")
     checkpoint = (folder / "last_checkpoint").read_text().strip()
     pictures = folder / "pictures"
     common[-1] = str(folder / "test")
-    test = ["test.py", task.config, checkpoint, *common, "--show-dir", str(pictures), *overrides]
+    test = ["test", task.config, checkpoint, *common, "--show_dir", str(pictures), *overrides]
     _call(test, folder / "test.log")
     result = Result(
         task.name,
@@ -87,18 +86,18 @@ def folder_name(backbone: str) -> str:
 
 
 def _call(arguments: Sequence[str], log: Path) -> None:
-    tool, *rest = arguments
+    verb, *rest = arguments
     with log.open("a") as file:
         done = subprocess.run(
-            [sys.executable, str(ROOT / "tools" / tool), *rest],
-            cwd=ROOT,
+            [sys.executable, "-m", "cmid", verb, *rest],
+            cwd=working_folder(),
             stdout=file,
             stderr=subprocess.STDOUT,
         )
     if done.returncode:
         last = log.read_text().strip().splitlines()[-1:]
         reason = "".join(last)
-        raise FailedRunError(f"{tool} {rest[0]} failed, see {log}: {reason}")
+        raise FailedRunError(f"{verb} {rest[0]} failed, see {log}: {reason}")
 
 
 def _score(folder: Path, task: Task) -> float:

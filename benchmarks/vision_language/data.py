@@ -25,7 +25,6 @@ from cmid.vision_language.data.problems import OnError, load_json
 from cmid.vision_language.prompts.class_names import category_text
 from cmid.vision_language.prompts.vocabularies import ClassList
 
-SCENES = "scenes"  # the name of generated data
 SCENE_SEED = 1000  # far from those that training and its validation draw from
 
 

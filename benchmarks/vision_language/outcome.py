@@ -5,9 +5,31 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Annotated, Protocol
 
-from cmid.models.dual_encoder import ImageTextModel
+from cmid.options import at_least, option
+from cmid.vision_language.clip.parameters import DenseMode
+
+if TYPE_CHECKING:
+    from cmid.models.dual_encoder import ImageTextModel
+
+
+@dataclass(frozen=True)
+class ModelsConfig:
+    """The models that are evaluated.
+
+    Attributes:
+        model: see above; one or several.
+        dense_mode: read-out of the patches of a transformer: vanilla is its last block as it is;
+            the others have another attention, without residual and MLP but for maskclip_published
+            and sclip_published, which keep them as those methods do (default: the model's own, or
+            segearth).
+        device: cpu, cuda, ... (default: cuda where there is one).
+    """
+
+    model: tuple[str, ...] = option(metavar="SPEC")
+    dense_mode: DenseMode | None = None
+    device: str | None = None
 
 
 @dataclass(frozen=True)
@@ -15,21 +37,22 @@ class Options:
     """What all evaluations share.
 
     Attributes:
-        out: folder of pictures; None paints nothing.
-        pictures: at most so many a model and data set.
-        cache: folder of text embeddings, or None.
-        batch_size: images at a time; num_workers: processes that read them.
-        scenes: number of generated scenes.
-        scene_size: their pixels per side; None: the model's. The places are the same at any size.
+        out: folder of the report and its painted maps.
+        pictures: painted maps a model and data set.
+        cache: folder for embeddings of texts.
+        batch_size: images or windows at a time.
+        num_workers: processes that read images.
+        scenes: how many, if generated; their places are the same at any size.
+        scene_size: their pixels per side (default: the model's size).
     """
 
-    out: Path | None = None
-    pictures: int = 4
+    out: Path | None = option(None, metavar="DIR")
+    pictures: Annotated[int, at_least(0)] = 4
     cache: Path | None = None
-    batch_size: int = 64
-    num_workers: int = 0
-    scenes: int = 200
-    scene_size: int | None = None
+    batch_size: Annotated[int, at_least(1)] = 64
+    num_workers: Annotated[int, at_least(0)] = 0
+    scenes: Annotated[int, at_least(1)] = 200
+    scene_size: Annotated[int, at_least(16)] | None = None
 
 
 @dataclass(frozen=True)

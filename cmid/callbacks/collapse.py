@@ -11,7 +11,7 @@ from cmid.evaluation import effective_rank, relative_std
 
 
 class CollapseMonitor(L.Callback):
-    """Log effective rank and spread of the student's pooled features, warn when they vanish.
+    """Log effective rank and spread of a method's pooled features, warn when they vanish.
 
     Args:
         every_n_steps: how often.

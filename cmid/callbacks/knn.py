@@ -16,14 +16,14 @@ from cmid.models import MaskedEncoder
 class OnlineKNN(L.Callback):
     """Classify the labelled images of the datamodule by nearest neighbours, all of them.
 
-    Scores the backbone of the teacher and of the student: before the first step (random
-    initialisation), every ``every_n_epochs`` epochs and after the last. Classes of the two parts
-    are matched by name. Does nothing without ``data.knn_train``.
+    Scores the encoder of each role of a `PretrainMethod` (teacher, student): before the first step
+    (random initialisation, the exported one alone), every ``every_n_epochs`` epochs and after the
+    last. Classes of the two parts are matched by name. Does nothing without ``data.knn_train``.
 
     Args:
         every_n_epochs: 0 scores only at the beginning and the end.
         k: neighbours that vote.
-        temperature: of their votes.
+        temperature: softmax temperature of their votes.
         batch_size: images at a time.
     """
 
@@ -50,7 +50,7 @@ class OnlineKNN(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         if self.initial is None and trainer.datamodule.knn_train is not None:  # type: ignore[attr-defined]
-            self.initial = self.score(trainer, pl_module, pl_module.student.encoder)
+            self.initial = self.score(trainer, pl_module, pl_module.encoders()[pl_module.exported])
             self._log(trainer, {"knn/random_init": self.initial})
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
@@ -61,16 +61,13 @@ class OnlineKNN(L.Callback):
         if not last and (self.every_n_epochs < 1 or epoch % self.every_n_epochs):
             return
         self.scores = {
-            name: self.score(trainer, pl_module, branch.encoder)
-            for name, branch in (
-                ("teacher", pl_module.teacher.module),
-                ("student", pl_module.student),
-            )
+            role: self.score(trainer, pl_module, encoder)
+            for role, encoder in pl_module.encoders().items()
         }
-        self._log(trainer, {f"knn/{name}": score for name, score in self.scores.items()})
+        self._log(trainer, {f"knn/{role}": score for role, score in self.scores.items()})
+        told = ", ".join(f"{score:.3f} ({role})" for role, score in self.scores.items())
         pl_module.print(
-            f"epoch {epoch}: kNN accuracy {self.scores['teacher']:.3f} (teacher),"
-            f" {self.scores['student']:.3f} (student), {self.initial:.3f} (random initialisation)"
+            f"epoch {epoch}: kNN accuracy {told}, {self.initial:.3f} (random initialisation)"
         )
 
     def score(self, trainer: L.Trainer, pl_module: Any, encoder: MaskedEncoder) -> float:

@@ -10,6 +10,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.data import default_collate
 
+from cmid.views import Views
 from cmid.visualization.curves import curve_figure, read_metrics
 from cmid.visualization.reconstruction import reconstruction_figure
 from cmid.visualization.saving import save_figure
@@ -32,16 +33,22 @@ class ReconstructionPicture(L.Callback):
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         epoch = trainer.current_epoch + 1
         last = epoch == trainer.max_epochs or trainer.should_stop
-        if not pl_module.weights.reconstruction or not (last or epoch % self.every_n_epochs == 0):
+        if not (last or epoch % self.every_n_epochs == 0):
             return
         # All processes draw: the forward pass of a sharded model needs all of them.
-        figure = reconstruction_figure(*self.draw(trainer, pl_module))
-        if trainer.is_global_zero:
-            save_figure(figure, Path(trainer.default_root_dir) / "reconstructions.png")
+        drawn = self.draw(trainer, pl_module)
+        if drawn is not None and trainer.is_global_zero:
+            save_figure(
+                reconstruction_figure(*drawn),
+                Path(trainer.default_root_dir) / "reconstructions.png",
+            )
 
     @torch.no_grad()
-    def draw(self, trainer: L.Trainer, pl_module: Any) -> tuple[torch.Tensor, ...]:
-        """Inputs, masked inputs and reconstructions in [0, 1], and the masks of blocks."""
+    def draw(self, trainer: L.Trainer, pl_module: Any) -> tuple[torch.Tensor, ...] | None:
+        """Inputs, masked inputs and reconstructions in [0, 1], and the masks of blocks.
+
+        None where the method reconstructs nothing.
+        """
         dataset = trainer.train_dataloader.dataset  # type: ignore[union-attr]
         count = min(self.num_images, len(dataset))
         samples = [dataset[0, i * len(dataset) // count] for i in range(count)]
@@ -49,15 +56,16 @@ class ReconstructionPicture(L.Callback):
         mode = pl_module.training
         pl_module.eval()
         views = pl_module.views(batch)
-        inputs = views.images[:count]
-        predicted = pl_module.reconstruct(
-            pl_module.student.encoder(views.masked[:count], views.masks[:count])
+        first = Views(
+            *(part[:count] for part in (views.images, views.masked, views.masks, views.matrices))
         )
-        reconstructed = pl_module.reconstruct.restore(predicted, inputs)
+        reconstructed = pl_module.reconstruction(first)
         pl_module.train(mode)
+        if reconstructed is None:
+            return None
         undo = pl_module.views.standardize.undo
-        shown = (inputs, views.masked[:count], reconstructed)
-        return *(undo(images.float()) for images in shown), views.masks[:count]
+        shown = (first.images, first.masked, reconstructed)
+        return *(undo(images.float()) for images in shown), first.masks
 
 
 class CurvePicture(L.Callback):

@@ -60,7 +60,7 @@ def compute_statistics(
         except UnreadableImageError as error:
             if on_error == "error":
                 raise UnreadableImageError(
-                    f"{error}; or count and skip such images with --on-error skip"
+                    f"{error}; or count and skip such images with --on_error skip"
                 ) from error
             skipped.append(str(error))
             continue

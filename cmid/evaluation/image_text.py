@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -19,11 +19,10 @@ from tqdm import tqdm
 from cmid.data.source import Image, ImageSource
 from cmid.data.templates import check_templates, fill_templates
 from cmid.data.values import require_8bit
+from cmid.evaluation.parameters import Fit
 from cmid.files import whole_file
 from cmid.models.dual_encoder import ImageTextModel
 from cmid.views.crops import resize
-
-Fit = Literal["crop", "squash"]
 
 
 @contextmanager

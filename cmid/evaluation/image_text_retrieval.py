@@ -7,7 +7,7 @@ import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -16,17 +16,14 @@ from tqdm import tqdm
 
 from cmid.data.source import Image
 from cmid.evaluation.image_text import (
-    Fit,
     embed_texts,
     evaluation_mode,
     fit_square,
     normalized,
     require_rgb,
 )
+from cmid.evaluation.parameters import PREFIX, Fit, Identity
 from cmid.models.dual_encoder import ImageTextModel
-
-Identity = Literal["name", "pixels"]
-PREFIX = "a satellite image. "
 
 
 class CaptionedImage(Protocol):

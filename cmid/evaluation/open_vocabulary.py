@@ -11,6 +11,7 @@ from torch import Tensor
 
 from cmid.data.windows import tile
 from cmid.evaluation.image_text import evaluation_mode, normalized
+from cmid.evaluation.parameters import Sliding
 from cmid.models.dual_encoder import ImageTextModel
 from cmid.views.crops import resize
 
@@ -54,31 +55,6 @@ class Vocabulary:
         members = tuple(k for k, synonyms in enumerate(names) for _ in synonyms)
         number = None if background is None else members[flat.index(background)]
         return cls(tuple(synonyms[0] for synonyms in names), tuple(flat), members, number)
-
-
-@dataclass(frozen=True)
-class Sliding:
-    """How an image becomes class probabilities.
-
-    Attributes:
-        long_side: pixels that the longer side is brought to; None: twice the model's size (448 for
-            224). A shorter side below the model's size is brought to that size instead, with the
-            aspect ratio kept.
-        stride: of the windows; None: half the model's size.
-        scale: factor of cosine similarities before the softmax; None: the model's.
-        cls_weight: share of the pooled feature's similarity that is taken off every patch's, which
-            frees patches of what is said of the whole image (SegEarth-OV, arXiv:2410.01768).
-        batch_size: windows at a time.
-        antialias: bring the image to its size bicubic with antialiasing; False: bilinear without,
-            as published, which aliases where an image shrinks.
-    """
-
-    long_side: int | None = None
-    stride: int | None = None
-    scale: float | None = 50.0
-    cls_weight: float = 0.0
-    batch_size: int = 16
-    antialias: bool = True
 
 
 def working_size(height: int, width: int, *, long_side: int, smallest: int) -> tuple[int, int]:

@@ -5,24 +5,15 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, cast
 
-import lightning as L
 import torch
-from lightning.pytorch.strategies import FSDPStrategy
 from torch import Tensor, nn
-from torch.distributed.device_mesh import init_device_mesh
 
-import cmid
-from cmid.data.statistics import MILLION_AID, ChannelStatistics
 from cmid.losses import LocalDistillationLoss, MaskedReconstructionLoss, teacher_temperature
-from cmid.memory import keep_freed_memory
-from cmid.methods.branches import Branch, BYOLAgreement, MoCoAgreement, build_branch, freeze_unused
-from cmid.methods.compilation import compile_encoder
-from cmid.methods.sharding import shard, shard_branch
+from cmid.methods.base import Losses, PretrainMethod
+from cmid.methods.branches import Branch, BYOLAgreement, MoCoAgreement, build_branch
 from cmid.models import EMATeacher, MaskedEncoder, ReconstructionHead
 from cmid.models.batch_norm import set_running_momentum
-from cmid.models.stochastic import switch_off_randomness
-from cmid.optimization import OptimizerParameters, configure_training, seed_step, teacher_momentum
-from cmid.views import DeviceViews, ViewColours, Views, cell_centres, gather_cells, match_positions
+from cmid.views import Views, cell_centres, gather_cells, match_positions
 
 # BatchNorm's running statistics of clean images: steps between the student's passes, and the share
 # of each pass in them.
@@ -44,8 +35,10 @@ class TeacherParameters:
     """The teacher's pace and sharpness.
 
     Attributes:
-        momentum: of the moving average at the first step; it rises to 1 on a cosine.
-        first_temperature, last_temperature, warmup_epochs: of the softmax over prototypes.
+        momentum: momentum of the moving average at the first step; it rises to 1 on a cosine.
+        first_temperature: temperature of the softmax over prototypes in the first epoch.
+        last_temperature: the same from the end of its warm-up on.
+        warmup_epochs: epochs from the first temperature to the last.
     """
 
     momentum: float = 0.996
@@ -54,7 +47,7 @@ class TeacherParameters:
     warmup_epochs: int = 50
 
 
-class CMID(L.LightningModule):
+class CMID(PretrainMethod):
     """One student sees masked views, one EMA teacher sees clean ones; three losses.
 
     Both masked views pass the student in one batch, both clean views the teacher in another.
@@ -65,42 +58,25 @@ class CMID(L.LightningModule):
 
     Args:
         backbone: any timm model with spatial output.
-        img_size: of the views in pixels (the command takes it from the data).
-        in_chans: bands of the images (likewise).
-        statistics: of the bands, for standardisation (likewise).
-        mask_mode: how the mask token meets the stem's output.
-        stem: name of the backbone's stem, where it is not found.
-        backbone_args: further arguments of ``timm.create_model``. Drop path and dropout, which timm
-            switches on in some families (Swin: 0.1), are off in student and teacher, as published,
-            unless a rate is given here (``drop_path_rate``).
         agreement: global branch: ``moco`` (queue of negatives) or ``byol`` (predictor).
         queue_size: keys of the MoCo queue; keep it far below the number of images.
-        temperature: of InfoNCE.
-        num_prototypes: of the local branch.
+        temperature: InfoNCE softmax temperature.
+        num_prototypes: prototypes of the local branch.
         num_matches: cells per view that the local branch compares, at most all of them.
         relative_target: reconstruct each view relative to its own mean and standard deviation.
         head_width: hidden width of the projector and of the local head.
         local_norm: BatchNorm in the local head; ``None`` follows the backbone.
-        weights: of the losses.
-        colours: of the two views.
-        teacher: its momentum and temperatures.
-        optimizer: optimizer and learning-rate schedule.
-        compile: ``torch.compile`` for nothing, each block of the backbone, or the whole of it.
-        channels_last: memory format that convolutions prefer.
-        grad_checkpointing: recompute activations in the backward pass to save memory.
-        seed: of the randomness on the device (colour).
+        weights: weight of each loss.
+        teacher: the teacher's momentum and temperatures.
+        **common: options of every method, see `PretrainMethod`.
     """
+
+    exported = "student"
 
     def __init__(
         self,
         backbone: str = "resnet50",
         *,
-        img_size: int = 224,
-        in_chans: int = 3,
-        statistics: ChannelStatistics = MILLION_AID,
-        mask_mode: Literal["add", "replace"] = "add",
-        stem: str | None = None,
-        backbone_args: dict[str, Any] | None = None,
         agreement: Literal["moco", "byol"] = "moco",
         queue_size: int = 65536,
         temperature: float = 0.2,
@@ -110,15 +86,10 @@ class CMID(L.LightningModule):
         head_width: int = 2048,
         local_norm: bool | None = None,
         weights: LossWeights = LossWeights(),
-        colours: ViewColours = ViewColours(),
         teacher: TeacherParameters = TeacherParameters(),
-        optimizer: OptimizerParameters = OptimizerParameters(),
-        compile: Literal["none", "blocks", "whole"] = "none",
-        channels_last: bool = False,
-        grad_checkpointing: bool = False,
-        seed: int = 0,
+        **common: Any,
     ) -> None:
-        super().__init__()
+        super().__init__(backbone, **common)
         if max(asdict(weights).values()) <= 0:
             raise ValueError("model.weights: at least one loss needs a weight above 0")
         if min(asdict(weights).values()) < 0:
@@ -126,22 +97,9 @@ class CMID(L.LightningModule):
         self.num_matches = num_matches
         self.weights = weights
         self.teacher_parameters = teacher
-        self.optimizer_parameters = optimizer
-        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
-        self.seed = seed
-        self.sharded = False
-        self.statistics = statistics
+        self.first_momentum = teacher.momentum
 
-        self.views = DeviceViews(colours, statistics)
-        encoder = MaskedEncoder(
-            backbone,
-            in_chans=in_chans,
-            img_size=img_size,
-            mask_mode=mask_mode,
-            stem=stem,
-            **(backbone_args or {}),
-        )
-        switch_off_randomness(encoder.backbone, keep=backbone_args or {})
+        encoder = self.make_encoder(pooled=weights.contrastive > 0)
         if local_norm is None:
             local_norm = any(isinstance(m, nn.BatchNorm2d) for m in encoder.modules())
         self.student = build_branch(
@@ -154,7 +112,7 @@ class CMID(L.LightningModule):
         self.teacher = EMATeacher(self.student)
         set_running_momentum(encoder, 0.0)
         self.reconstruct = ReconstructionHead(
-            encoder.embed_dim, encoder.stride, in_chans, relative=relative_target
+            encoder.embed_dim, encoder.stride, encoder.in_chans, relative=relative_target
         )
         self.reconstruction_loss = MaskedReconstructionLoss(views=2)
         self.agreement: nn.Module = (
@@ -163,20 +121,18 @@ class CMID(L.LightningModule):
             else MoCoAgreement(dim=256, queue_size=queue_size, temperature=temperature)
         )
         self.local_loss = LocalDistillationLoss(num_prototypes)
-        self.left_out = self._freeze_left_out()
-        if grad_checkpointing:
-            encoder.set_grad_checkpointing()
-        if compile != "none":
-            compile_encoder(encoder, whole=compile == "whole")
-            compile_encoder(self.teacher_branch.encoder, whole=compile == "whole")
-        self.to(memory_format=self.memory_format)
+        self._freeze_left_out()
+        self.prepare()
+
+    def encoders(self) -> dict[str, MaskedEncoder]:
+        return {"teacher": self.teacher_branch.encoder, "student": self.student.encoder}
 
     @property
     def teacher_branch(self) -> Branch:
         """The teacher's encoder and heads."""
         return cast(Branch, self.teacher.module)
 
-    def _freeze_left_out(self) -> list[nn.Parameter]:
+    def _freeze_left_out(self) -> None:
         """Freeze what only losses of weight 0 would train: nothing waits for its gradients."""
         parts: dict[str, list[nn.Module]] = {
             "reconstruction": [self.reconstruct],
@@ -184,33 +140,35 @@ class CMID(L.LightningModule):
             "local": [self.student.local_head],
         }
         weights = asdict(self.weights)
-        left_out = [
+        self.left_out += [
             parameter
             for name, modules in parts.items()
             for module in modules
             for parameter in module.requires_grad_(weights[name] > 0).parameters()
             if not weights[name]
         ]
-        return left_out + freeze_unused(self.student.encoder, pooled=weights["contrastive"] > 0)
 
-    def losses(self, views: Views, temperature: float) -> tuple[dict[str, Tensor], Tensor]:
+    def losses(self, views: Views, temperature: float | None = None) -> Losses:
         """The terms of one step, unweighted, and the student's pooled features ``(2B, D)``.
 
         Args:
             views: two views of ``B`` images.
-            temperature: of the teacher's softmax over prototypes.
+            temperature: temperature of the teacher's softmax over prototypes; default that of the
+                epoch.
 
         Returns:
             A term of weight 0 is absent. The features carry no gradient; they are there to watch.
         """
+        if temperature is None:
+            temperature = self.temperature_of_epoch()
         terms: dict[str, Tensor] = {}
-        dense = self.student.encoder(self._arrange(views.masked), views.masks)  # (2B, D, N, N)
+        dense = self.student.encoder(self.arrange(views.masked), views.masks)  # (2B, D, N, N)
         if self.weights.reconstruction:
             target = self.reconstruct.target(views.images)
             terms |= self.reconstruction_loss(self.reconstruct(dense), target, views.masks)
         if self.weights.contrastive or self.weights.local:
             with torch.no_grad():
-                clean = self.teacher_branch.encoder(self._arrange(views.images))  # (2B, D, N, N)
+                clean = self.teacher_branch.encoder(self.arrange(views.images))  # (2B, D, N, N)
         if self.weights.contrastive:
             queries = self.student.embed(dense).chunk(2)
             with torch.no_grad():
@@ -265,98 +223,44 @@ class CMID(L.LightningModule):
             encoders.append(self.teacher_branch.encoder)
         first = views.images.chunk(2)[0]
         # BatchNorm refuses a single value: one image may be one cell at the end of a CNN.
-        clean = self._arrange(first if len(first) > 1 else views.images)
+        clean = self.arrange(first if len(first) > 1 else views.images)
         for encoder in encoders:
             if previous := set_running_momentum(encoder, momentum):
                 encoder(clean)
                 set_running_momentum(encoder, previous[0])
 
-    def total(self, terms: dict[str, Tensor]) -> Tensor:
-        """Weighted sum of the terms; the two of the reconstruction share a weight."""
-        weights = {
-            "spatial": self.weights.reconstruction,
-            "frequency": self.weights.reconstruction,
-            "contrastive": self.weights.contrastive,
-            "local": self.weights.local,
-        }
-        return torch.stack([weights[name] * term for name, term in terms.items()]).sum()
+    def after_losses(self, views: Views) -> None:
+        batches = self.trainer.fit_loop.epoch_loop.total_batch_idx
+        if batches % STATISTICS_EVERY == 0:
+            self.follow_statistics(views, STATISTICS_MOMENTUM if batches else 1.0)
 
-    def on_fit_start(self) -> None:
-        if self.device.type == "cpu":
-            keep_freed_memory()
+    def term_weights(self) -> dict[str, float]:
+        """The two terms of the reconstruction share a weight."""
+        weights = asdict(self.weights)
+        shared = weights.pop("reconstruction")
+        return {"spatial": shared, "frequency": shared, **weights}
 
-    def training_step(self, batch: dict[str, Any], batch_idx: int) -> dict[str, Tensor]:
-        seed_step(self, self.seed)
-        with torch.autocast(self.device.type, enabled=False):
-            views = self.views(batch)
+    def temperature_of_epoch(self) -> float:
+        """Temperature of the teacher's softmax over prototypes in this epoch."""
         p = self.teacher_parameters
-        temperature = teacher_temperature(
+        return teacher_temperature(
             self.current_epoch,
             first=p.first_temperature,
             last=p.last_temperature,
             warmup_epochs=p.warmup_epochs,
         )
-        terms, features = self.losses(views, temperature)
-        batches = self.trainer.fit_loop.epoch_loop.total_batch_idx
-        if batches % STATISTICS_EVERY == 0:
-            self.follow_statistics(views, STATISTICS_MOMENTUM if batches else 1.0)
-        total = self.total(terms)
-        if not torch.isfinite(total):
-            raise FloatingPointError(
-                f"loss is {float(total)} at step {self.global_step}"
-                f" ({', '.join(f'{k} {float(v):.3g}' for k, v in terms.items())}):"
-                " lower model.optimizer.base_lr or use trainer.precision=32-true"
-            )
-        self.log_dict({f"loss/{name}": term.detach() for name, term in terms.items()})
-        self.log("loss", total.detach(), prog_bar=True)
-        return {"loss": total, "features": features}
 
-    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        momentum = teacher_momentum(self, self.teacher_parameters.momentum)
-        super().optimizer_step(*args, **kwargs)
+    def update_teacher(self, momentum: float) -> None:
         self.teacher.update(self.student, momentum)
-        self.log("teacher/momentum", momentum)
 
-    def configure_model(self) -> None:
-        """Shard over processes, where the strategy is Lightning's `ModelParallelStrategy`."""
-        if isinstance(self.trainer.strategy, FSDPStrategy):
-            raise ValueError(
-                "FSDPStrategy splits student and teacher differently, which the moving average does"
-                " not survive: use trainer.strategy=fsdp of tools/pretrain.py, or"
-                " ModelParallelStrategy(save_distributed_checkpoint=False)"
-            )
-        if self.device_mesh is None or self.sharded:
-            return
-        # Lightning's own mesh keeps the processes of a node for tensor parallelism.
-        mesh = init_device_mesh(self.device_mesh.device_type, (self.trainer.world_size,))
-        for branch in (self.student, self.teacher_branch):
-            shard_branch(branch, mesh)
-        shard(self.reconstruct, mesh)
-        if isinstance(self.agreement, BYOLAgreement):
-            shard(self.agreement.predictor, mesh)
-        self.sharded = True
+    def reconstruction(self, views: Views) -> Tensor | None:
+        if not self.weights.reconstruction:
+            return None
+        predicted = self.reconstruct(self.student.encoder(views.masked, views.masks))
+        return self.reconstruct.restore(predicted, views.images)
 
-    def configure_optimizers(self) -> Any:
-        return configure_training(self, self.optimizer_parameters, left_out=self.left_out)
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what an export needs to rebuild and to describe the backbone, as plain values."""
-        encoder = self.student.encoder
-        checkpoint["cmid"] = {
-            "version": cmid.__version__,
-            "method": "CMID",
-            "model_name": encoder.name,
-            "in_chans": encoder.in_chans,
-            "img_size": encoder.img_size,
-            "stem": encoder.stem_name,
-            "mask_mode": encoder.mask_mode,
-            "model_kwargs": dict(encoder.model_args),
-            **self.statistics.to_plain(),
-            "global_step": int(self.global_step),
-            "epoch": int(self.current_epoch),
+    def provenance(self) -> dict[str, Any]:
+        return {
             "weights": asdict(self.weights),
             "relative_target": self.reconstruct.relative,
         }
-
-    def _arrange(self, images: Tensor) -> Tensor:
-        return images.contiguous(memory_format=self.memory_format)

@@ -6,23 +6,39 @@ parameter by parameter, so that the moving average needs no communication.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from torch import nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 
-from cmid.methods.branches import Branch
 from cmid.methods.compilation import repeated_blocks
+from cmid.models import MaskedEncoder
 
 
-def shard_branch(branch: Branch, mesh: DeviceMesh) -> None:
-    """Shard encoder (block by block) and heads of a student or teacher."""
-    for block in repeated_blocks(branch.encoder.backbone):
+def shard_method(module: nn.Module, encoders: Collection[MaskedEncoder], mesh: DeviceMesh) -> None:
+    """Shard the encoders within a module block by block, and every part beside them as a whole.
+
+    What holds an encoder, or is a mere list of modules, is taken apart; any other child with
+    parameters has to be called as a module (by its ``forward``).
+    """
+    for child in module.children():
+        holds_encoder = any(part in encoders for part in child.modules())
+        if child in encoders:
+            shard_encoder(child, mesh)  # type: ignore[arg-type]
+        elif holds_encoder or isinstance(child, nn.ModuleList | nn.ModuleDict):
+            shard_method(child, encoders, mesh)
+        elif next(child.parameters(), None) is not None:
+            shard(child, mesh)
+
+
+def shard_encoder(encoder: MaskedEncoder, mesh: DeviceMesh) -> None:
+    """Shard an encoder, each of its blocks on its own."""
+    for block in repeated_blocks(encoder.backbone):
         shard(block, mesh)
-    shard(branch.encoder, mesh)
+    shard(encoder, mesh)
     for method in ("pool", "pooled"):
-        register_fsdp_forward_method(branch.encoder, method)
-    shard(branch.projector, mesh)
-    shard(branch.local_head, mesh)
+        register_fsdp_forward_method(encoder, method)
 
 
 def shard(module: nn.Module, mesh: DeviceMesh) -> None:

@@ -362,5 +362,5 @@ def test_the_command_reads_published_files(
     assert left.missing_keys == ["fc.weight", "fc.bias"]
     assert left.unexpected_keys == []
     torch.save(Swin(openmmlab=True).state_dict(), tmp_path / "swin.pth")
-    with pytest.raises(SystemExit, match=r"export: .*swin_tiny.* is no ResNet of torchvision"):
+    with pytest.raises(SystemExit, match=r"error: .*swin_tiny.* is no ResNet of torchvision"):
         command.main([str(tmp_path / "swin.pth"), str(out), "--format", "torchvision"])

@@ -167,7 +167,7 @@ def test_command(tmp_path):
     assert "broken.png: not a readable image" in failed.stderr
     assert "Traceback" not in failed.stderr
     assert not out.exists()
-    done = subprocess.run([*command, "--on-error", "skip"], capture_output=True, text=True)
+    done = subprocess.run([*command, "--on_error", "skip"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "4 images (1 unreadable)" in done.stdout
     assert json.loads(out.read_text())["mean"][0] == pytest.approx(15 / 255)

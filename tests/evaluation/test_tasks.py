@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
 from pathlib import Path
@@ -12,8 +11,9 @@ import pytest
 import torch
 from PIL import Image as PillowImage
 
-from cmid.evaluation import Settings, command, evaluate, tasks
+from cmid.evaluation import Settings, comparison, evaluate, tasks
 from cmid.evaluation.linear import few_shot_accuracy, linear_probe
+from cmid.evaluation.parameters import ComparisonConfig
 from cmid.evaluation.tasks import TASKS, measure
 
 
@@ -85,27 +85,18 @@ def test_a_validation_part_without_labels_still_chooses() -> None:
         assert strength > 1e-6  # ten images, eight features: the weakest one overfits
 
 
-def arguments(folder: Path, **more: Any) -> argparse.Namespace:
+def arguments(folder: Path, **more: Any) -> ComparisonConfig:
     options = {
-        "backbones": ["random:resnet18"],
+        "backbones": ("random:resnet18",),
         "data": str(folder),
-        "test": None,
-        "tasks": list(TASKS),
-        "multilabel": None,
         "size": 32,
-        "k": 20,
-        "shots": [1, 10],
+        "shots": (1, 10),
         "seeds": 2,
-        "seed": 0,
         "batch_size": 8,
-        "num_workers": 0,
-        "precision": "32-true",
-        "accelerator": "cpu",
-        "devices": "auto",
         "cache": str(folder.parent / "cache"),
         "out": str(folder.parent / "scores.json"),
     }
-    return argparse.Namespace(**{**options, **more})
+    return ComparisonConfig(**{**options, **more})
 
 
 @pytest.fixture
@@ -121,7 +112,7 @@ def images(tmp_path: Path) -> Path:
 def test_the_file_of_scores_has_what_could_be_measured(
     images: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command.run(arguments(images))
+    comparison.compare_backbones(arguments(images))
     content = json.loads((images.parent / "scores.json").read_text())
     assert {"knn", "linear", "1-shot", "NMI"} <= content["results"]["random:resnet18"].keys()
     assert "one has 4" in content["left_out"]["random:resnet18"]["10-shot"]
@@ -138,7 +129,7 @@ def test_an_unexpected_failure_is_raised_behind_the_scores(
 
     monkeypatch.setitem(tasks.TASKS, "linear", broken)
     with pytest.raises(RuntimeError, match="no such kernel"):
-        command.run(arguments(images, shots=[1]))
+        comparison.compare_backbones(arguments(images, shots=(1,)))
     content = json.loads((images.parent / "scores.json").read_text())
     assert {"knn", "1-shot", "NMI"} <= content["results"]["random:resnet18"].keys()
     assert "no such kernel" in content["left_out"]["random:resnet18"]["linear"]
@@ -147,9 +138,9 @@ def test_an_unexpected_failure_is_raised_behind_the_scores(
 
 
 def test_a_backbone_that_does_not_exist_costs_the_others_nothing(images: Path) -> None:
-    specs = ["random:resnet18", str(images.parent / "gone")]
+    specs = ("random:resnet18", str(images.parent / "gone"))
     with pytest.raises((FileNotFoundError, ValueError), match="gone"):
-        command.run(arguments(images, backbones=specs, tasks=["knn"]))
+        comparison.compare_backbones(arguments(images, backbones=specs, tasks=("knn",)))
     content = json.loads((images.parent / "scores.json").read_text())
     assert content["results"]["random:resnet18"]["knn"] >= 0
 
@@ -157,7 +148,7 @@ def test_a_backbone_that_does_not_exist_costs_the_others_nothing(images: Path) -
 def test_default_tasks_with_several_labels_leave_out_what_needs_one(images: Path) -> None:
     rows = [f"{name}{number},1,{number % 2}" for name in "ab" for number in range(5)]
     (images.parent / "labels.csv").write_text("\n".join(["image,sea,car", *rows]))
-    command.run(arguments(images, multilabel=str(images.parent / "labels.csv")))
+    comparison.compare_backbones(arguments(images, multilabel=str(images.parent / "labels.csv")))
     content = json.loads((images.parent / "scores.json").read_text())
     assert {"knn mAP", "linear mAP"} <= content["results"]["random:resnet18"].keys()
     assert content["left_out"]["random:resnet18"]["fewshot"] == "it needs one label an image"

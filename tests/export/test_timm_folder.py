@@ -288,8 +288,8 @@ def test_the_command(tmp_path, capsys):
     namespace = {"timm": timm}
     exec(capsys.readouterr().out, namespace)  # it prints the line that loads the result
     assert namespace["model"].num_features == 512
-    with pytest.raises(SystemExit, match=r"^export: .*out exists; replace it with --overwrite"):
+    with pytest.raises(SystemExit, match=r"^error: .*out exists; replace it with --overwrite"):
         main(command)
     main([*command, "--overwrite", "--which", "student"])
-    with pytest.raises(SystemExit, match=r"^export: no checkpoint "):
+    with pytest.raises(SystemExit, match=r"^error: no checkpoint "):
         main([str(tmp_path / "absent"), str(tmp_path / "other")])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import re
 import subprocess
@@ -10,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import timm
 
 from tests.declared import ROOT
 
@@ -52,6 +54,23 @@ def test_the_quickstart_pretrains_exports_loads_and_measures(tmp_path: Path) -> 
     printed = run("quickstart.py", folder=tmp_path)
     assert 0 <= float(printed.split()[-1]) <= 1
     assert (tmp_path / "runs/from_python/backbone/model.safetensors").is_file()
+
+
+@pytest.mark.slow
+def test_the_example_of_a_new_method_is_trained_by_the_command(tmp_path: Path) -> None:
+    ((name, code),) = blocks("extending.md", "A new method")
+    (tmp_path / name).write_text(code)
+    options = ["--model.class_path=vicreg.VICReg", "--model.width=16", "--run_dir=run"]
+    options += ["--data.source.init_args.num_images=8", "--data.batch_size=4"]
+    options += ["--data.knn_train.init_args.num_images=20", "--data.num_workers=0"]
+    options += ["--data.knn_val.init_args.num_images=10", "--trainer.max_steps=2"]
+    printed = run(str(ROOT / "tools/pretrain.py"), *options, folder=tmp_path)
+    assert "VICReg: resnet18" in printed
+    assert "kNN accuracy" in printed
+    folder = tmp_path / "run/backbone"
+    assert timm.create_model(f"local-dir:{folder}", pretrained=True).num_features == 256
+    entry = json.loads((folder / "config.json").read_text())["cmid"]
+    assert (entry["method"], entry["which"], entry["global_step"]) == ("VICReg", "encoder", 2)
 
 
 @pytest.mark.slow

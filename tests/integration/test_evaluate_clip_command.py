@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.vision_language.arguments import parse_arguments
-from benchmarks.vision_language.command import run as evaluate
+from benchmarks.commands.evaluate_clip import main
 
 ARCHITECTURE = {
     "embed_dim": 16,
@@ -53,12 +52,12 @@ def test_the_suite_of_scenes_writes_a_report(
     out = tmp_path / "out"
     options = ["--scenes", "10", "--scene_size", "48", "--pictures", "1", "--device", "cpu"]
     arguments = ["--suite", "scenes", "--model", str(model), "--out", str(out), *options]
-    evaluate(parse_arguments(arguments), "how it was made")
+    main(arguments)
     assert "top-1" in capsys.readouterr().out
     results = json.loads((out / "results.json").read_text())
     assert len(results["evaluations"]) == 4
     measures = results["evaluations"][0]["models"][str(model)]["measures"]
     assert 0 <= measures["top-1"] <= 1
     assert len([*(out / "pictures").rglob("*.png")]) == 1
-    assert "how it was made" in (out / "report.md").read_text()
+    assert "tools/evaluate_clip.py --suite scenes --model" in (out / "report.md").read_text()
     assert "open-vocabulary segmentation" in (out / "report.html").read_text()

@@ -79,7 +79,7 @@ def test_bad_input_gets_one_line(root: Path, folder: Path, tmp_path: Path) -> No
         done = run(root, *arguments)
         assert done.returncode == 1
         assert message in done.stderr
-        assert done.stderr.strip().splitlines()[-1].startswith("evaluate: ")
+        assert done.stderr.strip().splitlines()[-1].startswith("error: ")
         assert "Traceback" not in done.stderr
 
 

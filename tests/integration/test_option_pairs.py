@@ -20,7 +20,7 @@ import timm
 import torch
 from PIL import Image
 
-from cmid.command import pretrain
+from cmid.pretraining import pretrain
 
 # Backbones of a few thousand weights.
 BACKBONES = {

@@ -15,10 +15,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from itertools import product
+from typing import Any
 
+import jsonargparse
 import pytest
 import yaml
 
+from cmid.command_line import OptionParser
 from tests.declared import ROOT, declared
 
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -28,7 +31,10 @@ TRAINERS = {
     "tools/pretrain.py": [],
     "tools/finetune.py": ["--model.backbone", "random:resnet18"],
     "tools/train_clip.py": [],
-    "benchmarks/rivals/train.py": ["byol"],
+}
+SUBCOMMANDS = {
+    "tools/evaluate_clip.py": ("zero_shot", "retrieval", "segmentation", "regions"),
+    "tools/prepare_detection.py": ("dota", "dior"),
 }
 
 
@@ -100,6 +106,9 @@ def understand(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
         AssertionError: the command is none that is known here, or a file it names is missing.
         SystemExit: the command's parser refuses, with a status other than 0.
     """
+    if words[0] == "cmid":
+        named = not words[1].startswith("-")
+        words = [f"tools/{words[1]}.py", *words[2:]] if named else ["cmid/__main__.py", *words[1:]]
     while words and words[0] != "-m" and not words[0].endswith(".py"):
         words = words[1:]
     assert words, "no script and no module"
@@ -117,7 +126,7 @@ def understand(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", [script, *arguments])
     try:
         if words[0] == "-m":
-            runpy.run_module(words[1], run_name="__main__")
+            runpy.run_module(words[1], run_name="__main__", alter_sys=True)
         else:
             runpy.run_path(script, run_name="__main__")
     except UnderstoodError:
@@ -146,12 +155,18 @@ def without_placeholder(arguments: list[str]) -> list[str]:
 @pytest.fixture(autouse=True)
 def _stop_after_parsing(monkeypatch: pytest.MonkeyPatch) -> None:
     """argparse hands its result to nobody, and takes words in capitals for any choice or number."""
-    parse = argparse.ArgumentParser.parse_args
     check, convert = argparse.ArgumentParser._check_value, argparse.ArgumentParser._get_value
 
-    def parse_only(self: argparse.ArgumentParser, *args: object, **kwargs: object) -> None:
-        parse(self, *args, **kwargs)  # type: ignore[arg-type]
-        raise UnderstoodError
+    for kind in (argparse.ArgumentParser, jsonargparse.ArgumentParser):
+        parse = kind.parse_args
+
+        def parse_only(
+            self: argparse.ArgumentParser, *args: Any, parse: Any = parse, **kwargs: Any
+        ) -> None:
+            parse(self, *args, **kwargs)
+            raise UnderstoodError
+
+        monkeypatch.setattr(kind, "parse_args", parse_only)
 
     def check_value(self: argparse.ArgumentParser, action: argparse.Action, value: object) -> None:
         if not is_placeholder(value):
@@ -160,7 +175,10 @@ def _stop_after_parsing(monkeypatch: pytest.MonkeyPatch) -> None:
     def get_value(self: argparse.ArgumentParser, action: argparse.Action, text: str) -> object:
         return text if is_placeholder(text) else convert(self, action, text)
 
-    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse_only)
+    # Our parser checks once more, with the choices of an option at hand.
+    monkeypatch.setattr(
+        OptionParser, "_check_value_key", lambda self, action, value, *_, **__: value
+    )
     monkeypatch.setattr(argparse.ArgumentParser, "_check_value", check_value)
     monkeypatch.setattr(argparse.ArgumentParser, "_get_value", get_value)
 
@@ -212,16 +230,16 @@ def takes(name: str, words: list[str], monkeypatch: pytest.MonkeyPatch) -> bool:
 
 
 def accepted(name: str, monkeypatch: pytest.MonkeyPatch) -> set[str]:
-    """Option strings of a tool of argparse, and of its sub-commands."""
-    shown: list[argparse.ArgumentParser] = []
-    with monkeypatch.context() as patch:
-        patch.setattr(argparse.ArgumentParser, "print_help", lambda self, *_: shown.append(self))
-        understand([name, "--help"], patch)
-    found = set(shown[0]._option_string_actions)
-    for action in shown[0]._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            for parser in action.choices.values():
-                found |= set(parser._option_string_actions)
+    """Option strings of a tool, and of its sub-commands."""
+    found = set[str]()
+    for words in ([name], *([name, verb] for verb in SUBCOMMANDS.get(name, ()))):
+        shown: list[argparse.ArgumentParser] = []
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                argparse.ArgumentParser, "print_help", lambda self, *_, to=shown: to.append(self)
+            )
+            understand([*words, "--help"], patch)
+        found |= set(shown[0]._option_string_actions)
     return found
 
 

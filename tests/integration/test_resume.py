@@ -15,9 +15,9 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks.classification.command import finetune
-from cmid.command import PretrainCLI, pretrain
+from benchmarks.classification.fine_tuning import finetune
 from cmid.files import NoRoomError
+from cmid.pretraining import PretrainCLI, pretrain
 
 PRETRAIN = {
     "data.source": "cmid.data.ImageFolder",

@@ -53,7 +53,7 @@ def test_a_run_leaves_a_clip_and_a_resumed_one_the_same_weights(
 ) -> None:
     pytest.importorskip("open_clip", reason="extra vision-language is not installed")
     from cmid.vision_language.clip.storage import load_clip
-    from cmid.vision_language.command import train_clip
+    from cmid.vision_language.training import train_clip
 
     monkeypatch.chdir(ROOT)
     config = ["--config", str(ROOT / "configs/vision_language/farslip_stage1_scenes.yaml")]
@@ -81,7 +81,7 @@ def test_configurations_are_valid(
     config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("open_clip", reason="extra vision-language is not installed")
-    from cmid.vision_language.command import train_clip
+    from cmid.vision_language.training import train_clip
 
     monkeypatch.chdir(ROOT)
     with pytest.raises(SystemExit) as end:
@@ -94,7 +94,7 @@ def test_configurations_are_valid(
 
 def test_wrong_keys_name_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("open_clip", reason="extra vision-language is not installed")
-    from cmid.vision_language.command import train_clip
+    from cmid.vision_language.training import train_clip
 
     with pytest.raises(SystemExit):
         train_clip(["--model.weights.distilation", "1"])

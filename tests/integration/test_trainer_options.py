@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from cmid.boundary import error_boundary
-from cmid.command import pretrain
+from cmid.pretraining import pretrain
 
 
 @pytest.fixture(scope="module")

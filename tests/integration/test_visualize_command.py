@@ -7,8 +7,8 @@ from types import ModuleType
 import pytest
 from PIL import Image as PillowImage
 
-from cmid.command import pretrain
 from cmid.data import SceneSource
+from cmid.pretraining import pretrain
 
 
 @pytest.fixture(scope="module")

@@ -21,26 +21,15 @@ Sources are numbers of arXiv. ``clearclip`` and ``segearth`` are published witho
 
 from __future__ import annotations
 
-import typing
-from typing import Any, Literal
+from typing import Any
 
 import torch.nn.functional as F
 from timm.layers import Attention
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
-DenseMode = Literal[
-    "vanilla",
-    "maskclip",
-    "maskclip_published",
-    "sclip",
-    "sclip_published",
-    "clearclip",
-    "segearth",
-]
+from cmid.vision_language.clip.parameters import DENSE_MODES, DenseMode
 
-DENSE_MODES: tuple[DenseMode, ...] = typing.get_args(DenseMode)
-DEFAULT_DENSE_MODE: DenseMode = "segearth"
 _PUBLISHED = "_published"  # ending of the modes that keep residual and MLP
 
 

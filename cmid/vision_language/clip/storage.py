@@ -19,14 +19,14 @@ from cmid.checkpoints.runs import open_checkpoint
 from cmid.checkpoints.strict import load_strictly
 from cmid.checkpoints.weight_files import open_weights, sha256_of
 from cmid.files import whole_file
-from cmid.vision_language.clip.building import CLIPParameters, build_clip, rebuild
-from cmid.vision_language.clip.dense_attention import DenseMode
+from cmid.vision_language.clip.building import build_clip, rebuild
 from cmid.vision_language.clip.model import (
     CLIP,
     SIGLIP_LOGIT_BIAS,
     SIGLIP_LOGIT_SCALE,
     interpolate,
 )
+from cmid.vision_language.clip.parameters import CLIPParameters, DenseMode
 
 CONFIG_FILE = "open_clip_config.json"
 WEIGHTS_FILE = "open_clip_model.safetensors"

@@ -11,19 +11,19 @@ import torch
 from torch import Tensor
 
 import cmid
-from cmid.memory import keep_freed_memory
 from cmid.models import EMATeacher
 from cmid.models.dual_encoder import ImageFeatures
+from cmid.objective import require_finite, weighted_sum
 from cmid.optimization import OptimizerParameters, configure_training, seed_step
 from cmid.views import ColourParameters
 from cmid.views.colour import ColourAugmentation
-from cmid.vision_language.clip.building import CLIPParameters
 from cmid.vision_language.clip.contrastive import (
     gather_pairs,
     multi_positive_loss,
     pairwise_sigmoid_loss,
 )
 from cmid.vision_language.clip.model import MAX_LOGIT_SCALE
+from cmid.vision_language.clip.parameters import CLIPParameters
 from cmid.vision_language.clip.storage import starting_clip
 from cmid.vision_language.farslip.freezing import freeze_unreached, lock_tower
 from cmid.vision_language.farslip.losses import (
@@ -176,18 +176,13 @@ class FarSLIP(L.LightningModule):
 
     def total(self, terms: dict[str, Tensor]) -> Tensor:
         """Weighted sum of the terms."""
-        weights = asdict(self.weights)
-        return torch.stack([weights[name] * term for name, term in terms.items()]).sum()
+        return weighted_sum(terms, asdict(self.weights))
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         seed_step(self, self.seed)
         terms = self.losses(batch)
         total = self.total(terms)
-        if not torch.isfinite(total):
-            raise FloatingPointError(
-                f"loss is {float(total)} at step {self.global_step}: lower"
-                " model.optimizer.base_lr or use trainer.precision=32-true"
-            )
+        require_finite(total, terms, step=self.global_step)
         size = len(batch["images"])
         self.log_dict({f"loss/{k}": v.detach() for k, v in terms.items()}, batch_size=size)
         self.log("loss", total.detach(), prog_bar=True, batch_size=size)
@@ -209,8 +204,6 @@ class FarSLIP(L.LightningModule):
 
     def on_fit_start(self) -> None:
         self._check_data()
-        if self.device.type == "cpu":
-            keep_freed_memory()
 
     def train(self, mode: bool = True) -> FarSLIP:
         super().train(mode)

@@ -14,7 +14,7 @@ default_hooks = dict(
         rule="greater",
     ),
     sampler_seed=dict(type="DistSamplerSeedHook"),
-    visualization=dict(type="PaintChanges"),  # tools/test.py --show-dir switches it on
+    visualization=dict(type="PaintChanges"),  # tools/test.py --show_dir switches it on
 )
 vis_backends = [
     dict(type="LocalVisBackend"),

@@ -8,7 +8,7 @@ default_hooks = dict(
     param_scheduler=dict(type="ParamSchedulerHook"),
     checkpoint=dict(type="CheckpointHook", interval=1, max_keep_ckpts=1, save_best="coco/bbox_mAP"),
     sampler_seed=dict(type="DistSamplerSeedHook"),
-    visualization=dict(type="DrawBoxes"),  # tools/test.py --show-dir switches it on
+    visualization=dict(type="DrawBoxes"),  # tools/test.py --show_dir switches it on
 )
 vis_backends = [
     dict(type="LocalVisBackend"),

@@ -143,7 +143,7 @@ def test_training_resuming_and_testing(root: Path, tmp_path: Path, data: Path) -
         reduced += [f"{loader}_dataloader.num_workers=0"]
         reduced += [f"{loader}_dataloader.persistent_workers=False"]
     work = tmp_path / "work"
-    common = ["--work-dir", str(work), "--cfg-options", *reduced]
+    common = ["--work_dir", str(work), "--cfg_options", *reduced]
     done = run(root, "train.py", SCENES, *common, "train_cfg.max_epochs=1")
     assert done.returncode == 0, done.stderr[-3000:]
     done = run(root, "train.py", SCENES, "--resume", *common, "train_cfg.max_epochs=2")
@@ -152,7 +152,7 @@ def test_training_resuming_and_testing(root: Path, tmp_path: Path, data: Path) -
     lines = [json.loads(line) for line in logs[-1].read_text().splitlines()]
     assert [line["iter"] for line in lines if "loss" in line] == [3, 4]
     assert any("change/f1" in line for line in lines)
-    shown = ["--show-dir", str(tmp_path / "pictures"), "--tta"]
+    shown = ["--show_dir", str(tmp_path / "pictures"), "--tta"]
     done = run(root, "test.py", SCENES, str(work / "epoch_2.pth"), *shown, *common)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "change/iou" in done.stdout + done.stderr

@@ -176,9 +176,9 @@ def test_the_command_prints_counts_or_one_line(
     printed = capsys.readouterr().out
     assert printed.startswith("2 images, 6 tiles (2 without objects)\n5 objects, ")
     assert re.search(r"ship +3 +\d+$", printed, re.MULTILINE)
-    with pytest.raises(SystemExit, match=r"prepare_detection: .*tiles is there already"):
+    with pytest.raises(SystemExit, match=r"error: .*tiles is there already"):
         main(["dota", str(dota), str(tmp_path / "tiles")])
-    with pytest.raises(SystemExit, match=r"prepare_detection: .*Annotations has none"):
+    with pytest.raises(SystemExit, match=r"error: .*Annotations has none"):
         main(["dior", str(tmp_path)])
 
 

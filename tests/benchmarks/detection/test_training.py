@@ -54,7 +54,7 @@ def test_training_resuming_and_testing(
         options += [f"{loader}_dataloader.dataset.data_root={tmp_path / 'scenes'}"]
         options += [f"{loader}_dataloader.num_workers=0"]
         options += [f"{loader}_dataloader.persistent_workers=False"]
-    common = ["--backbone", "random:resnet18", "--work-dir", str(work), "--cfg-options", *options]
+    common = ["--backbone", "random:resnet18", "--work_dir", str(work), "--cfg_options", *options]
     train, test = command(root, "train"), command(root, "test")
     train([config, *common, "train_cfg.max_epochs=1"])
     assert (work / "epoch_1.pth").is_file()
@@ -70,7 +70,7 @@ def test_training_resuming_and_testing(
     pictures = tmp_path / "pictures"
     checkpoint = str(work / "epoch_2.pth")
     tta = ["--tta"] if "oriented" not in config else []
-    test([config, checkpoint, "--show-dir", str(pictures), *tta, *common, *shown])
+    test([config, checkpoint, "--show_dir", str(pictures), *tta, *common, *shown])
     (result,) = work.glob("*/[0-9]*_[0-9]*.json")
     assert metric in json.loads(result.read_text())
     for index in range(4, 7):
@@ -87,5 +87,5 @@ def test_what_is_missing_is_named(
     config = "configs/detection/faster_rcnn_resnet18_scenes.py"
     options = [f"train_dataloader.dataset.data_root={tmp_path}"]
     options += ["model.backbone.name=random:resnet18"]
-    with pytest.raises(SystemExit, match=r"train: no annotations .*train.json"):
-        command(root, "train")([config, "--work-dir", str(tmp_path), "--cfg-options", *options])
+    with pytest.raises(SystemExit, match=r"error: no annotations .*train.json"):
+        command(root, "train")([config, "--work_dir", str(tmp_path), "--cfg_options", *options])

@@ -114,7 +114,7 @@ def test_training_resuming_and_testing(root: Path, tmp_path: Path, export: str) 
         reduced += [f"{loader}_dataloader.num_workers=0"]
         reduced += [f"{loader}_dataloader.persistent_workers=False"]
     work = tmp_path / "work"
-    common = ["--backbone", export, "--work-dir", str(work), "--cfg-options", *reduced]
+    common = ["--backbone", export, "--work_dir", str(work), "--cfg_options", *reduced]
     done = run(root, "train.py", SCENES, *common, "train_cfg.max_epochs=2")
     assert done.returncode == 0, done.stderr[-3000:]
     assert (work / "epoch_2.pth").is_file()
@@ -134,7 +134,7 @@ def test_training_resuming_and_testing(root: Path, tmp_path: Path, export: str) 
 def test_missing_files_are_named(root: Path) -> None:
     done = run(root, "train.py", "nothing.py")
     assert done.returncode == 1
-    assert done.stderr.strip().endswith("train: no configuration nothing.py")
+    assert done.stderr.strip().endswith("error: no configuration nothing.py")
     done = run(root, "test.py", SCENES, "nothing.pth")
     assert done.stderr.strip().endswith("test: no checkpoint nothing.pth")
 

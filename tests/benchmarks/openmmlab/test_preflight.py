@@ -172,5 +172,5 @@ def test_the_command_says_it_in_one_line(root: Path, tmp_path: Path) -> None:
     assert spec.loader is not None
     command = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(command)
-    with pytest.raises(SystemExit, match=r"^train: backbone: .*half\.pth lacks 25 of 120 [^\n]*$"):
-        command.main([str(tmp_path / "native.py"), "--work-dir", str(tmp_path / "work")])
+    with pytest.raises(SystemExit, match=r"^error: backbone: .*half\.pth lacks 25 of 120 [^\n]*$"):
+        command.main([str(tmp_path / "native.py"), "--work_dir", str(tmp_path / "work")])

@@ -127,8 +127,8 @@ def test_training_resuming_and_testing(
     write_scenes(tmp_path / "data", train=4, val=2, size=64, seed=0, bands=bands)
     config = SCENES if bands == 3 else SCENES.replace(".py", f"_{bands}band.py")
     work = tmp_path / "work"
-    common = ["--backbone", "random:test_resnet", "--work-dir", str(work)]
-    options = ["--cfg-options", *reduced(tmp_path / "data")]
+    common = ["--backbone", "random:test_resnet", "--work_dir", str(work)]
+    options = ["--cfg_options", *reduced(tmp_path / "data")]
     tool(root, "train")([config, *common, *options, "train_cfg.max_epochs=2"])
     tool(root, "train")([config, "--resume", *common, *options, "train_cfg.max_epochs=3"])
     logs = sorted(work.glob("*/vis_data/scalars.json"))

@@ -288,5 +288,5 @@ def test_the_command_answers_in_one_line(root: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(SystemExit) as error:
         command(["isaid", str(tmp_path / "empty"), str(tmp_path / "out")])
-    expected = f"prepare_segmentation: {tmp_path}/empty holds no files: unpack the published"
+    expected = f"error: {tmp_path}/empty holds no files: unpack the published"
     assert str(error.value).startswith(expected)

@@ -7,8 +7,8 @@ import pytest
 
 pytest.importorskip("mmcv._ext", reason="extra openmmlab is not installed")
 
-from benchmarks.suite import command
-from benchmarks.suite.command import run_suite
+from benchmarks.suite import comparison
+from benchmarks.suite.comparison import run_suite
 from benchmarks.suite.report import make_rows, markdown, note, write_report
 from benchmarks.suite.runs import Result, folder_name
 from benchmarks.suite.tasks import SUITES, Task
@@ -73,16 +73,16 @@ def test_unknown_tasks_are_named(tmp_path: Path) -> None:
 def test_scenes_are_generated_and_another_number_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(command, "ROOT", tmp_path)
+    monkeypatch.setattr(comparison, "working_folder", lambda: tmp_path)
     for number, name in enumerate(("segmentation", "detection", "change_detection"), start=1):
         writer = f"benchmarks.{name}.scenes.write_scenes"
         task = Task(name, "config", "m", "m", 1, name, writer, train=number, val=1, size=64)
-        command._require_data(task)
+        comparison._require_data(task)
         before = sorted(tmp_path.rglob("*"))
-        command._require_data(task)
+        comparison._require_data(task)
         assert sorted(tmp_path.rglob("*")) == before
         with pytest.raises(ValueError, match=rf"{name} holds {number} \+ 1 scenes, not 9 \+ 1"):
-            command._require_data(replace(task, train=9))
+            comparison._require_data(replace(task, train=9))
 
 
 @pytest.mark.slow

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.vision_language.arguments import DENSE_MODES, parse_arguments
-from benchmarks.vision_language.command import run
+from benchmarks.commands.evaluate_clip import main, parse_arguments
 from benchmarks.vision_language.outcome import Options
 from benchmarks.vision_language.suite import run_evaluations
 from benchmarks.vision_language.tasks import Segmentation, ZeroShot
@@ -41,11 +40,9 @@ def test_numbers_out_of_range_are_named(
     assert f"argument {option}: {value!r} is not a {limit}" in said
 
 
-def test_modes_of_dense_features_are_those_of_the_library(
+def test_help_tells_what_the_modes_of_dense_features_do(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    attention = pytest.importorskip("cmid.vision_language.clip.dense_attention")
-    assert attention.DENSE_MODES == DENSE_MODES
     with pytest.raises(SystemExit):
         parse_arguments(["segmentation", "--help"])
     said = " ".join(capsys.readouterr().out.split())
@@ -53,20 +50,17 @@ def test_modes_of_dense_features_are_those_of_the_library(
 
 
 def test_the_published_resizing_is_an_option() -> None:
-    from benchmarks.vision_language.command import _evaluation
-
     common = ["segmentation", "scenes", "--vocabulary", "scenes", "--model", "m"]
     for options, antialias in (([], True), (["--resize", "bilinear"], False)):
-        chosen = _evaluation(parse_arguments([*common, *options]))
+        chosen, *_ = parse_arguments([*common, *options])
         assert isinstance(chosen, Segmentation)
         assert chosen.settings.antialias is antialias
 
 
 @pytest.mark.parametrize("device", ["nonsense", "cuda:99"])
 def test_a_device_that_is_not_there_is_named(device: str) -> None:
-    args = parse_arguments(["zero_shot", "scenes", "--model", "m", "--device", device])
-    with pytest.raises(ValueError, match=f"--device {device}: there is no such device here"):
-        run(args, "")
+    with pytest.raises(SystemExit, match=f"--device {device}: there is no such device here"):
+        main(["zero_shot", "scenes", "--model", "m", "--device", device])
 
 
 def test_a_file_in_the_place_of_the_report_is_refused_before_any_work(tmp_path: Path) -> None:

@@ -15,9 +15,10 @@ open_clip = pytest.importorskip("open_clip", reason="extra vision-language is no
 
 from cmid.export import to_timm  # noqa: E402
 from cmid.models import MaskedEncoder  # noqa: E402
-from cmid.vision_language.clip.building import CLIPParameters, build_clip  # noqa: E402
-from cmid.vision_language.clip.dense_attention import DENSE_MODES, LastBlock, attend  # noqa: E402
+from cmid.vision_language.clip.building import build_clip  # noqa: E402
+from cmid.vision_language.clip.dense_attention import LastBlock, attend  # noqa: E402
 from cmid.vision_language.clip.model import CLIP, interpolate  # noqa: E402
+from cmid.vision_language.clip.parameters import DENSE_MODES, CLIPParameters  # noqa: E402
 from cmid.vision_language.clip.storage import load_clip, save_clip  # noqa: E402
 from cmid.vision_language.clip.text_tower import lengthen, stretch_positions  # noqa: E402
 

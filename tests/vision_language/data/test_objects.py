@@ -304,10 +304,10 @@ def test_command_on_coco(
 ) -> None:
     path = coco(tmp_path, [{"bbox": [2, 3, 10, 20]}, {"bbox": [200, 3, 10, 20]}])
     arguments = ("--coco", str(path), "--out", str(tmp_path / "out.json"))
-    with pytest.raises(SystemExit, match=r"convert_regions: .*annotations\[1\] of 0\.png: its box"):
+    with pytest.raises(SystemExit, match=r"error: .*annotations\[1\] of 0\.png: its box"):
         convert(root, *arguments)
     assert not (tmp_path / "out.json").exists()
-    convert(root, *arguments, "--on-error", "skip")
+    convert(root, *arguments, "--on_error", "skip")
     assert "1 images, 1 regions of 1 categories" in capsys.readouterr().out
     assert "1 entries skipped" in caplog.text
     assert len(RegionTexts(tmp_path / "out.json")[0].regions) == 1

@@ -18,7 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 pytest.importorskip("open_clip", reason="extra vision-language is not installed")
 
-from cmid.vision_language.clip.building import CLIPParameters
+from cmid.vision_language.clip.parameters import CLIPParameters
 from cmid.vision_language.farslip.module import Distillation, FarSLIP, FarSLIPWeights
 from tests.vision_language.farslip.test_module import SGD, batch_of, train
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 pytest.importorskip("open_clip", reason="extra vision-language is not installed")
 
-from cmid.vision_language.clip.building import CLIPParameters
+from cmid.vision_language.clip.parameters import CLIPParameters
 from cmid.vision_language.farslip.losses import multi_positive_cross_entropy
 from cmid.vision_language.farslip.module import FarSLIP, FarSLIPWeights
 from cmid.vision_language.regions import pool_regions

@@ -1,8 +1,7 @@
-"""The pictures of ``tools/visualize.py``: images in, a figure out."""
+"""Figures of what a backbone has learned: images in, a figure out."""
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import numpy as np
@@ -21,53 +20,54 @@ from cmid.views.crops import resize
 from cmid.visualization import attention as attend
 from cmid.visualization import correspondence as match
 from cmid.visualization import embedding as whole
+from cmid.visualization.parameters import FigureConfig
 from cmid.visualization.reconstruction import reconstruct, reconstruction_figure
 
 
-def draw(args: argparse.Namespace) -> Figure:
-    """Make the figure that a command line asks for.
+def draw(config: FigureConfig) -> Figure:
+    """Make a figure.
 
     Raises:
         ValueError, OSError, ImportError: with a one-line message.
     """
     head = None
-    if args.kind == "reconstruction":
-        backbone, head = load_reconstruction(args.backbone)
+    if config.kind == "reconstruction":
+        backbone, head = load_reconstruction(config.backbone)
     else:
-        backbone = load_backbone(args.backbone, img_size=args.size)
-    backbone.to(args.device)
+        backbone = load_backbone(config.backbone, img_size=config.size)
+    backbone.to(config.device)
     stride = backbone.encoder.stride
-    size = -(-(args.size or backbone.size) // stride) * stride
-    source = _source(args.images)
+    size = -(-(config.size or backbone.size) // stride) * stride
+    source = _source(config.images)
     if source.num_bands != backbone.encoder.in_chans:
         raise ValueError(
-            f"{args.images} has {source.num_bands} bands, {args.backbone} reads"
+            f"{config.images} has {source.num_bands} bands, {config.backbone} reads"
             f" {backbone.encoder.in_chans}"
         )
     source = CheckedSource(source, backbone.standardize.statistics)
-    if args.kind in ("embedding", "neighbours"):
-        return _of_set(args, backbone, source, size)
-    count = 2 if args.kind == "correspondence" else args.count
-    images, _ = _read(_some(source, count, args.seed), size)
-    unit = backbone.standardize.to_unit(images.to(args.device)).clamp(0, 1)
-    inputs = backbone.standardize(images.to(args.device))
+    if config.kind in ("embedding", "neighbours"):
+        return _of_set(config, backbone, source, size)
+    count = 2 if config.kind == "correspondence" else config.count
+    images, _ = _read(_some(source, count, config.seed), size)
+    unit = backbone.standardize.to_unit(images.to(config.device)).clamp(0, 1)
+    inputs = backbone.standardize(images.to(config.device))
     if head is not None:
         masked, filled, masks = reconstruct(
             backbone.encoder,
-            head.to(args.device),
+            head.to(config.device),
             inputs,
-            block_size=args.block_size,
-            ratio=args.mask_ratio,
-            seed=args.seed,
+            block_size=config.block_size,
+            ratio=config.mask_ratio,
+            seed=config.seed,
         )
         undo = backbone.standardize.undo
         return reconstruction_figure(undo(inputs), undo(masked), undo(filled), masks)
-    if args.kind == "attention":
+    if config.kind == "attention":
         return attend.attention_figure(unit, _attention_maps(backbone, inputs))
-    if args.kind == "pca":
+    if config.kind == "pca":
         dense = match.dense_features(backbone.encoder, inputs)
         return match.components_figure(unit, match.principal_components(dense))
-    return _correspondence(args, backbone, unit, inputs)
+    return _correspondence(config, backbone, unit, inputs)
 
 
 def _attention_maps(backbone: Backbone, inputs: Tensor) -> dict[str, Tensor]:
@@ -82,7 +82,7 @@ def _attention_maps(backbone: Backbone, inputs: Tensor) -> dict[str, Tensor]:
 
 
 def _correspondence(
-    args: argparse.Namespace, backbone: Backbone, unit: Tensor, inputs: Tensor
+    config: FigureConfig, backbone: Backbone, unit: Tensor, inputs: Tensor
 ) -> Figure:
     if len(unit) == 1:  # two overlapping crops of the one image
         side = unit.shape[-1] * 3 // 4
@@ -99,24 +99,24 @@ def _correspondence(
         )
     dense = match.dense_features(backbone.encoder, inputs)
     return match.correspondence_figure(
-        (unit[0].clamp(0, 1), unit[1].clamp(0, 1)), (dense[0], dense[1]), cell=args.cell
+        (unit[0].clamp(0, 1), unit[1].clamp(0, 1)), (dense[0], dense[1]), cell=config.cell
     )
 
 
-def _of_set(args: argparse.Namespace, backbone: Backbone, source: ImageSource, size: int) -> Figure:
-    chosen = _some(source, args.max_images, args.seed)
-    features, labels = _features(backbone, chosen, size, args.device)
+def _of_set(config: FigureConfig, backbone: Backbone, source: ImageSource, size: int) -> Figure:
+    chosen = _some(source, config.max_images, config.seed)
+    features, labels = _features(backbone, chosen, size, config.device)
     classes = list(source.classes)
-    if args.kind == "embedding":
-        points = whole.embed(features, method=args.method, seed=args.seed)
-        title = f"{args.method} of {len(points)} images, {backbone.name}"
+    if config.kind == "embedding":
+        points = whole.embed(features, method=config.method, seed=config.seed)
+        title = f"{config.method} of {len(points)} images, {backbone.name}"
         return whole.embedding_figure(points, labels, classes, title=title)
-    queries = np.random.default_rng(args.seed).permutation(len(chosen))[: args.count].tolist()
-    index, values = whole.nearest_neighbours(features, queries, count=args.neighbours)
+    queries = np.random.default_rng(config.seed).permutation(len(chosen))[: config.count].tolist()
+    index, values = whole.nearest_neighbours(features, queries, count=config.neighbours)
 
     def pictures(indices: list[int]) -> Tensor:
         pixels, _ = _read(SubsetSource(chosen, indices), size)
-        return backbone.standardize.to_unit(pixels.to(args.device)).clamp(0, 1)
+        return backbone.standardize.to_unit(pixels.to(config.device)).clamp(0, 1)
 
     return whole.neighbours_figure(
         pictures(queries),

@@ -10,9 +10,10 @@ from pathlib import Path
 from tqdm import tqdm
 
 from benchmarks.suite.report import make_rows, markdown, note, write_report
-from benchmarks.suite.runs import ROOT, Result, run_task
+from benchmarks.suite.runs import Result, run_task
 from benchmarks.suite.tasks import SUITES, Task
 from cmid.checkpoints import identify
+from cmid.configurations import working_folder
 from cmid.files import new_folder
 
 
@@ -68,7 +69,7 @@ def _require_data(task: Task) -> None:
     """Generate scenes that are missing; other data has to be there."""
     if task.data is None:
         return
-    folder = ROOT / task.data
+    folder = working_folder() / task.data
     if folder.is_dir():
         found = (_scenes(folder, "train"), _scenes(folder, "val"))
         if task.writer is not None and found != (task.train, task.val):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
+from typing import Any
 
 import lightning as L
+from jsonargparse import Namespace
 from lightning.pytorch.cli import LightningArgumentParser
 
 from cmid.callbacks import (
@@ -17,24 +19,48 @@ from cmid.callbacks import (
 )
 from cmid.data.pretrain import PretrainData
 from cmid.export import to_timm
-from cmid.methods import CMID
-from cmid.run import RunCLI, millions
+from cmid.methods.choice import choose_method
+from cmid.run import RunCLI, SuggestingParser, is_first_process, millions
+
+
+class MethodParser(SuggestingParser):
+    """Parser of a command whose model names its class beside the class's own options."""
+
+    def instantiate_classes(self, cfg: Namespace, **options: Any) -> Namespace:
+        without = cfg.clone()
+        without["model"].pop("class_path", None)
+        return super().instantiate_classes(without, **options)
 
 
 class PretrainCLI(RunCLI):
-    """CMID's parts, linked so that nothing has to be said twice."""
+    """A method's parts, linked so that nothing has to be said twice.
+
+    The method is CMID, or the `PretrainMethod` that ``--model.class_path`` names.
+    """
+
+    parser_class = MethodParser
 
     def __init__(self, args: list[str]) -> None:
+        self.choice = choose_method(args)
+        if is_first_process():
+            for file, keys in self.choice.ignored.items():
+                name = self.choice.method.__name__
+                print(f"{file}: {name} has no model options {', '.join(keys)}")
         super().__init__(
-            CMID,
+            self.choice.method,
             PretrainData,
-            args,
-            description="Pretrain a backbone with CMID.",
+            self.choice.arguments,
+            description="Pretrain a backbone.",
             max_epochs=200,
         )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         super().add_arguments_to_parser(parser)
+        parser.add_argument(
+            "--model.class_path",
+            default=self.choice.class_path,
+            help="Import path of the method; the options above are its own.",
+        )
         parser.link_arguments("seed_everything", "model.seed", compute_fn=int)
         parser.add_lightning_class_args(OnlineKNN, "knn")
         parser.add_lightning_class_args(ReconstructionPicture, "reconstructions")
@@ -50,8 +76,8 @@ class PretrainCLI(RunCLI):
         return [TrainingProgress(), *super().own_callbacks(), CurvePicture()]
 
     def subject(self) -> str:
-        encoder = self.model.student.encoder
-        return f"CMID: {encoder.name} ({millions(encoder)})"
+        encoder = self.model.encoders()[self.model.exported]
+        return f"{type(self.model).__name__}: {encoder.name} ({millions(encoder)})"
 
     def images(self) -> str:
         return f"{super().images()}, {self.datamodule.num_bands} bands"
@@ -64,7 +90,7 @@ class PretrainCLI(RunCLI):
         scores = self.knn_callback
         if scores.scores and scores.initial is not None:
             print(
-                f"kNN accuracy {scores.scores['student']:.3f}"
+                f"kNN accuracy {scores.scores[self.model.exported]:.3f}"
                 f" (random initialisation: {scores.initial:.3f})"
             )
         for picture in sorted(self.run_dir.glob("*.png")):

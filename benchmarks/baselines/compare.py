@@ -1,6 +1,6 @@
-"""CMID, its parts and its rivals: same backbone, images and steps; frozen features afterwards.
+"""CMID, its parts and the baselines: same backbone, images and steps; frozen features afterwards.
 
-    python -m benchmarks.rivals.compare --out runs/comparison --eurosat data/eurosat \\
+    python -m benchmarks.baselines.compare --out runs/comparison --eurosat data/eurosat \\
         --ucm data/ucm/images --roads data/segmentation/roads --jobs 2
 
 Rows whose run or scores lie in ``--out`` already are not repeated: an interrupted comparison goes
@@ -18,6 +18,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import yaml
 from matplotlib.figure import Figure
@@ -39,24 +40,30 @@ def _only(*kept: str) -> list[str]:
     return [part for w in _WEIGHTS if w not in kept for part in (f"--model.weights.{w}", "0")]
 
 
-PRETRAIN = [sys.executable, "tools/pretrain.py"]
-RIVAL = [sys.executable, "-m", "benchmarks.rivals.train"]
-# What is run for each row; None is not trained.
-ROWS: dict[str, tuple[list[str], list[str]] | None] = {
+def _method(name: str) -> list[str]:
+    return ["--model.class_path", f"benchmarks.baselines.{name}"]
+
+
+# Options of tools/pretrain.py for each row; None is not trained.
+ROWS: dict[str, list[str] | None] = {
     "random initialisation": None,
-    "CMID": (PRETRAIN, []),
-    "CMID, BYOL branch": (PRETRAIN, ["--model.agreement", "byol"]),
-    "contrastive + local": (PRETRAIN, _only("contrastive", "local")),
-    "contrastive + masked": (PRETRAIN, _only("contrastive", "reconstruction")),
-    "masked + local": (PRETRAIN, _only("reconstruction", "local")),
-    "contrastive": (PRETRAIN, _only("contrastive")),
-    "masked": (PRETRAIN, _only("reconstruction")),
-    "local": (PRETRAIN, _only("local")),
-    **{
-        name: ([*RIVAL, name.lower().replace("-", "")], [])
-        for name in ("SimCLR", "MoCo-v2", "BYOL", "DINO")
-    },
+    "CMID": [],
+    "CMID, BYOL branch": ["--model.agreement", "byol"],
+    "contrastive + local": _only("contrastive", "local"),
+    "contrastive + masked": _only("contrastive", "reconstruction"),
+    "masked + local": _only("reconstruction", "local"),
+    "contrastive": _only("contrastive"),
+    "masked": _only("reconstruction"),
+    "local": _only("local"),
+    "SimMIM": _method("SimMIM"),
+    "LeJEPA": _method("LeJEPA"),
+    "SimCLR": _method("SimCLR"),
+    "MoCo-v2": _method("MoCoV2"),
+    "BYOL": _method("BYOL"),
+    "DINO": _method("DINO"),
 }
+AVERAGED = ("MoCo-v2", "BYOL", "DINO")  # their teacher moves like CMID's
+LIGHTLY = ("SimCLR", *AVERAGED)
 
 
 class FailedRunError(RuntimeError):
@@ -100,9 +107,9 @@ def compare(args: argparse.Namespace) -> None:
 
     Raises:
         FailedRunError: runs failed; the text names their logs.
-        ModuleNotFoundError: the extra ``rivals`` is missing and rows need it.
+        ModuleNotFoundError: the extra ``baselines`` is missing and rows need it.
     """
-    if any(command and RIVAL[-1] in command[0] for command in map(ROWS.get, args.rows)):
+    if set(LIGHTLY) & set(args.rows):
         import lightly  # noqa: F401  (at once, not after CMID's own runs)
 
     runs = [(row, seed) for row in args.rows for seed in args.seeds]
@@ -123,24 +130,30 @@ def _folder(args: argparse.Namespace, row: str, seed: int) -> Path:
 
 def _train(args: argparse.Namespace, row: str, seed: int) -> str | None:
     """Run one row unless its backbone is there; the log's path if it fails."""
-    folder, command = _folder(args, row, seed), ROWS[row]
-    if command is None or (folder / "backbone").is_dir():
+    folder, own = _folder(args, row, seed), ROWS[row]
+    if own is None or (folder / "backbone").is_dir():
         return None
     folder.mkdir(parents=True, exist_ok=True)
     threads = max((os.cpu_count() or 1) // args.jobs, 1)
     options = ["--config", args.config, "--run_dir", str(folder), "--seed_everything", str(seed)]
     options += ["--trainer.max_epochs", str(args.epochs), "--data.num_workers", "0"]
-    if "tools/pretrain.py" in command[0]:
-        options += ["--knn.every_n_epochs", "0"]
+    options += ["--knn.every_n_epochs", "0", *own]
+    teacher = _model_of(args.config).get("teacher") or {}
+    if row in AVERAGED and "momentum" in teacher:
+        options += ["--model.momentum", str(teacher["momentum"])]
     print(f"training: {row}, seed {seed}", flush=True)
     with (folder / "log.txt").open("w") as log:
         done = subprocess.run(
-            [*command[0], *options, *command[1], *args.extra],
+            [sys.executable, "tools/pretrain.py", *options, *args.extra],
             stdout=log,
             stderr=subprocess.STDOUT,
             env={**os.environ, "OMP_NUM_THREADS": str(threads)},
         )
     return str(folder / "log.txt") if done.returncode else None
+
+
+def _model_of(config: str) -> dict[str, Any]:
+    return yaml.safe_load(Path(config).read_text())["model"]
 
 
 def _scores(args: argparse.Namespace, row: str, seed: int) -> dict[str, float]:
@@ -151,7 +164,7 @@ def _scores(args: argparse.Namespace, row: str, seed: int) -> dict[str, float]:
         return json.loads(path.read_text())
     print(f"measuring: {row}, seed {seed}", flush=True)
     if ROWS[row] is None:
-        settings = yaml.safe_load(Path(args.config).read_text())["model"]
+        settings = _model_of(args.config)
         more = settings.get("backbone_args") or {}
         backbone = load_backbone(f"random:{settings['backbone']}", img_size=64, seed=seed, **more)
     else:

@@ -1,8 +1,7 @@
-"""Evaluation of several backbones, as ``tools/evaluate.py`` runs it."""
+"""Several backbones, measured by their frozen features on the same images."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import sys
@@ -18,6 +17,7 @@ from cmid.data.source import ImageSource
 from cmid.data.splits import SubsetSource, open_split
 from cmid.evaluation.cache import cached_features
 from cmid.evaluation.multilabel import read_multilabels
+from cmid.evaluation.parameters import ComparisonConfig
 from cmid.evaluation.tasks import SINGLE_LABEL, Labelled, Settings, measure
 from cmid.files import write_text
 from cmid.reporting import Row, Table, markdown_table
@@ -26,55 +26,55 @@ _AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 _SEVERAL = "it needs one label an image"
 
 
-def run(args: argparse.Namespace) -> None:
-    """Evaluate every backbone of the command line; print a table and write ``args.out``.
+def compare_backbones(config: ComparisonConfig) -> None:
+    """Evaluate every backbone; print a table and write ``config.out``.
 
-    What cannot be measured is left out, with a line on the error stream; ``args.out`` grows with
+    What cannot be measured is left out, with a line on the error stream; ``config.out`` grows with
     every backbone.
 
     Raises:
         ValueError, OSError, ImportError: with a one-line message.
         Exception: the first unexpected failure, once all the others' scores are out.
     """
-    devices = args.devices if args.devices == "auto" else int(args.devices)
-    if args.accelerator == "cpu" and devices == "auto":
+    devices = config.devices if config.devices == "auto" else int(config.devices)
+    if config.accelerator == "cpu" and devices == "auto":
         devices = 1
-    fabric = Fabric(accelerator=args.accelerator, devices=devices)
+    fabric = Fabric(accelerator=config.accelerator, devices=devices)
     fabric.launch()
-    train, test = open_split(args.data, args.test, seed=args.seed)
+    train, test = open_split(config.data, config.test, seed=config.seed)
     labels = None
-    if args.multilabel:
-        labels = _multilabels(args.multilabel, train, test)
-    settings = Settings(k=args.k, shots=args.shots, seeds=args.seeds, seed=args.seed)
-    tasks = _possible(args.tasks, multilabel=labels is not None)
+    if config.multilabel:
+        labels = _multilabels(config.multilabel, train, test)
+    settings = Settings(k=config.k, shots=config.shots, seeds=config.seeds, seed=config.seed)
+    tasks = _possible(config.tasks, multilabel=labels is not None)
     results: dict[str, dict[str, float]] = {}
     left_out: dict[str, dict[str, str]] = {}
     failure: Exception | None = None
-    for spec in args.backbones:
+    for spec in config.backbones:
         try:
-            parts = _features(fabric, spec, (train, test), args)
+            parts = _features(fabric, spec, (train, test), config)
             if labels is not None:
                 parts = (parts[0][0], labels[0]), (parts[1][0], labels[1])
             if not fabric.is_global_zero:
                 continue
             found = measure(*parts, tasks, settings)
         except Exception as error:
-            if fabric.world_size > 1 or len(args.backbones) == 1:
+            if fabric.world_size > 1 or len(config.backbones) == 1:
                 raise
             # The others' scores are worth having; the error is raised behind them.
             failure = failure or error
             left_out[spec] = {"all": str(error)}
             continue
         results[spec], failure = found.scores, failure or found.error
-        skipped = {name: _SEVERAL for name in args.tasks if name not in tasks}
+        skipped = {name: _SEVERAL for name in config.tasks if name not in tasks}
         if skipped or found.left_out:
             left_out[spec] = skipped | found.left_out
-        if args.out:
-            about = {"data": args.data, "train_images": len(train), "test_images": len(test)}
+        if config.out:
+            about = {"data": config.data, "train_images": len(train), "test_images": len(test)}
             about |= {"left_out": left_out} if left_out else {}
-            _write_json(Path(args.out), {**about, "results": results})
+            _write_json(Path(config.out), {**about, "results": results})
     if fabric.is_global_zero:
-        _print(results, left_out, args.out)
+        _print(results, left_out, config.out)
     if failure is not None:
         raise failure
 
@@ -116,21 +116,21 @@ def comparison_table(results: Mapping[str, Mapping[str, float]]) -> str:
 
 
 def _features(
-    fabric: Fabric, spec: str, parts: Sequence[ImageSource], args: argparse.Namespace
+    fabric: Fabric, spec: str, parts: Sequence[ImageSource], config: ComparisonConfig
 ) -> tuple[Labelled, Labelled]:
     backbone = load_backbone(
-        spec, img_size=args.size, in_chans=parts[0].num_bands, seed=args.seed
+        spec, img_size=config.size, in_chans=parts[0].num_bands, seed=config.seed
     ).to(fabric.device)
     train, test = (
         cached_features(
             backbone,
             part,
-            folder=args.cache,
+            folder=config.cache,
             key=name,
-            size=args.size or backbone.size,
-            batch_size=args.batch_size,
-            num_workers=args.num_workers,
-            precision=_AUTOCAST.get(args.precision, torch.float32),
+            size=config.size or backbone.size,
+            batch_size=config.batch_size,
+            num_workers=config.num_workers,
+            precision=_AUTOCAST.get(config.precision, torch.float32),
             rank=fabric.global_rank,
             world_size=fabric.world_size,
         )

@@ -1,0 +1,1 @@
+"""The verbs of ``cmid`` that work with downstream benchmarks."""

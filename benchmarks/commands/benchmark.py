@@ -1,0 +1,68 @@
+"""Fine-tune one or several backbones on all downstream tasks, and compare them in one report.
+
+    python tools/benchmark.py --backbone runs/NAME/backbone --suite scenes --out runs/benchmark
+
+The last column is the first backbone's architecture from random weights, on the same schedule.
+Finished runs in --out are kept and interrupted ones go on. Writes report.md and report.html (with
+painted predictions). Needs the extra openmmlab (make openmmlab).
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from cmid.boundary import error_boundary
+from cmid.command_line import parse
+from cmid.options import option
+from cmid.program import program
+
+
+@dataclass(frozen=True)
+class SuiteConfig:
+    """Backbones and the downstream tasks that they are compared on.
+
+    Attributes:
+        backbone: what tools/train.py takes; one or several.
+        suite: generated scenes, or real data.
+        out: folder of the report.
+        tasks: some of the suite's tasks (default: all).
+        seeds: a run of each task for each.
+        cfg_options: overrides of every configuration.
+    """
+
+    backbone: tuple[str, ...] = option()
+    suite: Literal["scenes", "real"] = "scenes"
+    out: Path = option()
+    tasks: tuple[str, ...] | None = option(None, metavar="TASK")
+    seeds: tuple[int, ...] = (0,)
+    cfg_options: tuple[str, ...] = option((), metavar="KEY=VALUE")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Parse the command line, run what is missing, write the report."""
+    given = sys.argv[1:] if arguments is None else [*arguments]
+    config, traceback = parse(SuiteConfig, arguments=given, verb="benchmark", description=__doc__)
+    with error_boundary(
+        traceback=traceback,
+        memory="--cfg_options train_dataloader.batch_size=N, or recompute activations with"
+        " model.backbone.with_cp=True there",
+        again="the same command goes on; finished runs are kept",
+    ):
+        from benchmarks.suite.comparison import run_suite
+
+        print(
+            run_suite(
+                config.backbone,
+                suite=config.suite,
+                out=config.out.absolute(),
+                names=config.tasks,
+                seeds=config.seeds,
+                options=config.cfg_options,
+                command=f"{program('benchmark')} {shlex.join(given)}",
+            )
+        )

@@ -1,0 +1,82 @@
+"""Write generated scenes with their labels, as a benchmark's data lies on disk.
+
+python tools/make_scenes.py --task segmentation        what configs/segmentation/*_scenes.py reads
+python tools/make_scenes.py --task detection --out DIR --train 500 --val 100 --size 256
+
+classification       train/<class>/*.png, val/<class>/*.png
+segmentation         img_dir/{train,val}, ann_dir/{train,val}
+detection            train/, val/, train.json, val.json (COCO)
+oriented_detection   {train,val}/images, {train,val}/labelTxt (DOTA)
+change_detection     {train,val}/{A,B,label}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cmid.boundary import error_boundary
+from cmid.command_line import parse
+from cmid.options import at_least, option
+
+# Where each task's writer is, and pixels per side that its configuration is made for.
+WRITERS = {
+    "classification": ("benchmarks.classification.scenes", "write_scenes", 64),
+    "segmentation": ("benchmarks.segmentation.scenes", "write_scenes", 128),
+    "detection": ("benchmarks.detection.scenes", "write_scenes", 128),
+    "oriented_detection": ("benchmarks.detection.scenes", "write_oriented_scenes", 128),
+    "change_detection": ("benchmarks.change_detection.scenes", "write_scenes", 128),
+}
+WITH_BANDS = ("segmentation", "change_detection")
+
+
+@dataclass(frozen=True)
+class ScenesConfig:
+    """Generated scenes on disk.
+
+    Attributes:
+        task: whose layout and labels.
+        out: folder (default: runs/scenes/TASK).
+        train: scenes to train on.
+        val: scenes to validate on.
+        size: pixels per side (default: the task's).
+        seed: other scenes for another one.
+        bands: 3, or more with infrared, as GeoTIFF; for segmentation and change_detection.
+    """
+
+    task: Literal[
+        "classification", "segmentation", "detection", "oriented_detection", "change_detection"
+    ] = option()
+    out: Path | None = None
+    train: Annotated[int, at_least(1)] = 400
+    val: Annotated[int, at_least(1)] = 100
+    size: Annotated[int, at_least(1)] | None = None
+    seed: int = 0
+    bands: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.bands is not None and self.task not in WITH_BANDS:
+            raise ValueError(f"--bands goes with the tasks {' and '.join(WITH_BANDS)}")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Parse the command line and write."""
+    config, traceback = parse(
+        ScenesConfig, arguments=arguments, verb="make_scenes", description=__doc__
+    )
+    module, function, size = WRITERS[config.task]
+    out = config.out or Path("runs/scenes") / config.task
+    with error_boundary(traceback=traceback, memory="--size"):
+        write = getattr(import_module(module), function)
+        write(
+            out,
+            train=config.train,
+            val=config.val,
+            size=config.size or size,
+            seed=config.seed,
+            **({} if config.bands is None else {"bands": config.bands}),
+        )
+    print(f"wrote {config.train} + {config.val} scenes to {out}")

@@ -1,0 +1,75 @@
+"""Train a configuration of OpenMMLab, on a backbone of ours or any other timm backbone.
+
+    python tools/train.py configs/classification/mmpretrain_scenes.py --backbone runs/NAME/backbone
+    torchrun --nproc_per_node 4 tools/train.py CONFIG --backbone BACKBONE --launcher pytorch
+
+BACKBONE  an exported folder, a checkpoint (.ckpt), a published file (.pth, .safetensors),
+          random:NAME, or a timm name (published weights)
+
+Normalisation and the widths that heads read follow the backbone. Needs the extra openmmlab
+(make openmmlab).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from cmid.boundary import error_boundary
+from cmid.command_line import parse
+from cmid.options import option
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A training run of OpenMMLab.
+
+    Attributes:
+        config: a file of configs/.
+        backbone: see above (default: the configuration's).
+        work_dir: where everything goes (default: work_dirs/CONFIG).
+        resume: go on with the newest checkpoint of the work dir, or with this one.
+        amp: automatic mixed precision.
+        launcher: of distributed training.
+        seed: of random numbers.
+        deterministic: slower, repeatable on GPUs.
+        cfg_options: overrides of the configuration, such as train_cfg.max_epochs=3.
+    """
+
+    config: str
+    backbone: str | None = None
+    work_dir: str | None = None
+    resume: str | None = option(None, nargs="?", const="auto", metavar="CHECKPOINT")
+    amp: bool = False
+    launcher: Literal["none", "pytorch", "slurm", "mpi"] = "none"
+    seed: int = 0
+    deterministic: bool = False
+    cfg_options: tuple[str, ...] = option((), metavar="KEY=VALUE")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Parse the command line and train."""
+    given, traceback = parse(TrainConfig, arguments=arguments, verb="train", description=__doc__)
+    with error_boundary(
+        traceback=traceback,
+        memory="--cfg_options train_dataloader.batch_size=N, or recompute activations with"
+        " model.backbone.with_cp=True there",
+        again="the same command with --resume goes on with the newest checkpoint of the work dir",
+    ):
+        from benchmarks.openmmlab.experiment import build_runner, load_config, parse_options
+
+        config = load_config(
+            given.config,
+            backbone=given.backbone,
+            options=parse_options(given.cfg_options),
+            work_dir=given.work_dir,
+        )
+        config.launcher = given.launcher
+        config.randomness = {"seed": given.seed, "deterministic": given.deterministic}
+        if given.amp:
+            config.optim_wrapper.update(type="AmpOptimWrapper", loss_scale="dynamic")
+        if given.resume is not None:
+            config.resume = True
+            config.load_from = None if given.resume == "auto" else given.resume
+        build_runner(config).train()

@@ -1,1 +1,0 @@
-"""Other self-supervised methods, with the reference losses and heads of ``lightly``."""

@@ -1,0 +1,1 @@
+"""The verbs of ``cmid``: each reads its command line and calls the library."""

@@ -1,0 +1,84 @@
+"""Per-band statistics of images, as a JSON file for data.statistics.
+
+python tools/compute_stats.py DIR --window 264 --bands 2 3 4 8 --out s2.json
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cmid.boundary import error_boundary
+from cmid.command_line import parse
+from cmid.options import at_least, option
+
+if TYPE_CHECKING:
+    from cmid.data import ChannelStatistics
+
+
+@dataclass(frozen=True)
+class StatisticsConfig:
+    """Images whose bands are measured.
+
+    Attributes:
+        source: folder of images, .txt/.csv list, .h5 file, .tar shards, or 'scenes'; with --window:
+            GeoTIFF, folder of GeoTIFFs or a pattern.
+        out: JSON file to write.
+        window: cut windows of this many pixels from rasters.
+        bands: bands of the rasters, counted from 1.
+        nodata: overrides the rasters' nodata value.
+        max_images: read only so many images, drawn at random.
+        on_error: unreadable images: stop, or count and leave out.
+    """
+
+    source: str
+    out: str = option()
+    window: Annotated[int, at_least(1)] | None = None
+    bands: tuple[int, ...] | None = None
+    nodata: float | None = None
+    max_images: Annotated[int, at_least(1)] | None = None
+    on_error: Literal["error", "skip"] = "error"
+
+    def __post_init__(self) -> None:
+        if self.window is None and (self.bands or self.nodata is not None):
+            raise ValueError("--bands and --nodata belong to rasters: give --window too")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Parse the command line, compute, write JSON, print a table."""
+    config, traceback = parse(
+        StatisticsConfig, arguments=arguments, verb="compute_stats", description=__doc__
+    )
+    rasters = {"window": config.window, "bands": config.bands, "nodata": config.nodata}
+    with error_boundary(traceback=traceback, memory="--max_images, or --window"):
+        from cmid.data import compute_statistics, open_source
+
+        source = open_source(config.source, **({} if config.window is None else rasters))
+        statistics = compute_statistics(
+            source, max_images=config.max_images, on_error=config.on_error
+        )
+        statistics.to_json(config.out)
+    print(_table(statistics))
+    print(f"written: {config.out}")
+
+
+def _table(statistics: ChannelStatistics) -> str:
+    lines = [
+        f"{statistics.num_images} images ({statistics.num_skipped} unreadable),"
+        f" {statistics.num_pixels} pixels, {statistics.kind}",
+        f"{'band':>4} {'mean':>9} {'std':>9} {'low':>11} {'high':>11} {'min':>11} {'max':>11}",
+    ]
+    columns = zip(
+        statistics.mean,
+        statistics.std,
+        statistics.low,
+        statistics.high,
+        statistics.minimum,
+        statistics.maximum,
+        strict=True,
+    )
+    for band, (mean, std, *rest) in enumerate(columns, start=1):
+        values = " ".join(f"{value:11.4g}" for value in rest)
+        lines.append(f"{band:4} {mean:9.4f} {std:9.4f} {values}")
+    return "\n".join(lines)

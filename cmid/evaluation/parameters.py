@@ -1,0 +1,90 @@
+"""What evaluations are asked; imports nothing heavy, so that commands can tell it at once."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from cmid.options import argument, at_least, option
+
+Fit = Literal["crop", "squash"]
+Identity = Literal["name", "pixels"]
+TaskName = Literal["knn", "linear", "fewshot", "retrieval", "clustering"]
+PREFIX = "a satellite image. "
+
+
+@dataclass(frozen=True)
+class Sliding:
+    """How an image becomes class probabilities.
+
+    Attributes:
+        long_side: pixels that the longer side is brought to; None: twice the model's size (448 for
+            224). A shorter side below the model's size is brought to that size instead, with the
+            aspect ratio kept.
+        stride: of the windows; None: half the model's size.
+        scale: factor of cosine similarities before the softmax; None: the model's.
+        cls_weight: share of the pooled feature's similarity that is taken off every patch's, which
+            frees patches of what is said of the whole image (SegEarth-OV, arXiv:2410.01768).
+        batch_size: windows at a time.
+        antialias: bring the image to its size bicubic with antialiasing; False: bilinear without,
+            as published, which aliases where an image shrinks.
+    """
+
+    long_side: int | None = None
+    stride: int | None = None
+    scale: float | None = 50.0
+    cls_weight: float = 0.0
+    batch_size: int = 16
+    antialias: bool = True
+
+
+def _devices(text: str) -> str:
+    if text != "auto" and not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a whole number nor 'auto'")
+    return text
+
+
+@dataclass(frozen=True)
+class ComparisonConfig:
+    """Backbones whose frozen features are measured on labelled images.
+
+    Attributes:
+        backbones: see above; one or several.
+        data: see above.
+        test: test part, when it does not lie beside train/.
+        tasks: knn, linear, fewshot, retrieval, clustering (default: all).
+        multilabel: CSV with several labels an image (tasks without few-shot and clustering).
+        size: pixels per side (default: the backbone's).
+        k: neighbours of kNN.
+        shots: labelled images of each class in few-shot classification.
+        seeds: draws of few-shot images.
+        seed: of the division into train and test, and of untrained weights.
+        batch_size: images at a time.
+        num_workers: processes that read images.
+        precision: of the forward pass.
+        accelerator: cpu, cuda, mps or auto.
+        devices: how many (default: all).
+        cache: folder for features; a second run reads them.
+        out: JSON file to write.
+    """
+
+    backbones: tuple[str, ...] = argument(metavar="BACKBONE")
+    data: str
+    test: str | None = None
+    tasks: tuple[TaskName, ...] = option(
+        ("knn", "linear", "fewshot", "retrieval", "clustering"), metavar="TASK"
+    )
+    multilabel: str | None = None
+    size: Annotated[int, at_least(1)] | None = None
+    k: Annotated[int, at_least(1)] = 20
+    shots: tuple[Annotated[int, at_least(1)], ...] = (1, 5, 10)
+    seeds: Annotated[int, at_least(1)] = 10
+    seed: int = 0
+    batch_size: Annotated[int, at_least(1)] = 256
+    num_workers: Annotated[int, at_least(0)] = 0
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    accelerator: str = "auto"
+    devices: str = option("auto", type=_devices)
+    cache: str | None = None
+    out: str | None = None

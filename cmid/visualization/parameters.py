@@ -1,0 +1,43 @@
+"""What a figure is asked for; imports nothing heavy, so that commands can tell it at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from cmid.options import at_least, option
+
+
+@dataclass(frozen=True)
+class FigureConfig:
+    """A figure of what a backbone has learned.
+
+    Attributes:
+        kind: what is shown.
+        backbone: see above.
+        images: see above.
+        size: pixels per side; larger ones give finer dense maps (default: the backbone's).
+        count: images or queries.
+        seed: of the choice of images.
+        device: cpu, cuda or mps.
+        block_size: masked blocks, in pixels.
+        mask_ratio: share of masked blocks.
+        cell: for the similarity map.
+        method: of embedding.
+        max_images: of embedding and neighbours.
+        neighbours: per query.
+    """
+
+    kind: Literal["reconstruction", "attention", "correspondence", "pca", "embedding", "neighbours"]
+    backbone: str
+    images: str
+    size: Annotated[int, at_least(1)] | None = None
+    count: Annotated[int, at_least(1)] = 6
+    seed: int = 0
+    device: str = "cpu"
+    block_size: Annotated[int, at_least(1)] = 16
+    mask_ratio: Annotated[float, at_least(0, 1)] = 0.3
+    cell: tuple[int, int] | None = option(None, metavar=("ROW", "COLUMN"))
+    method: Literal["tsne", "umap"] = "tsne"
+    max_images: Annotated[int, at_least(1)] = 2000
+    neighbours: Annotated[int, at_least(1)] = 8
