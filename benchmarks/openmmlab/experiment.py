@@ -14,6 +14,8 @@ from benchmarks.openmmlab.backbone import STAGES
 from benchmarks.openmmlab.preflight import check_pretrained
 from cmid.checkpoints import identify
 from cmid.configurations import find_configuration
+from cmid.data import ChannelStatistics
+from cmid.data.sensors import find_sensor
 from cmid.models.intermediates import stages
 from cmid.views.colour import Standardize
 
@@ -65,8 +67,9 @@ def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
 def use_backbone(config: Config, name: str) -> None:
     """Put a backbone into a configuration, with all that follows from it.
 
-    Its name; the mean and standard deviation of the data preprocessor, in stored units; and the
-    ``in_channels`` of the heads and necks that read its maps. No weight is read for that.
+    Its name; the mean and standard deviation of the data preprocessor, in stored units; what
+    `LabelledImages` checks its images against; and the ``in_channels`` of the heads and necks that
+    read its maps. No weight is read for that.
 
     Raises:
         FileNotFoundError, ValueError: as of `cmid.checkpoints.identify`; also a configuration
@@ -83,7 +86,12 @@ def use_backbone(config: Config, name: str) -> None:
     stored = identify(name, in_chans=found[0].get("in_channels", 3))
     widths = [level.width for level in stages(stored.skeleton(), STAGES)]
     channels = tuple(widths[index] for index in found[0].get("out_indices", range(STAGES)))
-    mean, std = Standardize(stored.statistics).stored_moments()
+    statistics = stored.statistics
+    _check_bands(config, statistics)
+    for part in _parts(config):
+        if part.get("type") == "LabelledImages":
+            part.statistics = statistics.to_plain()
+    mean, std = Standardize(statistics).stored_moments()
     for part in [config.model, *_parts(config.model), config]:
         preprocessor = part.get("data_preprocessor")
         if preprocessor is not None and preprocessor.get("mean") is not None:
@@ -92,6 +100,18 @@ def use_backbone(config: Config, name: str) -> None:
         for part in _dicts(config.model.get(key)):
             if "in_channels" in part:
                 part.in_channels = _fitted(part, channels)
+
+
+def _check_bands(config: Config, statistics: ChannelStatistics) -> None:
+    """Compare the bands that ``LoadRaster`` reads by name with those that a backbone knows."""
+    for part in _parts(config):
+        names = part.get("bands") or ()
+        if part.get("type") != "LoadRaster" or not part.get("sensor"):
+            continue
+        sensor = find_sensor(part.sensor)
+        if all(isinstance(name, str) for name in names):
+            chosen = tuple(sensor.band(name).name for name in names) or sensor.names
+            statistics.check_bands(sensor.name, chosen)
 
 
 def paint(config: Config, folder: str | Path) -> None:
