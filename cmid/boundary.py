@@ -154,10 +154,10 @@ class _Told:
     """An error as it was raised.
 
     Attributes:
-        kind: its class.
-        text: its message.
-        file: of the innermost frame, empty where there is none.
-        by_hand: that frame stands at a raise statement.
+        kind: exception class.
+        text: message.
+        file: source file of the innermost frame, empty where there is none.
+        by_hand: True if that frame stands at a raise statement.
     """
 
     kind: type[BaseException]

@@ -68,8 +68,8 @@ def experiment(config: Mapping[str, Any], module: L.LightningModule) -> dict[str
     """What makes an experiment, by option, as plain values that a checkpoint may hold.
 
     Args:
-        config: of the command, nested, plain values.
-        module: what was built; it knows what it took from the data.
+        config: configuration of the command, nested, plain values.
+        module: module as built; it knows what it took from the data.
     """
     found = dict(_flat("", {key: config.get(key) for key in ("model", "data", "trainer")}))
     about = _description(module)
@@ -101,8 +101,8 @@ def check_resumable(
     """Refuse a checkpoint that cannot go on in a module; return what else is different.
 
     Args:
-        path: of the checkpoint.
-        module: as it was built.
+        path: path of the checkpoint.
+        module: module as built.
         here: `experiment` of this run.
 
     Raises:

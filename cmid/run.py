@@ -71,8 +71,8 @@ class RunCLI(LightningCLI):
     Args:
         module, datamodule: classes.
         args: the command line.
-        description: of the command, for its help.
-        max_epochs: where the configuration does not say.
+        description: description of the command, for its help.
+        max_epochs: epochs where the configuration does not say.
     """
 
     parser_class = SuggestingParser

@@ -24,7 +24,7 @@ class PaintPredictions(PictureHook):
     """Write a picture of each tested image.
 
     Args:
-        bands: of rasters, the three that are shown, counted from 1.
+        bands: the three bands of a raster to show, counted from 1.
         arguments: as of `PictureHook`.
     """
 
