@@ -27,7 +27,7 @@ def whole_file(path: str | os.PathLike[str], *, need: int | None = None) -> Iter
 
     Args:
         path: the file.
-        need: its expected size in bytes, for the message where the disk is full.
+        need: expected size in bytes, for the message where the disk is full.
 
     Raises:
         NoRoomError: the disk is full.
@@ -66,6 +66,40 @@ def scratch_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
             if (cause := lack_of_room(error)) is not None:
                 raise full_disk(path, cause) from error
             raise
+
+
+def check_new(folder: str | os.PathLike[str]) -> None:
+    """Refuse a folder that holds something.
+
+    Raises:
+        FileExistsError: it exists and is not empty.
+    """
+    folder = Path(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise FileExistsError(f"{folder} is there already: delete it, or choose another name")
+
+
+@contextmanager
+def new_folder(path: str | os.PathLike[str], *, replace: bool = False) -> Iterator[Path]:
+    """Yield a temporary folder beside ``path`` that gets its name once all is written.
+
+    Args:
+        replace: an earlier folder, which goes once the new one is whole.
+
+    Raises:
+        FileExistsError: ``path`` exists and is not empty, and it is not to be replaced.
+        NoRoomError: the disk is full.
+    """
+    path = Path(path)
+    if not replace:
+        check_new(path)
+    with scratch_folder(path) as scratch:
+        new = scratch / "new"
+        new.mkdir()
+        yield new
+        if replace and path.exists():
+            path.rename(scratch / "old")
+        os.replace(new, path)
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

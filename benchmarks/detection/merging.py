@@ -15,7 +15,7 @@ from mmcv.ops import nms_rotated
 from mmrotate.structures.bbox import rbox2qbox
 from numpy.typing import NDArray
 
-from benchmarks.detection.new_folder import new_folder
+from cmid.files import new_folder
 
 _TILE = re.compile(r"(?P<image>.+)__(?P<side>\d+)__(?P<left>\d+)___(?P<top>\d+)")
 
@@ -41,7 +41,7 @@ def merge_tiles(
 
     Args:
         tiles: by name, ``IMAGE__SIDE__LEFT___TOP``; boxes in pixels of the stored tile.
-        iou_threshold: of two boxes of one class that overlap more, the better one remains.
+        iou_threshold: where two boxes of one class overlap more, the better one remains.
 
     Returns:
         By image, in order of first occurrence; best scores first within a class.

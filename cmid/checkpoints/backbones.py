@@ -124,8 +124,8 @@ def identify(
         img_size: pixels per side that timm models are laid out for; exports and files keep their
             own.
         in_chans: channels of timm models; exports keep their own.
-        which: of several encoders in a file, as of `identify_file`.
-        seed: of untrained weights.
+        which: which encoder of a file with several, see `identify_file`.
+        seed: random seed of untrained weights.
 
     Raises:
         FileNotFoundError: no such export or checkpoint.
@@ -164,7 +164,7 @@ def identify_file(
     Args:
         which: role in a checkpoint of ours (``student``, ``teacher``), default the one that its
             method exports; of a published file as of `cmid.checkpoints.read_published`.
-        architecture, img_size: of a published file, where its weights do not show them.
+        architecture, img_size: for a published file whose weights do not show them.
 
     Raises:
         FileNotFoundError: no such file.
@@ -179,7 +179,7 @@ def identify_file(
 
 
 def load_backbone(
-    spec: str,
+    spec: str | StoredEncoder,
     *,
     img_size: int | None = None,
     in_chans: int = 3,
@@ -192,20 +192,24 @@ def load_backbone(
     The file of an export is verified, that is read once more for its hash; others have none.
 
     Args:
-        spec, img_size, in_chans, which, seed: as of `identify`.
+        spec: as of `identify`, or what it returned; the next four are then without effect.
+        img_size, in_chans, which, seed: as of `identify`.
         **model_args: further arguments of ``timm.create_model`` (``drop_path_rate``).
 
     Raises:
         FileNotFoundError, ValueError: as of `identify`; also weights that do not fit.
     """
-    stored = identify(spec, img_size=img_size, in_chans=in_chans, which=which, seed=seed)
+    stored = spec
+    if isinstance(stored, str):
+        stored = identify(stored, img_size=img_size, in_chans=in_chans, which=which, seed=seed)
     encoder = stored.build(**model_args)
     if isinstance(stored, PublishedEncoder):
         # The evaluation would else not say which of several networks it is about.
         level = logging.WARNING if stored.provenance["others"] else logging.INFO
         logger.log(level, describe(encoder, stored.provenance))
     encoder.eval().requires_grad_(False)
-    return Backbone(spec, encoder, Standardize(stored.statistics))
+    name = spec if isinstance(spec, str) else stored.source
+    return Backbone(name, encoder, Standardize(stored.statistics))
 
 
 def load_reconstruction(checkpoint: str | Path) -> tuple[Backbone, ReconstructionHead]:

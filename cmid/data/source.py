@@ -57,7 +57,7 @@ class ImageSource(ABC):
         num_bands: number of channels ``C`` of every image.
         classes: class names; empty where there are no labels.
         sensor: name of the sensor (`cmid.data.sensors`), empty where it is not known.
-        band_names: of the bands in their order, empty where they are not known.
+        band_names: names of the bands in their order, empty where they are not known.
     """
 
     num_bands: int = 3

@@ -68,7 +68,7 @@ class ReconstructionHead(nn.Module):
         """From a prediction to standardised pixels ``(B, C, H, W)``, the inverse of `target`.
 
         Args:
-            predicted: of `forward`.
+            predicted: output of `forward`.
             images: the images themselves, whose mean and standard deviation come back.
         """
         if not self.relative:
