@@ -32,6 +32,7 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 	$(BIN)/deptry cmid benchmarks tools configs
 	$(BIN)/deptry tests docs --ignore DEP002,DEP004
 
@@ -83,4 +84,4 @@ $(VENV)/.openmmlab: $(VENV)/.core
 	touch $@
 
 clean:
-	rm -rf $(VENV) .venv-core build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-core build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

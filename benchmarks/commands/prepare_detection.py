@@ -80,8 +80,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _cut(config: TilesConfig) -> str:
-    from benchmarks.detection.dota import DOTA_CLASSES
     from benchmarks.detection.tiling import Tiling, split_folder
+    from cmid.data.dota import DOTA_CLASSES
 
     labels = config.root / "labelTxt"
     counts = split_folder(

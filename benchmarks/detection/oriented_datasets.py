@@ -12,7 +12,7 @@ from mmengine.registry import DATASETS
 from mmrotate.datasets import DOTADataset
 
 from benchmarks.detection.datasets import PALETTE
-from benchmarks.detection.dota import DOTA_CLASSES, OrientedObjects, read_objects
+from cmid.data.dota import DOTA_CLASSES, OrientedObjects, read_objects
 from cmid.data.folder import IMAGE_EXTENSIONS
 from cmid.data.image_size import stored_size
 

@@ -16,9 +16,9 @@ from mmrotate.evaluation.functional.mean_ap import print_map_summary, tpfp_defau
 from mmrotate.structures.bbox import qbox2rbox
 from numpy.typing import NDArray
 
-from benchmarks.detection.dota import read_objects
 from benchmarks.detection.merging import Detections, merge_tiles, write_submission
 from benchmarks.detection.new_folder import check_new
+from cmid.data.dota import read_objects
 
 
 @METRICS.register_module()

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 from tqdm import tqdm
 
-from benchmarks.detection.dota import OrientedObjects, read_objects, write_objects
 from benchmarks.detection.new_folder import new_folder
 from benchmarks.detection.scene_crops import SceneCrops, open_scene
 from cmid.boxes import box_corners, clip_to_image, oriented_box, polygon_area
+from cmid.data.dota import OrientedObjects, read_objects, write_objects
 from cmid.data.folder import IMAGE_EXTENSIONS, find_files
 from cmid.data.windows import fill_up, tile
 

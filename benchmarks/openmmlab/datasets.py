@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS
 
-from cmid.data import open_split
+from cmid.data import ChannelStatistics, open_split
+from cmid.data.checked import CheckedSource
 
 
 @DATASETS.register_module()
@@ -25,10 +26,14 @@ class LabelledImages(BaseDataset):
         test: the test part, where ``root`` is only the training part.
         train_share, split_seed: of a division.
         num_scenes, scene_size: of generated scenes.
+        statistics: fields of the `cmid.data.ChannelStatistics` that the data preprocessor's mean
+            and std belong to, as ``tools/train.py --backbone`` sets them; by default those of 8-bit
+            images.
         pipeline, test_mode: as in every dataset of mmengine.
 
     Raises:
         FileNotFoundError, ValueError: as `cmid.data.open_split`.
+        ImageValuesError: (when it is read) an image that does not fit ``statistics``.
     """
 
     def __init__(
@@ -41,6 +46,7 @@ class LabelledImages(BaseDataset):
         split_seed: int = 0,
         num_scenes: int = 2000,
         scene_size: int = 64,
+        statistics: Mapping[str, Any] | None = None,
         pipeline: Sequence[dict[str, Any] | Callable[..., Any]] = (),
         test_mode: bool = False,
     ) -> None:
@@ -54,7 +60,11 @@ class LabelledImages(BaseDataset):
             num_scenes=num_scenes,
             scene_size=scene_size,
         )
-        self.source = parts[part == "test"]
+        source = parts[part == "test"]
+        known = ChannelStatistics.of_8bit(source.num_bands)
+        if statistics is not None:
+            known = ChannelStatistics.from_mapping(statistics)
+        self.source = CheckedSource(source, known)
         super().__init__(
             metainfo={"classes": tuple(self.source.classes)},
             pipeline=list(pipeline),

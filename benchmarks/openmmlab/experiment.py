@@ -14,6 +14,8 @@ from benchmarks.openmmlab.backbone import CMIDBackbone
 from benchmarks.openmmlab.preflight import check_pretrained
 from cmid.checkpoints import load_backbone
 from cmid.configurations import find_configuration
+from cmid.data import ChannelStatistics
+from cmid.data.sensors import find_sensor
 
 
 def load_config(
@@ -63,8 +65,9 @@ def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
 def use_backbone(config: Config, name: str) -> None:
     """Put a backbone into a configuration, with all that follows from it.
 
-    Its name; the mean and standard deviation of the data preprocessor, in stored units; and the
-    ``in_channels`` of the heads and necks that read its maps.
+    Its name; the mean and standard deviation of the data preprocessor, in stored units; what
+    `LabelledImages` checks its images against; and the ``in_channels`` of the heads and necks that
+    read its maps.
 
     Raises:
         FileNotFoundError, ValueError: as `CMIDBackbone`; also a configuration without it.
@@ -80,6 +83,11 @@ def use_backbone(config: Config, name: str) -> None:
     arguments = {key: value for key, value in found[0].items() if key != "type"}
     channels = CMIDBackbone(**arguments).out_channels
     loaded = load_backbone(name, in_chans=arguments.get("in_channels", 3))
+    statistics = loaded.standardize.statistics
+    _check_bands(config, statistics)
+    for part in _parts(config):
+        if part.get("type") == "LabelledImages":
+            part.statistics = statistics.to_plain()
     mean, std = loaded.standardize.stored_moments()
     for part in [config.model, *_parts(config.model), config]:
         preprocessor = part.get("data_preprocessor")
@@ -89,6 +97,18 @@ def use_backbone(config: Config, name: str) -> None:
         for part in _dicts(config.model.get(key)):
             if "in_channels" in part:
                 part.in_channels = _fitted(part, channels)
+
+
+def _check_bands(config: Config, statistics: ChannelStatistics) -> None:
+    """Compare the bands that ``LoadRaster`` reads by name with those that a backbone knows."""
+    for part in _parts(config):
+        names = part.get("bands") or ()
+        if part.get("type") != "LoadRaster" or not part.get("sensor"):
+            continue
+        sensor = find_sensor(part.sensor)
+        if all(isinstance(name, str) for name in names):
+            chosen = tuple(sensor.band(name).name for name in names) or sensor.names
+            statistics.check_bands(sensor.name, chosen)
 
 
 def paint(config: Config, folder: str | Path) -> None:

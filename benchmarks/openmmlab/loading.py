@@ -22,23 +22,34 @@ class LoadRaster(BaseTransform):
     value. Missing values (nodata, NaN, infinite, masked) took the mean of their band in this image.
 
     Args:
-        bands: which to read, counted from 1 as rasterio does; all by default.
+        bands: which to read, by name or counted from 1 as rasterio does; all by default.
         nodata: overrides the nodata value of the files.
+        sensor: of `cmid.data.RasterWindows`.
 
     Raises:
         UnreadableImageError, ValueError: as `cmid.data.raster_files.read_raster`.
     """
 
-    def __init__(self, bands: Sequence[int] | None = None, nodata: float | None = None) -> None:
+    def __init__(
+        self,
+        bands: Sequence[int | str] | None = None,
+        nodata: float | None = None,
+        sensor: str | None = None,
+    ) -> None:
         self.bands = None if bands is None else tuple(bands)
         self.nodata = nodata
+        self.sensor = sensor
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        values, missing = read_raster(results["img_path"], bands=self.bands, nodata=self.nodata)
+        values, missing = read_raster(
+            results["img_path"], bands=self.bands, nodata=self.nodata, sensor=self.sensor
+        )
         results["img"] = np.ascontiguousarray(values.transpose(1, 2, 0))
         results["img_shape"] = results["ori_shape"] = values.shape[1:]
         results["missing"] = missing.all(axis=0)
         return results
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(bands={self.bands}, nodata={self.nodata})"
+        return (
+            f"{type(self).__name__}(bands={self.bands}, nodata={self.nodata}, sensor={self.sensor})"
+        )

@@ -8,9 +8,9 @@ The preparation of data and the generated scenes of this room need nothing of Op
 from importlib.util import find_spec
 
 if find_spec("mmseg") is not None:
+    import benchmarks.openmmlab.annotations
     import benchmarks.openmmlab.loading
     import benchmarks.openmmlab.photometric
-    import benchmarks.segmentation.annotations
     import benchmarks.segmentation.datasets
     import benchmarks.segmentation.painting
     import benchmarks.segmentation.preprocessing  # noqa: F401

@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.detection.dota import read_objects
 from cmid.boxes import Box, around
+from cmid.data.dota import read_objects
 from cmid.data.folder import IMAGE_EXTENSIONS, find_files
 from cmid.data.image_size import stored_size
 from cmid.data.source import UnreadableImageError

@@ -75,15 +75,13 @@ def open_dataset(config: str, *, part: str | None = None) -> DatasetMasks:
         ValueError: no such part, a dataset without a pipeline of its own, or masks in which only
             ignored pixels and one class occur.
     """
-    import benchmarks.openmmlab
+    import benchmarks.openmmlab.annotations  # noqa: F401  (registers LoadCheckedAnnotations)
 
     # isort: split
     from mmengine.config import Config
     from mmengine.registry import DefaultScope
     from mmseg.registry import DATASETS
     from mmseg.utils import register_all_modules
-
-    import benchmarks.segmentation  # noqa: F401  (registers LoadCheckedAnnotations)
 
     if not Path(config).is_file():
         raise FileNotFoundError(f"no configuration {config}")

@@ -26,7 +26,8 @@ class StatisticsConfig:
             GeoTIFF, folder of GeoTIFFs or a pattern.
         out: JSON file to write.
         window: cut windows of this many pixels from rasters.
-        bands: bands of the rasters, counted from 1.
+        bands: bands of the rasters, by name or counted from 1.
+        sensor: of the rasters, such as sentinel2_l2a, or a JSON file (cmid.data.sensors).
         nodata: overrides the rasters' nodata value.
         max_images: read only so many images, drawn at random.
         on_error: unreadable images: stop, or count and leave out.
@@ -35,14 +36,15 @@ class StatisticsConfig:
     source: str
     out: str = option()
     window: Annotated[int, at_least(1)] | None = None
-    bands: tuple[int, ...] | None = None
+    bands: tuple[int | str, ...] | None = None
+    sensor: str | None = None
     nodata: float | None = None
     max_images: Annotated[int, at_least(1)] | None = None
     on_error: Literal["error", "skip"] = "error"
 
     def __post_init__(self) -> None:
-        if self.window is None and (self.bands or self.nodata is not None):
-            raise ValueError("--bands and --nodata belong to rasters: give --window too")
+        if self.window is None and (self.bands or self.sensor or self.nodata is not None):
+            raise ValueError("--bands, --sensor and --nodata are of rasters: give --window too")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -50,7 +52,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     config, traceback = parse(
         StatisticsConfig, arguments=arguments, verb="compute_stats", description=__doc__
     )
-    rasters = {"window": config.window, "bands": config.bands, "nodata": config.nodata}
+    rasters = {
+        "window": config.window,
+        "bands": config.bands,
+        "sensor": config.sensor,
+        "nodata": config.nodata,
+    }
     with error_boundary(traceback=traceback, memory="--max_images, or --window"):
         from cmid.data import compute_statistics, open_source
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from cmid.data.source import Image, UnreadableImageError
+from cmid.data.source import Image, ImageSource, UnreadableImageError
 from cmid.data.text_files import read_json
 from cmid.data.values import UINT8, ImageValuesError, NotFiniteError, ValueKind, kind_of
 from cmid.files import write_text
@@ -33,6 +33,8 @@ class ChannelStatistics:
         num_images, num_pixels: that were read; ``num_skipped``: that could not be.
         kind: what the images' numbers mean, as `cmid.data.values.ValueKind` writes it; empty for
             statistics that were made before this was recorded.
+        sensor: name of the sensor, empty where it is not known.
+        bands: names of its bands in their order, empty where they are not known.
 
     Raises:
         ValueError: different numbers of bands, or a band without spread.
@@ -50,6 +52,8 @@ class ChannelStatistics:
     num_pixels: int = 0
     num_skipped: int = 0
     kind: str = ""
+    sensor: str = ""
+    bands: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         bands = len(self.mean)
@@ -68,6 +72,32 @@ class ChannelStatistics:
         if self.kind:
             return ValueKind.parse(self.kind).is_8bit
         return self.dtype == "uint8" and not any(self.low) and set(self.high) == {255.0}
+
+    def check_bands(self, sensor: str, bands: Sequence[str]) -> None:
+        """Refuse other bands than those that are recorded, where both are known.
+
+        Args:
+            sensor: name of the images' sensor, empty where it is not known.
+            bands: names of their bands, empty where they are not known.
+
+        Raises:
+            ImageValuesError: another sensor, other bands, or the same in another order.
+        """
+        mine, its = (self.sensor, self.bands), (sensor, tuple(bands))
+        if any(a and b and a != b for a, b in zip(mine, its, strict=True)):
+            wanted = ", ".join(self.bands)
+            remedy = f"set bands=[{wanted}] of the source" if wanted else "give images of the same"
+            if self.sensor and sensor and self.sensor != sensor:
+                remedy = "give images of the same, or leave out sensor and bands of the source"
+            raise ImageValuesError(
+                f"the images have {_in_words(*its)}, the statistics (data.statistics, or those of"
+                f" the backbone) are of {_in_words(*mine)}: {remedy}"
+            )
+
+    def of_source(self, source: ImageSource) -> ChannelStatistics:
+        """The same with sensor and bands of a source, where they were not recorded."""
+        names = source.band_names if len(source.band_names) == len(self.mean) else ()
+        return replace(self, sensor=self.sensor or source.sensor, bands=self.bands or names)
 
     def check(self, image: Image) -> None:
         """Refuse an image whose numbers mean something else.
@@ -106,19 +136,29 @@ class ChannelStatistics:
         return ValueKind.parse(self.kind) if self.kind else None
 
     def to_plain(self) -> dict[str, Any]:
-        """What a standardisation needs, as plain values: mean, std, low, high, kind if known."""
+        """What a standardisation needs, as plain values.
+
+        They are mean, std, low and high; and kind, sensor and bands where they are known.
+        """
         plain: dict[str, Any] = {
             name: [float(value) for value in getattr(self, name)]
             for name in ("mean", "std", "low", "high")
         }
-        return plain | ({"kind": self.kind} if self.kind else {})
+        known = {"kind": self.kind, "sensor": self.sensor, "bands": [*self.bands]}
+        return plain | {name: value for name, value in known.items() if value}
+
+    @classmethod
+    def of_8bit(cls, bands: int) -> ChannelStatistics:
+        """Those that only say that images are 8-bit: mean and deviation are half the range."""
+        half, nothing, most = (0.5,) * bands, (0.0,) * bands, (255.0,) * bands
+        return cls(half, half, nothing, most, kind=str(UINT8))
 
     @classmethod
     def from_mapping(cls, source: Mapping[str, Any]) -> ChannelStatistics:
         """Read what `to_plain` gave; entries of other names are left out.
 
-        ``low`` and ``high`` are missing for 8-bit images, ``kind`` where it was not recorded: the
-        range then tells 8-bit images.
+        ``low`` and ``high`` are missing for 8-bit images; ``kind``, ``sensor`` and ``bands`` where
+        they were not recorded: the range then tells 8-bit images.
 
         Raises:
             ValueError: different numbers of bands, or a band without spread.
@@ -129,7 +169,12 @@ class ChannelStatistics:
             return tuple(float(value) for value in source.get(key, [default] * bands))
 
         kind = str(source.get("kind") or "")
-        made = cls(of("mean"), of("std"), of("low"), of("high", 255.0), kind=kind)
+        made = cls(
+            *(of("mean"), of("std"), of("low"), of("high", 255.0)),
+            kind=kind,
+            sensor=str(source.get("sensor") or ""),
+            bands=tuple(map(str, source.get("bands") or ())),
+        )
         return made if made.is_8bit else replace(made, dtype="float32")
 
     def to_json(self, path: str | os.PathLike[str]) -> None:
@@ -157,6 +202,10 @@ class ChannelStatistics:
             raise ValueError(
                 f"{path} holds no channel statistics ({error}): run tools/compute_stats.py"
             ) from error
+
+
+def _in_words(sensor: str, bands: Sequence[str]) -> str:
+    return " of ".join(filter(None, (f"bands {', '.join(bands)}" if bands else "", sensor)))
 
 
 MILLION_AID = ChannelStatistics(

@@ -2,44 +2,31 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from cmid.data.source import Image, ImageSource
+from cmid.data.source import Draws, Image, ImageSource, MinSize, WrappedSource
 from cmid.data.statistics import ChannelStatistics
 
 
-class CheckedSource(ImageSource):
+class CheckedSource(WrappedSource):
     """Images of another source; one that does not fit the statistics is an error.
 
-    Statistics of 8-bit images would turn 16-bit ones white, and nothing would say so.
+    Statistics of 8-bit images would turn 16-bit ones white, and nothing would say so; those of red,
+    green and blue would make sense of blue, green and red, and nothing would, either.
 
     Args:
         source: any.
         statistics: that the images will be standardised with.
+
+    Raises:
+        ImageValuesError: the source has other bands, or the same in another order.
     """
 
     def __init__(self, source: ImageSource, statistics: ChannelStatistics) -> None:
-        self.source = source
+        super().__init__(source)
+        statistics.check_bands(source.sensor, source.band_names)
         self.statistics = statistics
-        self.num_bands = source.num_bands
-        self.classes = source.classes
 
-    def __len__(self) -> int:
-        return len(self.source)
-
-    def read(
-        self,
-        index: int,
-        *,
-        min_size: tuple[float, float] | None = None,
-        generator: np.random.Generator | None = None,
-    ) -> Image:
-        """Read an image of the source.
-
-        Raises:
-            UnreadableImageError: as of the source.
-            ImageValuesError: it does not fit the statistics.
-        """
-        image = self.source.read(index, min_size=min_size, generator=generator)
+    def decode(self, index: int, min_size: MinSize, generator: Draws) -> Image:
+        """Read an image of the source; raises ImageValuesError for one that does not fit."""
+        image = super().decode(index, min_size, generator)
         self.statistics.check(image)
         return image

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from cmid.data.decoding import read_image
 from cmid.data.listing import find_files
-from cmid.data.source import Image, ImageSource
+from cmid.data.source import Draws, Image, ImageSource, MinSize
 from cmid.data.tables import Table
 from cmid.data.text_files import stripped_lines
 
@@ -44,13 +44,7 @@ class _ImageFiles(ImageSource):
     def __len__(self) -> int:
         return len(self.paths)
 
-    def read(
-        self,
-        index: int,
-        *,
-        min_size: tuple[float, float] | None = None,
-        generator: np.random.Generator | None = None,
-    ) -> Image:
+    def decode(self, index: int, min_size: MinSize, generator: Draws) -> Image:
         path = self.root / os.fsdecode(bytes(self.paths[index]))
         image = read_image(path, min_size=min_size, num_bands=self.num_bands)
         return replace(image, label=int(self.labels[index]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +16,8 @@ from numpy.typing import NDArray
 
 from cmid.data.decoding import read_image
 from cmid.data.hdf5_values import PackedValues, packed_values, read_labels
-from cmid.data.source import Image, ImageSource, UnreadableImageError
+from cmid.data.sensors import find_sensor
+from cmid.data.source import Draws, Image, ImageSource, MinSize, UnreadableImageError
 from cmid.data.values import NotFiniteError, fill_missing, kind_of
 
 
@@ -35,6 +37,9 @@ class HDF5Images(ImageSource):
             numbered in sorted order.
         layout: order of the axes of arrays; ``"auto"`` takes the shorter one of the second and the
             last axis for the channels, the last one if they are equal.
+        sensor: what made the images: a preset of `cmid.data.sensors`, or a JSON file.
+        bands: names of the channels in their order; by default the sensor's bands, if the images
+            have as many.
 
     Raises:
         FileNotFoundError: the file does not exist.
@@ -49,6 +54,8 @@ class HDF5Images(ImageSource):
         images: str = "images",
         labels: str | None = None,
         layout: Literal["auto", "NHWC", "NCHW"] = "auto",
+        sensor: str = "",
+        bands: Sequence[str] = (),
     ) -> None:
         self.path = Path(path)
         self.images = images
@@ -73,11 +80,26 @@ class HDF5Images(ImageSource):
             where = f"{self.path}: dataset '{images}'"
             if not self.encoded:
                 self.values = packed_values(dataset, where, bands=self.num_bands)
+            self._name_bands(sensor, bands)
             self.labels: NDArray[np.int64] | None = None
             if labels is not None:
                 where = f"{self.path}: labels '{labels}'"
                 stored = _find(file, labels, self.path)
                 self.labels, self.classes = read_labels(stored, where, count=self._length)
+
+    def _name_bands(self, sensor: str, bands: Sequence[str]) -> None:
+        """Set ``sensor`` and ``band_names``; raises ValueError for another number of bands."""
+        known = find_sensor(sensor) if sensor else None
+        if known is not None:
+            self.sensor = known.name
+            bands = tuple(known.band(name).name for name in bands)
+            if not bands and len(known.bands) == self.num_bands:
+                bands = known.names
+        if bands and len(bands) != self.num_bands:
+            raise ValueError(
+                f"{self.path}: '{self.images}' has {self.num_bands} bands, bands names {len(bands)}"
+            )
+        self.band_names = tuple(bands)
 
     def _checked_shape(self, dataset: h5py.Dataset) -> tuple[int, ...]:
         """Shape of a dataset of images; raises ValueError for one of anything else."""
@@ -111,15 +133,7 @@ class HDF5Images(ImageSource):
     def __len__(self) -> int:
         return self._length
 
-    def read(
-        self,
-        index: int,
-        *,
-        min_size: tuple[float, float] | None = None,
-        generator: np.random.Generator | None = None,
-    ) -> Image:
-        if not 0 <= index < self._length:
-            raise IndexError(f"image {index} of {self._length}")
+    def decode(self, index: int, min_size: MinSize, generator: Draws) -> Image:
         name = f"{self.path}:{self.images}[{index}]"
         label = -1 if self.labels is None else int(self.labels[index])
         try:

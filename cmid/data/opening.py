@@ -21,8 +21,9 @@ def open_source(path: str | os.PathLike[str], **options: Any) -> ImageSource:
 
     Args:
         path: what to open; ``scenes`` are generated ones.
-        **options: of the class that is chosen. ``window`` or ``bands`` choose `RasterWindows`, so
-            that a folder of GeoTIFFs is cut into windows instead of being read as whole images.
+        **options: of the class that is chosen. ``window``, ``bands`` or ``sensor`` choose
+            `RasterWindows`, so that a folder of GeoTIFFs is cut into windows instead of being read
+            as whole images.
 
     Raises:
         FileNotFoundError: nothing is there.
@@ -41,7 +42,7 @@ def open_source(path: str | os.PathLike[str], **options: Any) -> ImageSource:
         return TarShards(text, **options)
     if not has_magic(text) and not Path(text).exists():
         raise FileNotFoundError(f"{text} does not exist")
-    if "window" in options or "bands" in options or _is_raster(text):
+    if {"window", "bands", "sensor"} & {*options} or _is_raster(text):
         from cmid.data.raster_windows import RasterWindows
 
         return RasterWindows(text, **options)

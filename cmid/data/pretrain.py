@@ -50,8 +50,10 @@ class PretrainData(ResumableData):
         seed: int = 0,
     ) -> None:
         known = MILLION_AID if statistics is None else ChannelStatistics.from_json(statistics)
+        checked = CheckedSource(source, known)
+        known = known.of_source(source)  # an export tells of which bands it was trained
         super().__init__(
-            CheckedSource(source, known),
+            checked,
             views,
             batch_size=batch_size,
             num_workers=num_workers,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from glob import glob
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from cmid.data.listing import find_files
 from cmid.data.rasters import RASTER_EXTENSIONS, one_line_errors, opened, rasterio_module
+from cmid.data.sensors import Sensor, band_numbers, find_sensor
 from cmid.data.source import UnreadableImageError
 from cmid.data.values import (
     ValueKind,
@@ -40,9 +41,44 @@ class BandScale:
             tuple(float(scene.offsets[band - 1]) for band in bands),
         )
 
+    @property
+    def changes(self) -> bool:
+        """Whether they change any number."""
+        return is_scaling(self.scales, self.offsets)
+
     def __str__(self) -> str:
         pairs = dict.fromkeys(zip(self.scales, self.offsets, strict=True))
         return "; ".join(f"scale {scale:g}, offset {offset:g}" for scale, offset in pairs)
+
+
+@dataclass(frozen=True)
+class UsualValues:
+    """How files of a sensor store the chosen bands, where they do not say it themselves.
+
+    Attributes:
+        scale: of each band, None where stored numbers are the values.
+        units: of each band.
+        nodata: that marks missing pixels, None without one.
+    """
+
+    scale: BandScale | None
+    units: tuple[str, ...]
+    nodata: float | None
+
+    @classmethod
+    def of(cls, sensor: Sensor | None, names: Sequence[str]) -> UsualValues | None:
+        """Those of the bands of a sensor; None where either is not known."""
+        if sensor is None or not names:
+            return None
+        bands = [sensor.band(name) for name in names]
+        scale = BandScale(tuple(b.scale for b in bands), tuple(b.offset for b in bands))
+        units = tuple(band.unit for band in bands)
+        return cls(scale if scale.changes else None, units, sensor.nodata)
+
+    def nodata_of(self, scene: Any, bands: Sequence[int]) -> float | None:
+        """The usual nodata value, where an open scene has none of its own."""
+        own = [scene.nodatavals[band - 1] for band in bands]
+        return self.nodata if all(value is None for value in own) else None
 
 
 @dataclass(frozen=True)
@@ -55,6 +91,7 @@ class SceneFile:
     dtypes: tuple[str, ...]
     scale: BandScale
     units: tuple[str, ...]
+    descriptions: tuple[str, ...] = ()
 
     @property
     def count(self) -> int:
@@ -66,6 +103,19 @@ class SceneFile:
         return BandScale(
             tuple(scales[band - 1] for band in bands), tuple(offsets[band - 1] for band in bands)
         )
+
+    def completed(self, bands: Sequence[int], usual: UsualValues | None) -> SceneFile:
+        """With a sensor's usual scale and units for the chosen bands, where the file has none."""
+        mine = self.scale_of(bands)
+        whole = not any(self.dtypes[band - 1].startswith("float") for band in bands)
+        if usual is None or usual.scale is None or mine.changes or not whole:
+            return self
+        scales, offsets, units = [*self.scale.scales], [*self.scale.offsets], [*self.units]
+        for number, band in enumerate(bands):
+            scales[band - 1] = usual.scale.scales[number]
+            offsets[band - 1] = usual.scale.offsets[number]
+            units[band - 1] = units[band - 1] or usual.units[number]
+        return replace(self, scale=BandScale((*scales,), (*offsets,)), units=(*units,))
 
     def kind(self, bands: Sequence[int], *, scaled: bool = True) -> ValueKind:
         """What the chosen bands hold.
@@ -87,7 +137,7 @@ class SceneFile:
             raise ValueError(f"{self.path}: {error}") from error
         scale, units = self.scale_of(bands), {self.units[band - 1] for band in bands}
         unit = units.pop() if len(units) == 1 else ""
-        return ValueKind(dtype, scaled and is_scaling(scale.scales, scale.offsets), unit)
+        return ValueKind(dtype, scaled and scale.changes, unit)
 
 
 def inspect(path: str) -> SceneFile:
@@ -102,30 +152,44 @@ def inspect(path: str) -> SceneFile:
                 tuple(scene.dtypes),
                 BandScale.of(scene, range(1, scene.count + 1)),
                 tuple((unit or "").strip() for unit in scene.units),
+                tuple((text or "").strip() for text in scene.descriptions),
             )
     except (rasterio.errors.RasterioError, IndexError) as error:
         raise ValueError(f"{path} is not a readable raster ({error}): remove it") from error
 
 
-def common_bands(scenes: Sequence[SceneFile], bands: Sequence[int] | None) -> tuple[int, ...]:
-    """The bands to read, checked against every scene."""
+def common_bands(
+    scenes: Sequence[SceneFile],
+    bands: Sequence[int | str] | None,
+    sensor: Sensor | None = None,
+) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """Numbers and names of the bands to read, checked against every scene; see `band_numbers`."""
     first = scenes[0]
     if first.count == 0:
         raise ValueError(f"{first.path} has no band: name its sub-datasets, or remove it")
+    if bands is not None and not bands:
+        raise ValueError("bands is empty: name at least one, or leave it out")
+    chosen: tuple[tuple[int, ...], tuple[str, ...]] = ((), ())
     for scene in scenes:
         if bands is None and scene.count != first.count:
             raise ValueError(
                 f"{first.path} has {first.count} bands, {scene.path} has {scene.count}: choose"
                 " common ones with bands"
             )
-        wrong = [band for band in bands or () if not 1 <= band <= scene.count]
+        found = band_numbers(bands, path=scene.path, descriptions=scene.descriptions, sensor=sensor)
+        wrong = [band for band in found[0] if not 1 <= band <= scene.count]
         if wrong:
             raise ValueError(
                 f"{scene.path} has {scene.count} bands, counted from 1; bands asks for {wrong[0]}"
             )
-    if bands is not None and not bands:
-        raise ValueError("bands is empty: name at least one, or leave it out")
-    return tuple(range(1, first.count + 1)) if bands is None else tuple(bands)
+        if scene is not first and found != chosen:
+            raise ValueError(
+                f"{first.path} and {scene.path} hold their bands in different orders"
+                f" ({', '.join(chosen[1])} as {chosen[0]}, {', '.join(found[1])} as {found[0]}):"
+                " read them as separate sources"
+            )
+        chosen = found
+    return chosen
 
 
 def common_kind(
@@ -201,10 +265,12 @@ def read_bands(
 def read_raster(
     path: str | os.PathLike[str],
     *,
-    bands: Sequence[int] | None = None,
+    bands: Sequence[int | str] | None = None,
     nodata: float | None = None,
+    sensor: str | Sensor | None = None,
 ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """Read a whole raster; types, missing pixels and ``bands`` as in `RasterWindows`.
+    """Read a whole raster; types, missing pixels, ``bands`` and ``sensor`` as in
+    `RasterWindows`.
 
     Returns:
         values ``(C, H, W)``, uint8 or float32, and which of them were missing, bool of the same
@@ -217,11 +283,16 @@ def read_raster(
     name = os.fspath(path)
     if not os.path.isfile(name):
         raise UnreadableImageError(f"{name}: no such file; restore it, or take it out of the list")
+    known = None if sensor is None else find_sensor(sensor)
     scene_file = inspect(name)
-    chosen = common_bands([scene_file], bands)
+    chosen, names = common_bands([scene_file], bands, known)
+    usual = UsualValues.of(known, names)
+    scene_file = scene_file.completed(chosen, usual)
     kind = common_kind([scene_file], chosen)
     with one_line_errors(name), opened(name) as scene:
-        scale = BandScale.of(scene, chosen) if kind.scaled else None
+        scale = scene_file.scale_of(chosen) if kind.scaled else None
+        if nodata is None and usual is not None:
+            nodata = usual.nodata_of(scene, chosen)
         array, missing = read_bands(scene, chosen, nodata=nodata, shape=scene.shape, scale=scale)
     return fill_missing(array, missing), missing
 

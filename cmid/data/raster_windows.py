@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from cmid.data.raster_files import (
     BandScale,
+    UsualValues,
     common_bands,
     common_kind,
     find_rasters,
@@ -21,7 +22,8 @@ from cmid.data.raster_files import (
     read_bands,
 )
 from cmid.data.rasters import one_line_errors, opened, rasterio_module
-from cmid.data.source import Image, ImageSource, UnreadableImageError
+from cmid.data.sensors import Sensor, find_sensor
+from cmid.data.source import Draws, Image, ImageSource, MinSize, UnreadableImageError
 from cmid.data.values import NotFiniteError, fill_missing, kind_of
 from cmid.data.windows import Window, draw_window
 
@@ -49,7 +51,11 @@ class RasterWindows(ImageSource):
         window: height and width in pixels.
         windows_per_epoch: length of the source; by default as many as cover the scenes' area, at
             least one for each scene.
-        bands: which bands to read, counted from 1 as rasterio does; all by default.
+        bands: which bands to read, by name, or counted from 1 as rasterio does; all by default.
+            Names are those of the sensor, or of the files' own descriptions of their bands.
+        sensor: what made the scenes: a preset of `cmid.data.sensors`, or a JSON file. It tells the
+            order of bands in files that do not describe them, and scale, offset, unit and nodata
+            value of files that declare none.
         nodata: overrides the nodata value of the files.
         max_nodata: largest share of missing pixels that a window may have without a new draw.
         max_draws: how often a window is drawn at most.
@@ -59,7 +65,8 @@ class RasterWindows(ImageSource):
     Raises:
         FileNotFoundError: no raster is there.
         ValueError: a scene cannot be opened, has not the bands, the type, the scale (see
-            ``apply_scale``) or the unit of the others, lacks one of ``bands``, or is complex.
+            ``apply_scale``) or the unit of the others, lacks one of ``bands``, or is complex;
+            or ``sensor`` is unknown.
         ModuleNotFoundError: rasterio is not installed.
     """
 
@@ -69,7 +76,8 @@ class RasterWindows(ImageSource):
         *,
         window: int = 256,
         windows_per_epoch: int | None = None,
-        bands: Sequence[int] | None = None,
+        bands: Sequence[int | str] | None = None,
+        sensor: str | Sensor | None = None,
         nodata: float | None = None,
         max_nodata: float = 0.5,
         max_draws: int = 10,
@@ -81,8 +89,13 @@ class RasterWindows(ImageSource):
                 f" {max_nodata} in [0, 1]"
             )
         rasterio_module("reading windows of rasters")
+        known = None if sensor is None else find_sensor(sensor)
         scenes = [inspect(path) for path in find_rasters(paths)]
-        self.bands = common_bands(scenes, bands)
+        self.bands, self.band_names = common_bands(scenes, bands, known)
+        self.sensor = "" if known is None else known.name
+        self.usual = UsualValues.of(known, self.band_names)
+        if apply_scale:
+            scenes = [scene.completed(self.bands, self.usual) for scene in scenes]
         self.apply_scale = apply_scale
         self.kind = common_kind(scenes, self.bands, apply_scale=apply_scale)
         self.num_bands = len(self.bands)
@@ -101,19 +114,11 @@ class RasterWindows(ImageSource):
     def __len__(self) -> int:
         return self._length
 
-    def read(
-        self,
-        index: int,
-        *,
-        min_size: tuple[float, float] | None = None,
-        generator: np.random.Generator | None = None,
-    ) -> Image:
+    def decode(self, index: int, min_size: MinSize, generator: Draws) -> Image:
         """Read a window; ``full_size`` is the window's size, not the scene's.
 
         ``min_size`` lets a scene with overviews be read at the resolution of one of them.
         """
-        if not 0 <= index < self._length:
-            raise IndexError(f"window {index} of {self._length}")
         if generator is None:
             generator = np.random.default_rng(index)
         place = (index + generator.random()) / self._length
@@ -154,13 +159,14 @@ class RasterWindows(ImageSource):
         return os.fsdecode(bytes(self.paths[number])), window
 
     def _read(
-        self, path: str, window: Window, min_size: tuple[float, float] | None
+        self, path: str, window: Window, min_size: MinSize
     ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """Values and which of them are missing, both ``(C, H, W)``."""
         scene = self._open(path)
-        known = self.nodata is None or all(
-            scene.nodatavals[band - 1] == self.nodata for band in self.bands
-        )
+        nodata = self.nodata
+        if nodata is None and self.usual is not None:
+            nodata = self.usual.nodata_of(scene, self.bands)
+        known = nodata is None or all(scene.nodatavals[band - 1] == nodata for band in self.bands)
         # Overviews were averaged without a nodata value that the file does not know.
         overviews = scene.overviews(self.bands[0]) if known else []
         shape = _decimated(window.height, overviews, min_size)
@@ -169,8 +175,10 @@ class RasterWindows(ImageSource):
         if shape != window.height:
             options["resampling"] = rasterio.enums.Resampling.average
         scale = BandScale.of(scene, self.bands) if self.kind.scaled else None
+        if scale is not None and not scale.changes and self.usual is not None:
+            scale = self.usual.scale
         size = (shape, shape)
-        return read_bands(scene, self.bands, nodata=self.nodata, shape=size, scale=scale, **options)
+        return read_bands(scene, self.bands, nodata=nodata, shape=size, scale=scale, **options)
 
     def _open(self, path: str) -> Any:
         """A scene's handle, of this process and not too many at once."""

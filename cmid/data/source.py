@@ -11,6 +11,9 @@ from torch import Tensor
 
 from cmid.data.values import ValueKind
 
+MinSize = tuple[float, float] | None
+Draws = np.random.Generator | None
+
 
 class UnreadableImageError(RuntimeError):
     """An image could not be decoded; the message is one line and names the file."""
@@ -50,16 +53,23 @@ class ImageSource(ABC):
     Attributes:
         num_bands: number of channels ``C`` of every image.
         classes: class names; empty where there are no labels.
+        sensor: name of the sensor (`cmid.data.sensors`), empty where it is not known.
+        band_names: of the bands in their order, empty where they are not known.
     """
 
     num_bands: int = 3
     classes: Sequence[str] = ()
+    sensor: str = ""
+    band_names: tuple[str, ...] = ()
 
     @abstractmethod
     def __len__(self) -> int:
         """Number of images (for windows cut from rasters: windows per epoch)."""
 
-    @abstractmethod
+    def decode(self, index: int, min_size: MinSize, generator: Draws) -> Image:
+        """Decode one image: what a source has to do; ``index`` lies in its range."""
+        raise NotImplementedError(f"{type(self).__name__} has no method decode")
+
     def read(
         self,
         index: int,
@@ -78,9 +88,28 @@ class ImageSource(ABC):
                 makes the result a function of ``index`` alone.
 
         Raises:
+            IndexError: there is no image of this number.
             UnreadableImageError: the file is missing, empty, truncated or not an image, has no
                 valid pixel, or pixels that are neither finite nor declared missing.
         """
+        if not 0 <= index < len(self):
+            raise IndexError(f"{type(self).__name__} has {len(self)} images, no number {index}")
+        return self.decode(index, min_size, generator)
 
     def __getitem__(self, index: int) -> Image:
         return self.read(index)
+
+
+class WrappedSource(ImageSource):
+    """Images of another source, changed or chosen by a subclass; by default as they are."""
+
+    def __init__(self, source: ImageSource) -> None:
+        self.source = source
+        self.num_bands, self.classes = source.num_bands, source.classes
+        self.sensor, self.band_names = source.sensor, source.band_names
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def decode(self, index: int, min_size: MinSize, generator: Draws) -> Image:
+        return self.source.read(index, min_size=min_size, generator=generator)

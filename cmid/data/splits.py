@@ -13,33 +13,25 @@ import numpy as np
 from cmid.data.classes import known_labels, match_classes
 from cmid.data.folder import ImageList, number_labels
 from cmid.data.opening import open_source
-from cmid.data.source import Image, ImageSource
+from cmid.data.source import Draws, Image, ImageSource, MinSize, WrappedSource
 
 logger = logging.getLogger(__name__)
 
 TEST_FOLDERS = ("test", "val", "validation")
 
 
-class SubsetSource(ImageSource):
+class SubsetSource(WrappedSource):
     """Some images of another source, by index."""
 
     def __init__(self, source: ImageSource, indices: Sequence[int]) -> None:
-        self.source = source
+        super().__init__(source)
         self.indices = np.asarray(indices, dtype=np.int64)
-        self.num_bands = source.num_bands
-        self.classes = source.classes
 
     def __len__(self) -> int:
         return len(self.indices)
 
-    def read(
-        self,
-        index: int,
-        *,
-        min_size: tuple[float, float] | None = None,
-        generator: np.random.Generator | None = None,
-    ) -> Image:
-        return self.source.read(int(self.indices[index]), min_size=min_size, generator=generator)
+    def decode(self, index: int, min_size: MinSize, generator: Draws) -> Image:
+        return super().decode(int(self.indices[index]), min_size, generator)
 
 
 def open_split(

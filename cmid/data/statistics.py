@@ -79,7 +79,8 @@ def compute_statistics(
     if skipped:
         logger.warning("%d unreadable images left out (first: %s)", len(skipped), skipped[0])
     num_images = len(indices) - len(skipped)
-    return _summary(totals, num_images=num_images, num_skipped=len(skipped), kind=seen.kind)
+    found = _summary(totals, num_images=num_images, num_skipped=len(skipped), kind=seen.kind)
+    return found.of_source(source)
 
 
 class _SeenKinds:

@@ -27,7 +27,7 @@ from webdataset.tariterators import base_plus_ext
 
 from cmid.data.decoding import read_image
 from cmid.data.folder import number_labels
-from cmid.data.source import Image, ImageSource, UnreadableImageError
+from cmid.data.source import Draws, Image, ImageSource, MinSize, UnreadableImageError
 from cmid.data.text_files import decode_text
 
 logger = logging.getLogger(__name__)
@@ -113,13 +113,7 @@ class TarShards(ImageSource):
     def __len__(self) -> int:
         return len(self.spans)
 
-    def read(
-        self,
-        index: int,
-        *,
-        min_size: tuple[float, float] | None = None,
-        generator: np.random.Generator | None = None,
-    ) -> Image:
+    def decode(self, index: int, min_size: MinSize, generator: Draws) -> Image:
         name = self._name(index)
         data = self._read_bytes(index, *self.spans[index, 1:].tolist())
         image = read_image(data, name=name, min_size=min_size, num_bands=self.num_bands)

@@ -14,9 +14,9 @@ from PIL import Image as PillowImage
 
 from benchmarks.change_detection.files import find_pairs
 from benchmarks.detection.coco import check_coco
-from benchmarks.detection.dota import read_objects
 from benchmarks.vision_language.data import open_labelled
 from cmid.data import ChannelStatistics, HDF5Images, ImageList, TarShards
+from cmid.data.dota import read_objects
 from cmid.data.text_files import json_lines, read_json, read_text, read_yaml, text_lines
 from cmid.evaluation import read_multilabels
 from cmid.vision_language.data import CaptionTable, CocoRegions, KarpathyCaptions, RegionTexts

@@ -9,6 +9,7 @@ from PIL import Image as PillowImage
 
 from cmid.checkpoints import load_backbone
 from cmid.data.segmentation import SegmentationFolder, select
+from cmid.data.values import ImageValuesError
 from cmid.evaluation.dense import dense_probe, hypercolumns
 
 
@@ -50,6 +51,13 @@ def test_dense_probe_finds_what_is_easy_and_ignores_what_is_ignored() -> None:
         mask[:16] = 255
     partial = dense_probe(backbone, pairs[::2], spoiled[1::2], num_classes=2)
     assert partial["mIoU"] > 0.85
+
+
+def test_pixels_of_another_kind_than_the_backbone_knows_are_refused() -> None:
+    backbone = load_backbone("random:resnet18", img_size=64)
+    wide = [(pixels.float() * 9, mask) for pixels, mask in coloured_halves(2)]
+    with pytest.raises(ImageValuesError, match=r"holds float32 values.*are of uint8"):
+        dense_probe(backbone, wide, wide, num_classes=2)
 
 
 def test_masks_of_one_class_are_refused() -> None:

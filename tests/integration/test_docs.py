@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import timm
 
@@ -93,6 +94,23 @@ def test_the_example_of_a_new_metric_is_found_beside_those_of_its_base(tmp_path:
     assert run("measure.py", folder=tmp_path).split()[-1] == "25.0"
 
 
+def test_the_example_of_a_new_sensor_finds_its_bands(tmp_path: Path) -> None:
+    rasterio = pytest.importorskip("rasterio")
+    page = (DOCS / "extending.md").read_text()
+    described = re.search(r'^```json title="([\w.]+)"\n(.*?)^```', page, re.S | re.M)
+    assert described is not None
+    (tmp_path / described[1]).write_text(described[2])
+    pixels = np.arange(1, 4 * 96 * 96 + 1, dtype=np.uint16).reshape(4, 96, 96)
+    shape = {"count": 4, "height": 96, "width": 96, "dtype": "uint16"}
+    (tmp_path / "SCENES").mkdir()
+    with rasterio.open(tmp_path / "SCENES/a.tif", "w", driver="GTiff", **shape) as file:
+        file.write(pixels)
+    (name, code), *_ = blocks("extending.md", "A new sensor")
+    (tmp_path / name).write_text(code)
+    expected = "(4, 3, 2) | planetscope | ('nir', 'red', 'green') | uint16, scaled, in reflectance"
+    assert run(name, folder=tmp_path).strip() == expected
+
+
 MEASURE = """
 import torch
 from mmseg.registry import METRICS
@@ -129,3 +147,16 @@ def test_messages_that_troubleshooting_explains_exist() -> None:
     for message in rows:
         pattern = re.compile(r".*?".join(map(re.escape, message.split("…"))))
         assert any(pattern.search(text) for text in known), message
+
+
+def test_links_between_files_of_the_repository_lead_somewhere() -> None:
+    pages = [*ROOT.glob("*.md"), *DOCS.glob("*.md"), *ROOT.glob("benchmarks/reports/*.md")]
+    links = [
+        (page, target)
+        for page in pages
+        for target in re.findall(r"\]\(([^)\s#]+)[^)]*\)", page.read_text())
+        if "://" not in target
+    ]
+    assert len(links) > 50
+    broken = [f"{page}: {link}" for page, link in links if not (page.parent / link).exists()]
+    assert not broken

@@ -6,12 +6,11 @@ import math
 import mmap
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from cmid.data.scenes.scene import SCENE_CLASSES, SMALLEST_SIZE, generate_scene, scene_label
-from cmid.data.source import Image, ImageSource
+from cmid.data.source import Draws, Image, ImageSource, MinSize
 
 
 class SceneSource(ImageSource):
@@ -52,16 +51,8 @@ class SceneSource(ImageSource):
     def __len__(self) -> int:
         return self.num_images
 
-    def read(
-        self,
-        index: int,
-        *,
-        min_size: tuple[float, float] | None = None,
-        generator: np.random.Generator | None = None,
-    ) -> Image:
+    def decode(self, index: int, min_size: MinSize, generator: Draws) -> Image:
         """Generate scene ``index``; ``min_size`` and ``generator`` have no effect."""
-        if not 0 <= index < self.num_images:
-            raise IndexError(f"scene {index} of {self.num_images}")
         pixels = None if self._kept is None else self._kept.get(index)
         if pixels is None:
             pixels = generate_scene(

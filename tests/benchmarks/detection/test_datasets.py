@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from benchmarks.detection.coco import check_coco
-from benchmarks.detection.dota import read_objects
 from benchmarks.detection.scenes import DOTA_CATEGORIES, write_oriented_scenes, write_scenes
+from cmid.data.dota import read_objects
 from cmid.data.scenes import INSTANCE_CATEGORIES
 
 

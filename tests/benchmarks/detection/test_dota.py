@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
-from benchmarks.detection.dota import DOTA_CLASSES, read_objects
 from benchmarks.detection.scene_crops import open_scene
 from benchmarks.detection.tiling import Tiling, split_folder
 from cmid.data.decoding import decode_image
+from cmid.data.dota import DOTA_CLASSES, read_objects
 from cmid.data.image_size import stored_size
 from cmid.data.masks import read_mask
 

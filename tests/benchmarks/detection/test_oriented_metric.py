@@ -12,9 +12,9 @@ pytest.importorskip("mmcv._ext", reason="extra openmmlab is not installed")
 
 from mmrotate.evaluation import eval_rbbox_map
 
-from benchmarks.detection.dota import OrientedObjects, write_objects
 from benchmarks.detection.oriented_metric import OrientedMetric
 from cmid.boxes import box_corners
+from cmid.data.dota import OrientedObjects, write_objects
 
 CLASSES = ("plane", "ship", "harbor")
 

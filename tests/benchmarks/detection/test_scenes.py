@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 from benchmarks.detection.coco import check_coco
-from benchmarks.detection.dota import read_objects
 from benchmarks.detection.scenes import DOTA_CATEGORIES, write_oriented_scenes, write_scenes
 from cmid.boxes import oriented_box
+from cmid.data.dota import read_objects
 from cmid.data.scenes import INSTANCE_CATEGORIES, generate_scene
 
 

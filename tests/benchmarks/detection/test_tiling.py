@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.detection.dota import OrientedObjects, read_objects, write_objects
 from benchmarks.detection.tiling import Tiling, objects_inside, split_folder
 from cmid.boxes import box_corners, oriented_box
+from cmid.data.dota import OrientedObjects, read_objects, write_objects
 
 SIZE = 64
 # Between x = 48 and 64, y = 48 and 64 lies the overlap of all four tiles of a 112-pixel image.

@@ -13,7 +13,7 @@ from mmengine.registry import init_default_scope
 from mmseg.datasets.transforms import LoadAnnotations
 from mmseg.registry import DATASETS
 
-from benchmarks.segmentation.annotations import LoadCheckedAnnotations
+from benchmarks.openmmlab.annotations import LoadCheckedAnnotations
 from benchmarks.segmentation.datasets import CheckedLoveDA, CheckedPotsdam, ImageMaskFolder
 from benchmarks.segmentation.preprocessing import BandSegDataPreProcessor
 from cmid.data.masks import label_table

@@ -15,13 +15,13 @@ class LoadCheckedAnnotations(BaseTransform):
     """Read a mask in place of ``LoadAnnotations``, with the same result for a mask in order.
 
     Takes ``seg_map_path``, ``num_labels``, ``reduce_zero_label`` and ``label_map`` as the datasets
-    of this room give them (and ``foreground``, if there is one), and ``ori_shape`` of the image, so
-    it comes after an image was loaded.
+    of `benchmarks.segmentation` give them (and ``foreground``, if there is one), and ``ori_shape``
+    of the image, so it comes after an image was loaded.
     Adds ``gt_seg_map``, ``(H, W)`` uint8 of class indices and 255 for pixels to ignore, to which
     belong those that ``LoadRaster`` found ``missing``.
 
     Args:
-        num_labels: number of classes that masks may hold, for datasets of other rooms.
+        num_labels: number of classes that masks may hold, for datasets that do not say it.
 
     Raises:
         FileNotFoundError: there is no such mask.
