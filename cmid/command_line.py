@@ -32,7 +32,7 @@ class OptionParser(ArgumentParser):
         super().__init__(
             prog=program(verb),
             description=as_called(description or ""),
-            formatter_class=argparse.RawDescriptionHelpFormatter,  # type: ignore[arg-type]
+            formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
 
@@ -40,7 +40,7 @@ class OptionParser(ArgumentParser):
         """Give the option that every command has."""
         self.add_argument("--traceback", action="store_true", help="show where an error comes from")
 
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:  # type: ignore[override]
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         self.print_usage(sys.stderr)
         known = {name for action in self._actions for name in action.option_strings}
         self.exit(2, f"error: {' '.join(message.split())}{meant(message, known)}\n")

@@ -27,7 +27,7 @@ def whole_file(path: str | os.PathLike[str], *, need: int | None = None) -> Iter
 
     Args:
         path: the file.
-        need: its expected size in bytes, for the message where the disk is full.
+        need: expected size in bytes, for the message where the disk is full.
 
     Raises:
         NoRoomError: the disk is full.

@@ -27,8 +27,8 @@ class OptimizerParameters:
         base_lr: learning rate for a global batch of 256: ``lr = base_lr * global_batch / 256``.
             The published 1e-3 per process of 64 images is 4e-3 here.
         weight_decay: on matrices only, not on biases, norms and tokens.
-        betas, eps: of the optimizers that take them; ``None`` keeps the optimizer's own.
-        momentum: of those that take it.
+        betas, eps: Adam-type coefficients; ``None`` keeps the optimizer's own.
+        momentum: momentum of SGD-type optimizers.
         warmup_epochs: linear warm-up from ``warmup_factor * lr``.
         min_lr: end of the cosine (not scaled with the batch; at most the rate itself). Parameters
             with a lower rate (layer decay) end as much lower.

@@ -13,16 +13,16 @@ def option(default: Any = MISSING, **settings: Any) -> Any:
     """An option that differs from what its type says; without a default it has to be given.
 
     Args:
-        settings: of ``ArgumentParser.add_argument``, such as ``metavar``; they win.
+        settings: arguments of ``ArgumentParser.add_argument``, such as ``metavar``; they win.
     """
     if default is MISSING:
         return field(metadata={"option": settings}, kw_only=True)
     return field(default=default, metadata={"option": settings})
 
 
-def argument(**settings: Any) -> Any:
-    """A positional argument that differs from what its type says."""
-    return field(metadata={"option": settings})
+def argument(**settings: Any) -> dict[str, Any]:
+    """Metadata of a field that is a positional argument and differs from what its type says."""
+    return {"option": settings}
 
 
 def at_least(least: float, most: float = math.inf) -> Callable[[Any], Callable[[Any], Any]]:

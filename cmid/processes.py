@@ -51,6 +51,13 @@ def gather_rows(tensor: Tensor) -> Tensor:
         return _gather(tensor.detach(), differentiable=False)
 
 
+def rows_of_this_process(tensor: Tensor) -> Tensor:
+    """Where the rows of this process lie in the result of `gather_rows`: ``(B,)`` int64."""
+    lengths = gather_rows(torch.tensor([len(tensor)], device=tensor.device)).tolist()
+    rank = dist.get_rank() if num_processes() > 1 else 0
+    return torch.arange(len(tensor), device=tensor.device) + sum(lengths[:rank])
+
+
 def gather_rows_with_gradient(tensor: Tensor) -> Tensor:
     """`gather_rows`, differentiable on each process.
 

@@ -28,7 +28,7 @@ class RunLength:
     Attributes:
         steps_per_epoch: optimizer steps; the last one of an epoch may hold fewer batches.
         max_epochs, max_steps: the limits, None for none.
-        batches_per_epoch: of each process, where they are known.
+        batches_per_epoch: batches per epoch of each process, where they are known.
 
     Raises:
         ValueError: the run has no end.
@@ -88,7 +88,7 @@ class WarmupCosine(LambdaLR):
     Args:
         optimizer: with the highest rate of each group.
         warmup_epochs, warmup_factor, min_lr: :math:`W` in epochs, :math:`w`, and the end.
-        length: of the run.
+        length: length of the run.
         trainer: whose run it is; None outside of one.
 
     Attributes:
@@ -157,7 +157,7 @@ class WarmupCosine(LambdaLR):
         """Go on where a run stood, with the rates and lengths of this one.
 
         Args:
-            state_dict: of this class, or of any scheduler of torch that counted steps.
+            state_dict: state of this class, or of any torch scheduler that counted steps.
         """
         step = self.last_epoch = int(state_dict["last_epoch"])
         self._step_count = step + 1

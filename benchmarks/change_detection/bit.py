@@ -86,7 +86,7 @@ class BitemporalTransformer(nn.Module):
 
     Args:
         channels: C. tokens: L. encoder_depth, decoder_depth: number of blocks.
-        heads, head_channels: of attention. expansion: hidden width of the perceptrons in C.
+        heads, head_channels: attention heads, their width. expansion: hidden width of MLPs in C.
     """
 
     def __init__(
@@ -140,7 +140,7 @@ class BITHead(BaseDecodeHead):
     Args:
         in_channels, in_index: widths of the backbone's maps, and which are read, finest first.
         channels: C of the transformer.
-        scale: from the finest map to the images: its stride.
+        scale: stride of the finest map, by which the output is enlarged.
         transformer: further arguments of `BitemporalTransformer`.
         **more: as `mmseg.models.decode_heads.BaseDecodeHead`.
     """

@@ -51,7 +51,8 @@ def find_pairs(
                 f"{place} lacks {len(lacking)} of {len(wanted)} names, first {lacking[0]}: each"
                 f" needs a file in {', '.join(map(str, places))}"
             )
-    return [PairFiles(*(files[name] for files in found), name) for name in wanted]
+    first, second, labels = found
+    return [PairFiles(first[name], second[name], labels[name], name) for name in wanted]
 
 
 def _by_name(folder: Path) -> dict[str, Path]:

@@ -129,7 +129,7 @@ def paint(
         "prediction": errors(truth, prediction),
     }
     height, width = truth.shape
-    scale = max(1, -(-_SMALLEST_PANEL // max(height, width)))
+    scale: float = max(1, -(-_SMALLEST_PANEL // max(height, width)))
     scale *= min(1.0, _LARGEST_PANEL / max(height, width))
     size = round(width * scale), round(height * scale)
     font = ImageFont.load_default(14)

@@ -21,8 +21,8 @@ def write_scenes(out: Path, *, train: int, val: int, size: int, seed: int, bands
         out: folder; files of an earlier call with as many scenes are replaced.
         train, val: number of scenes; no scene is in both.
         size: height and width in pixels.
-        seed: of the scenes.
-        bands: of the images, 3 or more.
+        seed: random seed of the scenes.
+        bands: number of bands, 3 or more.
 
     Raises:
         FileExistsError: ``out`` holds files that this call would not write.

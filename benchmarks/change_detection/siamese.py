@@ -17,7 +17,7 @@ class PairDataPreprocessor(SegDataPreProcessor):
     """Standardise, pad and stack pairs ``(2C, H, W)``.
 
     Args:
-        mean, std: of one date, a value a band, in stored units; both dates get the same.
+        mean, std: mean and deviation of each band of a date, in stored units; both get the same.
         bgr_to_rgb: turn the bands of each date round; they must be three.
         **more: padding, as in `mmseg.models.SegDataPreProcessor`.
 

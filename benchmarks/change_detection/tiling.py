@@ -45,7 +45,7 @@ def cut_pairs(
         out: folder, new or empty.
         size: height and width of tiles in pixels.
         split: parts and their shares; then ``OUT/PART/{A,B,label}``, each tile in one part.
-        seed: of that division.
+        seed: random seed of that division.
 
     Returns:
         Number of tiles of each part, of "" without ``split``.
@@ -111,7 +111,7 @@ class TilesConfig:
         size: pixels a side.
         folders: names of the folders of first images, second images and labels.
         split: parts, and their shares of the pairs.
-        seed: of the division.
+        seed: random seed of the division.
     """
 
     source: Path

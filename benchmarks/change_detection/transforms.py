@@ -20,7 +20,7 @@ class EachDate(BaseTransform):
     """Apply transforms of colour to one date, then, with other random numbers, to the other.
 
     Args:
-        transforms: of mmcv or mmsegmentation, which change nothing but the values of ``img``.
+        transforms: mmcv's or mmsegmentation's, which change nothing but the values of ``img``.
 
     Raises:
         ValueError: a transform has changed the size of the image.
@@ -70,7 +70,7 @@ class CropRegion(BaseTransform):
     """Keep a part of a pair and of its label, as if the files held nothing else.
 
     Args:
-        top, left, bottom, right: its borders in pixels, the last two outside.
+        top, left, bottom, right: borders in pixels, the last two outside.
 
     Raises:
         ValueError: the region reaches over the image; names the file.

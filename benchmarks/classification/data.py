@@ -42,7 +42,7 @@ class ClassificationImages(Dataset[tuple[Tensor, int]]):
                 size,
                 is_training=True,
                 auto_augment=augment or None,
-                color_jitter=None,
+                color_jitter=None,  # type: ignore[arg-type]  # timm's way to say: none
                 vflip=0.5,
                 interpolation="bicubic",
                 normalize=False,
@@ -78,13 +78,13 @@ class ClassificationData(L.LightningDataModule):
             one folder that is divided, a list, ``scenes``.
         test: the test part, where it does not lie in ``root``; for the original UC Merced split,
             ``root`` and ``test`` are ``train.txt`` and ``test.txt`` with a class behind each path.
-        train_share: of each class, where one folder is divided.
+        train_share: share of each class to train on, where one folder is divided.
         size: pixels per side.
         batch_size: images per process and step.
         augment: timm's auto-augmentation of 8-bit RGB; empty: none.
         num_workers: processes that read images.
-        num_scenes: of generated scenes, where ``root`` is ``scenes``.
-        seed: of the division.
+        num_scenes: number of generated scenes, where ``root`` is ``scenes``.
+        seed: random seed of the division.
     """
 
     def __init__(

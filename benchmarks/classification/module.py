@@ -30,7 +30,7 @@ class Regularisation:
 
     Attributes:
         mixup, cutmix: parameters of their beta distributions; 0 switches one off.
-        smoothing: of the targets.
+        smoothing: label smoothing.
         erasing: probability of random erasing (of pixels that mixup gets).
         drop_path: stochastic depth of the backbone.
     """
@@ -52,7 +52,7 @@ class FineTuning(L.LightningModule):
         frozen: train the classifier alone, with the backbone in evaluation mode.
         grad_checkpointing: recompute activations in the backward pass to save memory.
         layer_decay: factor of the learning rate per layer from the classifier down; None for CNNs.
-        regularisation: of the targets, the images and the backbone.
+        regularisation: regularisation of the targets, the images and the backbone.
         optimizer: optimizer and learning-rate schedule; the published 3.125e-3 at a batch of 16 is
             a base_lr of 0.05.
     """
@@ -71,7 +71,9 @@ class FineTuning(L.LightningModule):
         optimizer: OptimizerParameters = OptimizerParameters(base_lr=0.05, warmup_epochs=5),
     ) -> None:
         super().__init__()
-        more = {"drop_path_rate": regularisation.drop_path} if regularisation.drop_path else {}
+        more: dict[str, Any] = {}
+        if regularisation.drop_path:
+            more["drop_path_rate"] = regularisation.drop_path
         loaded = load_backbone(backbone, img_size=img_size, in_chans=in_chans, **more)
         if loaded.encoder.in_chans != in_chans:
             raise ValueError(

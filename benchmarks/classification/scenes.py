@@ -17,7 +17,7 @@ def write_scenes(out: Path, *, train: int, val: int, size: int, seed: int = 0) -
         out: folder, made where it is missing.
         train, val: number of scenes of each part; every ten hold every class once.
         size: pixels per side.
-        seed: of the training part; the validation part has the next one, and so no scene of it.
+        seed: random seed of the training part; the validation part has the next one.
     """
     for part, count, part_seed in (("train", train, seed), ("val", val, seed + 1)):
         for index in tqdm(range(count), desc=f"{out / part}", unit="scene"):

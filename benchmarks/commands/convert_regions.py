@@ -33,7 +33,7 @@ class RegionsConfig:
         dota: folder with images/ and labelTxt/ (also of DIOR-R).
         images: folder of the images (default: that of FILE; DIR/images).
         out: JSON file to write.
-        seed: of the wording.
+        seed: random seed of the wording.
         on_error: a faulty image or box: stop, or count and leave out.
     """
 

@@ -50,8 +50,8 @@ class DatasetConfig:
 
     Attributes:
         dataset: which one.
-        size: of tiles, in pixels (default: as usual).
-        stride: between tiles (default: as usual, or the size).
+        size: side of tiles in pixels (default: as usual).
+        stride: pixels from tile to tile (default: as usual, or the size).
         labels: masks of ISPRS.
         composite: images of Potsdam.
         unknown: colours that no class has.

@@ -30,7 +30,7 @@ class TestConfig:
         work_dir: for the log (default: work_dirs/CONFIG).
         show_dir: paint every prediction as PNG into this folder.
         tta: average over flips and scales.
-        launcher: of distributed tests.
+        launcher: launcher of distributed tests.
         cfg_options: overrides of the configuration.
     """
 

@@ -31,8 +31,8 @@ class TrainConfig:
         work_dir: where everything goes (default: work_dirs/CONFIG).
         resume: go on with the newest checkpoint of the work dir, or with this one.
         amp: automatic mixed precision.
-        launcher: of distributed training.
-        seed: of random numbers.
+        launcher: launcher of distributed training.
+        seed: random seed.
         deterministic: slower, repeatable on GPUs.
         cfg_options: overrides of the configuration, such as train_cfg.max_epochs=3.
     """

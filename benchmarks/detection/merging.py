@@ -41,7 +41,7 @@ def merge_tiles(
 
     Args:
         tiles: by name, ``IMAGE__SIDE__LEFT___TOP``; boxes in pixels of the stored tile.
-        iou_threshold: of two boxes of one class that overlap more, the better one remains.
+        iou_threshold: where two boxes of one class overlap more, the better one remains.
 
     Returns:
         By image, in order of first occurrence; best scores first within a class.

@@ -42,8 +42,8 @@ def open_scene(path: Path) -> SceneCrops:
     picture = _plain_png(path)
     if picture is not None:
         # Turned into an array as a whole, a scene would lie in memory twice.
-        def cut(*box: int) -> NDArray[np.uint8]:
-            return np.array(picture.crop(box).convert("RGB"))
+        def cut(left: int, top: int, right: int, bottom: int) -> NDArray[np.uint8]:
+            return np.array(picture.crop((left, top, right, bottom)).convert("RGB"))
 
         return SceneCrops(picture.height, picture.width, cut)
     pixels, (height, width) = decode_image(path)

@@ -29,7 +29,7 @@ def write_scenes(out: Path, *, train: int, val: int, size: int, seed: int) -> No
         out: new folder; it appears whole or not at all.
         train, val: number of scenes; no scene is in both.
         size: height and width in pixels.
-        seed: of the scenes.
+        seed: random seed of the scenes.
 
     Raises:
         FileExistsError: ``out`` is not empty.

@@ -74,11 +74,11 @@ class TilingCounts:
 
     Attributes:
         images, tiles, empty_tiles: numbers of files.
-        objects, written: of each category, in the images and in the tiles, where most of them
+        objects, written: objects by category, in the images and in the tiles, where most of them
             occur several times.
-        cut: of the written ones, those with difficulty 2.
+        cut: written objects with difficulty 2.
         lost: objects that no tile holds to the wanted share.
-        outside: of these, objects that lie beside their image.
+        outside: lost objects that lie beside their image.
     """
 
     images: int = 0

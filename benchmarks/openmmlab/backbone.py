@@ -10,7 +10,7 @@ from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from timm.layers import LayerNorm2d
 from timm.models import group_parameters
-from timm.models.swin_transformer import SwinTransformer
+from timm.models.swin_transformer import SwinTransformer, SwinTransformerBlock
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -47,11 +47,11 @@ class CMIDBackbone(BaseModule):
         img_size: pixels per side that a network is laid out for. It matters to Swin, whose windows
             are shifted only in stages that are wider than a window at this size: give the training
             size of the task. Exports keep their own if it is None.
-        output_stride: of a ResNet's last stage. Exports that were pretrained with a finer one
+        output_stride: stride of a ResNet's last stage. Exports pretrained with a finer one
             (dilated) get 32, which necks and anchors of OpenMMLab are made for.
         in_channels: bands of the images; an export has to agree.
         with_cp: recompute activations in the backward pass, to save memory.
-        seed: of the weights of ``random:``.
+        seed: random seed of the weights of ``random:``.
 
     Attributes:
         out_channels: width of each returned map. strides: its pixels per cell.
@@ -183,7 +183,8 @@ def _load(name: str, *, output_stride: int, **arguments: Any) -> MaskedEncoder:
         raise ValueError(f"{name} reads {encoder.in_chans} bands, in_channels is {bands}")
     network = encoder.backbone
     if isinstance(network, SwinTransformer) and size not in (None, encoder.img_size):
-        window = network.layers[0].blocks[0].window_size
+        blocks = (m for m in network.modules() if isinstance(m, SwinTransformerBlock))
+        window = next(blocks).window_size
         network.set_input_size(img_size=(size, size), window_size=window)
     return encoder
 

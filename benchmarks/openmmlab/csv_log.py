@@ -21,7 +21,7 @@ class CSVVisBackend(BaseVisBackend):
 
     Args:
         save_dir: folder, given by mmengine.
-        filename: of the file.
+        filename: name of the file.
     """
 
     def __init__(self, save_dir: str, filename: str = "scalars.csv") -> None:

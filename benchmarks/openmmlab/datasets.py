@@ -24,8 +24,8 @@ class LabelledImages(BaseDataset):
         root: the images; ``scenes`` are generated.
         part: which of the two.
         test: the test part, where ``root`` is only the training part.
-        train_share, split_seed: of a division.
-        num_scenes, scene_size: of generated scenes.
+        train_share, split_seed: share of training images and random seed of a division.
+        num_scenes, scene_size: number and side in pixels of generated scenes.
         statistics: fields of the `cmid.data.ChannelStatistics` that the data preprocessor's mean
             and std belong to, as ``tools/train.py --backbone`` sets them; by default those of 8-bit
             images.

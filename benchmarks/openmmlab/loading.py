@@ -24,7 +24,7 @@ class LoadRaster(BaseTransform):
     Args:
         bands: which to read, by name or counted from 1 as rasterio does; all by default.
         nodata: overrides the nodata value of the files.
-        sensor: of `cmid.data.RasterWindows`.
+        sensor: sensor preset, see `cmid.data.RasterWindows`.
 
     Raises:
         UnreadableImageError, ValueError: as `cmid.data.raster_files.read_raster`.

@@ -21,8 +21,8 @@ class BandPhotometricDistortion(BaseTransform):
     Args:
         brightness: largest ``|b|`` for all bands, in standard deviations.
         contrast: largest ``|log c|`` for all bands.
-        per_band: of both, the share that each band may differ by.
-        prob: of a distortion at all.
+        per_band: share of ``b`` and ``log c`` that each band may differ by.
+        prob: probability of distorting an image.
     """
 
     def __init__(

@@ -27,7 +27,7 @@ def labels_of_colours(
     Args:
         mask: ``(H, W, 3)`` uint8.
         colours: their labels.
-        name: of the file, for messages.
+        name: name of the file, for messages.
         unknown: what becomes of other colours: an error, ``ignored``, or the label of the nearest
             colour.
 

@@ -146,7 +146,7 @@ class ImageMaskFolder(BaseSegDataset):
 def _checked(dataset: Any, samples: list[dict[str, Any]]) -> list[dict[str, Any]]:
     folder = dataset.data_prefix["img_path"]
     if not samples:
-        ending = dataset.img_suffix if isinstance(dataset, CheckedFiles) else ", ".join(_IMAGES)
+        ending = ", ".join(_IMAGES) if isinstance(dataset, ImageMaskFolder) else dataset.img_suffix
         raise FileNotFoundError(f"{folder} holds no image ending in {ending}: see data_root")
     masks = [sample["seg_map_path"] for sample in samples if "seg_map_path" in sample]
     missing = [path for path in masks if not Path(path).is_file()]

@@ -31,7 +31,7 @@ class PaintPredictions(Hook):
         draw: whether to do anything.
         test_out_dir: folder of the pictures; relative ones lie in the work dir.
         interval: paint every so many images.
-        bands: of rasters, the three that are shown, counted from 1.
+        bands: the three bands of a raster to show, counted from 1.
     """
 
     def __init__(

@@ -50,9 +50,9 @@ class Preparation:
 
     Attributes:
         dataset: a key of `RAW_DATA`.
-        size, stride: of tiles, in pixels; None takes the usual ones.
-        labels: of ISPRS, ``eroded`` (as mmsegmentation's tables) or ``full``.
-        composite: of Potsdam, ``RGB``, ``IRRG`` or ``RGBIR`` (then tiles are GeoTIFF).
+        size, stride: tile side and distance in pixels; None takes the usual ones.
+        labels: ISPRS masks, ``eroded`` (as mmsegmentation's tables) or ``full``.
+        composite: Potsdam bands, ``RGB``, ``IRRG`` or ``RGBIR`` (then tiles are GeoTIFF).
         unknown: what becomes of colours that no class has: ``error``, ``ignore``, ``nearest``.
         ignore: classes whose pixels are ignored.
         without: images that are left out.

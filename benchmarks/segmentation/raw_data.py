@@ -38,9 +38,9 @@ class RawData:
     Attributes:
         labels: names of the labels that masks hold after the preparation.
         ignored: label of pixels that take no part.
-        colours: of published masks, with their label; None where they hold labels.
-        size, stride: of the usual tiles in pixels; None where images stay as they are.
-        tile: name of a tile, of ``name``, ``x0``, ``y0``, ``x1`` and ``y1``.
+        colours: labels by colour of published masks; None where they hold labels.
+        size, stride: usual tile side and distance in pixels; None where images stay as they are.
+        tile: format of a tile's name, with ``name``, ``x0``, ``y0``, ``x1`` and ``y1``.
         mask_ending: what mask names have behind that.
         tiles: how many there are after the usual cutting.
     """
@@ -153,8 +153,8 @@ def find_pairs(
 
     Args:
         dataset: a key of `RAW_DATA`.
-        labels: of ISPRS: ``eroded`` masks leave out (black) what is next to a boundary.
-        composite: of Potsdam: ``RGB``, ``IRRG`` or ``RGBIR``.
+        labels: ISPRS masks; ``eroded`` ones leave out (black) what is next to a boundary.
+        composite: Potsdam bands: ``RGB``, ``IRRG`` or ``RGBIR``.
         without: names of images to leave out.
 
     Raises:

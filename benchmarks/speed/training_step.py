@@ -43,11 +43,11 @@ class StepConfig:
         batch: images per step.
         size: pixels per side.
         pairs: timed pairs, after one warm-up pair.
-        precision: of both.
+        precision: precision of CMID's step and of the floor.
         channels_last: memory format of both.
-        compile: of CMID's step.
-        optimizer: of CMID's step.
-        threads: of torch (default: as it chooses).
+        compile: how CMID's step is compiled.
+        optimizer: optimizer of CMID's step.
+        threads: threads of torch (default: as it chooses).
         device: cpu, cuda, ...
         out: JSON file.
     """
@@ -106,8 +106,10 @@ def measure(name: str, config: StepConfig) -> dict[str, Any]:
         name, img_size=config.size, channels_last=config.channels_last, compile=config.compile
     ).to(config.device)
     optimizer = build_optimizer(model, OptimizerParameters(name=config.optimizer), 1e-4)
-    options = {"img_size": config.size} if model.student.encoder.model_args.get("img_size") else {}
-    bare = timm.create_model(name, num_classes=0, **options)
+    options: dict[str, Any] = {}
+    if model.student.encoder.model_args.get("img_size"):
+        options["img_size"] = config.size
+    bare: Any = timm.create_model(name, num_classes=0, **options)
     bare = bare.to(config.device, memory_format=form).train()
     views = example_views(config.batch, size=config.size, device=config.device)
     halves = [x.contiguous(memory_format=form) for x in views.images.chunk(2)]

@@ -25,7 +25,7 @@ class Result:
     """What a run left.
 
     Attributes:
-        task: its name; backbone: how it was asked for.
+        task: name of the task; backbone: specification as it was given.
         score: the task's measure, on its test data.
         seconds: training and testing; 0 where an interrupted run was continued.
         pictures: painted test images, relative to the report's folder.

@@ -11,14 +11,14 @@ class Task:
     """A downstream task.
 
     Attributes:
-        name: of the report's row.
-        config: file of ``configs/``.
-        measure: its name in the report, higher is better, in percent.
-        key: its name in mmengine's scores.
-        scale: from mmengine's score to percent.
+        name: name of the report's row.
+        config: file below ``configs/``.
+        measure: measure's name in the report, higher is better, in percent.
+        key: measure's name in mmengine's scores.
+        scale: factor from mmengine's score to percent.
         data: folder that has to exist; None where nothing lies on disk.
         writer: function that generates it, dotted; None for real data.
-        train, val, size: its arguments.
+        train, val, size: number of scenes of each part and their side in pixels.
         options: ``key=value`` overrides of the configuration.
     """
 

@@ -28,8 +28,8 @@ class CaptionFile:
     """An opened caption file.
 
     Attributes:
-        source: its images with captions.
-        facts: in words, what was chosen of it.
+        source: images with captions.
+        facts: what was chosen, in words.
     """
 
     source: ImageTextSource
@@ -52,7 +52,7 @@ def open_captions(
     Args:
         images: folder that paths start from; None: the file's own.
         split: part of the file, or ``all``; None: ``test`` where the file tells splits, else all.
-        caption_column: of a table or lines of JSON.
+        caption_column: column of a table or of lines of JSON.
         protocol: a key of `CAPTION_COLUMN_OF`, instead of a column.
         on_error: what a faulty entry does: ``error`` or ``skip`` (counted, reported).
 

@@ -72,7 +72,7 @@ def open_masks(
     """Images and masks below ``root`` as `SegmentationFolder` finds them.
 
     Args:
-        part, foreground: of `SegmentationFolder`.
+        part, foreground: see `SegmentationFolder`.
     """
     return SegmentationFolder(
         root,
@@ -87,7 +87,7 @@ def scene_texts(options: Options, size: int) -> SceneTexts:
     """Generated scenes with captions and regions, as many and as large as the options say.
 
     Args:
-        size: of a model's input, unless the options have one.
+        size: side of the model's input, unless the options have one.
     """
     return SceneTexts(options.scenes, size=options.scene_size or size, seed=SCENE_SEED)
 

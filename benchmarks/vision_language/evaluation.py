@@ -24,7 +24,7 @@ def evaluate_models(
     """Evaluate, print the tables, write the report.
 
     Args:
-        title, command: of the report: what it is about, and how it was made.
+        title, command: heading of the report, and the command that made it.
         skip_missing: leave out evaluations whose data is missing, and say so.
 
     Raises:

@@ -41,8 +41,8 @@ class DatasetMasks:
         """Image ``(3, H, W)`` uint8 in RGB and mask ``(H, W)`` uint8, 255 where ignored.
 
         Raises:
-            FileNotFoundError, ValueError: of the dataset; an image that is not of three bands of
-                uint8, or has another size than its mask, by name.
+            FileNotFoundError, ValueError: as the dataset raises; an image that is not three
+                bands of uint8, or has another size than its mask, by name.
         """
         sample = self.dataset[index]
         image, mask = sample["img"], sample["gt_seg_map"]

@@ -63,7 +63,7 @@ class Outcome:
         measures: in [0, 1] by name, higher is better.
         per_class: in [0, 1] by class (nan: no sample), with the name of the measure.
         facts: what was measured, and how, in words.
-        chance: of some measures, what guessing reaches.
+        chance: value that guessing reaches, for some measures.
         pictures: paths of painted images.
     """
 

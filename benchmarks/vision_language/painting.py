@@ -17,8 +17,8 @@ class MapPainter:
     """Writes ``DIR/PREFIX_INDEX.png`` with image, truth, prediction and legend.
 
     Args:
-        folder: of the pictures.
-        prefix: of their names.
+        folder: folder of the pictures.
+        prefix: what their names begin with.
         classes: names for the legend.
         total: number of images; ``limit`` of them, evenly spaced, are painted.
         limit: how many pictures at most.

@@ -31,7 +31,7 @@ class ZeroShot:
             rsi_cb256, skyscript, ucm) or a file; default: names of the folders.
         templates: satellite, aerial, plain, imagenet (80 of CLIP), a text with {}, or a file.
         split_file: JSON lines with image and split.
-        split: of --split_file.
+        split: split to take of --split_file.
         fit: how an image becomes a square: cropped from the centre, or squashed.
     """
 
@@ -60,9 +60,9 @@ class Retrieval:
         data: a file of captions (.jsonl, .csv, Karpathy .json) or 'scenes'.
         images: folder that its paths start from (default: the file's own).
         split: or 'all' (default: test where the file tells splits, else all of it).
-        caption_column: of a table (default: captions, caption, title, text or sentence; where there
-            are several, one has to be named, but for SkyScript's, of which title_multi_objects is
-            read).
+        caption_column: column of captions (default: captions, caption, title, text or sentence;
+            where there are several, one has to be named, but for SkyScript's, of which
+            title_multi_objects is read).
         protocol: the column that this benchmark's protocol reads in its published tables.
         on_error: a faulty entry: stop, or count and leave out.
         prefix: before each caption.
@@ -109,8 +109,8 @@ class Segmentation:
         threshold: below it is background.
         long_side: pixels (default: twice the model's size).
         resize: to the long side: bicubic with antialiasing, or as published bilinear without.
-        stride: of windows (default: half the model's size).
-        scale: of similarities; 0: the model's.
+        stride: pixels between windows (default: half the model's size).
+        scale: factor of similarities; 0: the model's.
         cls_weight: share of the CLS feature to take off.
 
     Raises:

@@ -171,7 +171,7 @@ def resolve_checkpoint(ckpt_path: str, run_dir: str | os.PathLike[str]) -> Path:
 
     Args:
         ckpt_path: a path, or ``last`` for that of the last step of the run.
-        run_dir: of the run; ``last`` means the last one of those that were started with this
+        run_dir: folder of the run; ``last`` means the last one of those that were started with this
             folder, which lie in ``run_dir``, ``run_dir-2``, ...
 
     Raises:

@@ -73,7 +73,7 @@ class CurvePicture(L.Callback):
 
     Args:
         scores: what the names of the scores begin with, before the ``/``.
-        title: of the scores.
+        title: title of the panel of scores.
     """
 
     def __init__(self, *, scores: str = "knn", title: str = "kNN accuracy of the backbone") -> None:

@@ -124,8 +124,8 @@ def identify(
         img_size: pixels per side that timm models are laid out for; exports and files keep their
             own.
         in_chans: channels of timm models; exports keep their own.
-        which: of several encoders in a file, as of `identify_file`.
-        seed: of untrained weights.
+        which: which encoder of a file with several, see `identify_file`.
+        seed: random seed of untrained weights.
 
     Raises:
         FileNotFoundError: no such export or checkpoint.
@@ -164,7 +164,7 @@ def identify_file(
     Args:
         which: role in a checkpoint of ours (``student``, ``teacher``), default the one that its
             method exports; of a published file as of `cmid.checkpoints.read_published`.
-        architecture, img_size: of a published file, where its weights do not show them.
+        architecture, img_size: for a published file whose weights do not show them.
 
     Raises:
         FileNotFoundError: no such file.

@@ -41,7 +41,7 @@ class ExportedEncoder(StoredEncoder):
     """The encoder of an exported folder.
 
     Attributes:
-        config: of ``config.json``.
+        config: contents of ``config.json``.
     """
 
     config: Mapping[str, Any] = field(repr=False)

@@ -37,7 +37,7 @@ class Network:
     Attributes:
         entry: keys of the dictionaries that lead to it, joined by ``/``; empty: none.
         prefix: how the names of its weights begin there.
-        layout: of the rest of the names, a key of `cmid.checkpoints.layouts.LAYOUTS`.
+        layout: naming scheme of the rest, a key of `cmid.checkpoints.layouts.LAYOUTS`.
         stored: all weights of the entry, by their whole names.
     """
 

@@ -43,8 +43,8 @@ class PublishedEncoder(StoredEncoder):
     """An encoder in a file of somebody else's.
 
     Attributes:
-        used: its weights, by timm's names, mapped from the file.
-        derived: tables that the architecture fixes, likewise.
+        used: weights by timm's names, mapped from the file.
+        derived: tables that the architecture fixes, likewise by name.
         moments: arguments of `standardisation` that somebody gave.
     """
 
@@ -162,7 +162,7 @@ def read_published(
 
     Args:
         path: what `cmid.checkpoints.open_weights` reads.
-        which: of a file with several networks (student and teacher, a moving average), the name
+        which: for a file with several networks (student and teacher, a moving average), the name
             of one, whole (``model_ema``, ``state_dict/module.encoder_k``) or a part that only it
             has (``encoder_k``). Default: the trained network before its averages, but DINO's
             teacher before its student.
@@ -217,7 +217,7 @@ def standardisation(
     Args:
         provenance: what `read_published` returned.
         bands: that the encoder reads.
-        mean, std: of values in 0..1, one for each band or one for all.
+        mean, std: mean and deviation of values in 0..1, one for each band or one for all.
         low, high: range of stored values that is mapped to 0..1, likewise; default 0 and 255.
 
     Raises:

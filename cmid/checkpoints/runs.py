@@ -53,7 +53,7 @@ class TrainedEncoder(StoredEncoder):
         """The encoder in what `open_checkpoint` opened.
 
         Args:
-            which: its role (``student``, ``teacher``); default the one that the method exports.
+            which: role (``student``, ``teacher``); default the one that the method exports.
 
         Raises:
             ValueError: not a checkpoint of pretraining, or no such encoder.

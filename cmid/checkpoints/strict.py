@@ -14,9 +14,9 @@ class Misfit:
     """Why weights are not those of a network: names of weights.
 
     Attributes:
-        missing: of the network, and not among the weights.
-        unknown: among the weights, and not of the network.
-        misshapen: of both, in different shapes.
+        missing: names of the network that are not among the weights.
+        unknown: names of weights that the network does not have.
+        misshapen: names that both have, in different shapes.
     """
 
     missing: list[str]
@@ -50,9 +50,9 @@ def load_strictly(
 
     Args:
         own: the network's ``state_dict()``, by the names that the weights have.
-        weights: of the same names and shapes, of any floating-point type, on any device.
+        weights: tensors of the same names and shapes, any floating-point type, any device.
         refusal: the error's text for weights that do not fit.
-        optional: of the network's names those that may be missing; they keep their values.
+        optional: says which of the network's names may be missing; they keep their values.
 
     Raises:
         ValueError: a weight is missing, unknown or of another shape; nothing was copied.

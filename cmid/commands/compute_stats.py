@@ -27,7 +27,7 @@ class StatisticsConfig:
         out: JSON file to write.
         window: cut windows of this many pixels from rasters.
         bands: bands of the rasters, by name or counted from 1.
-        sensor: of the rasters, such as sentinel2_l2a, or a JSON file (cmid.data.sensors).
+        sensor: preset of the rasters, such as sentinel2_l2a, or a JSON file (cmid.data.sensors).
         nodata: overrides the rasters' nodata value.
         max_images: read only so many images, drawn at random.
         on_error: unreadable images: stop, or count and leave out.

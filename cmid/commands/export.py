@@ -24,8 +24,6 @@ from cmid.options import at_least
 if TYPE_CHECKING:
     from cmid.checkpoints import StoredEncoder
 
-NATIVE = ("mmseg", "mmdet", "mmrotate", "mmpretrain")
-
 
 @dataclass(frozen=True)
 class ExportConfig:
@@ -37,19 +35,19 @@ class ExportConfig:
             MoCo-v2, MoCo-v3, DINO, iBOT or SeCo, or plain ResNet, Swin, ViT or ConvNeXt weights
             (OpenMMLab's, too); exported folder.
         out: folder or file to write.
-        format: of what is written.
+        format: format to write.
         which: role of an encoder in a checkpoint of ours, such as student or teacher of CMID
             (default: the one that its method exports); of a published file with several networks
             the name of one, as printed (model_ema, encoder_k, ...).
         overwrite: replace an earlier timm export.
         wise_ft: format clip: share of the trained weights, the rest is the model that training
             started from.
-        architecture: of a published checkpoint: timm's name (default: by the weights' shapes).
-        img_size: of a published checkpoint: pixels per side (default: by the weights).
-        mean: of a published checkpoint: of values in 0..1, one for each band or one for all.
+        architecture: timm's name of a published checkpoint (default: by the weights' shapes).
+        img_size: pixels per side of a published checkpoint (default: by the weights).
+        mean: for a published checkpoint, mean of values in 0..1, one for each band or one for all.
         std: the same (default of RGB: MillionAID's for CMID, else ImageNet's).
-        low: of a published checkpoint: stored value that becomes 0 (default: 0).
-        high: of a published checkpoint: stored value that becomes 1 (default: 255).
+        low: for a published checkpoint, stored value that becomes 0 (default: 0).
+        high: for a published checkpoint, stored value that becomes 1 (default: 255).
     """
 
     source: str
@@ -109,7 +107,7 @@ def _export(config: ExportConfig) -> None:
     elif config.format == "torchvision":
         to_torchvision(encoder, config.out)
         print(f'model.load_state_dict(safetensors.torch.load_file("{config.out}"), strict=False)')
-    elif config.format in NATIVE:
+    elif config.format != "timm":
         native = to_openmmlab(encoder, config.format)
         print(native.describe(native.save(config.out), Standardize(stored.statistics)))
     elif isinstance(stored, ExportedEncoder):

@@ -25,8 +25,8 @@ class ChannelStatistics:
     belong to unit-scaled values; for 8-bit images they are the usual numbers in [0, 1].
 
     Attributes:
-        mean, std: of unit-scaled values.
-        low, high: in stored units.
+        mean, std: mean and deviation of unit-scaled values.
+        low, high: range in stored units that is mapped to 0..1.
         dtype: ``uint8`` or ``float32`` (everything wider).
         minimum, maximum: in stored units.
         percentiles: percent to one value per band, in stored units.

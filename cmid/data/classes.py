@@ -26,7 +26,7 @@ def require_labels(source: ImageSource, name: str) -> None:
     """Refuse a source whose images, or some of them, have no class.
 
     Args:
-        name: of the option, for messages.
+        name: name of the option, for messages.
 
     Raises:
         ValueError: with the number of images without one.
@@ -48,7 +48,7 @@ def match_classes(
     """For each class of ``test`` its index in ``train``, by name.
 
     Args:
-        names: of the two options, for messages.
+        names: names of the two options, for messages.
 
     Returns:
         ``(K,)`` int64; -1 for a class that neither ``train`` nor any image of ``test`` has.

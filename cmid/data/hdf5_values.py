@@ -23,7 +23,7 @@ class PackedValues:
         kind: what the values are.
         missing: stored numbers that stand for no value.
         valid: smallest and largest stored number that is a value.
-        scale, offset: of each band; None where there are none.
+        scale, offset: scale and offset of each band; None where there are none.
         unsigned: unsigned type that the stored bytes are meant in; None for the stored one.
     """
 

@@ -32,10 +32,10 @@ def survey_masks(
     Masks that cannot be read are passed over: reading them for use says what is wrong.
 
     Args:
-        paths: of the masks.
-        table: of `cmid.data.masks.label_table`.
-        folder: of the masks, for messages.
-        names: of the classes, by number.
+        paths: mask files.
+        table: lookup table made by `cmid.data.masks.label_table`.
+        folder: folder of the masks, for messages.
+        names: class names by number.
         foreground: option that makes 255 a class, for messages.
         from_one: option that says that labels are stored from 1, for messages.
 

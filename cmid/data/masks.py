@@ -87,8 +87,8 @@ def read_labels(
     """Read a mask as class indices, ``(H, W)`` uint8, 255 for pixels to ignore.
 
     Args:
-        table: of `label_table`.
-        image: of `read_mask`.
+        table: lookup table made by `label_table`.
+        image: name and size of the image that the mask belongs to, see `read_mask`.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -178,7 +178,7 @@ def look_up(
 
     Args:
         stored: ``(H, W)`` of any whole-number type or bool.
-        table: of `label_table`.
+        table: lookup table made by `label_table`.
 
     Returns:
         ``(H, W)`` uint8, without meaning where the second, ``(H, W)`` bool, is True.

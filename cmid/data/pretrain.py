@@ -24,13 +24,13 @@ class PretrainData(ResumableData):
         batch_size: images per process and step.
         num_workers: processes that read images; -1 takes one per core, shared between the
             training processes of a machine, at most 16 each, and leaves one core to training.
-        statistics: of the bands: a JSON file of ``tools/compute_stats.py``, or ``None`` for the
+        statistics: band statistics: a JSON file of ``tools/compute_stats.py``, or ``None`` for the
             published statistics of MillionAID (8-bit RGB only).
         knn_train: labelled images that vote in the online kNN.
         knn_val: labelled images that are classified by it; their classes are found by name among
             those of ``knn_train``.
         on_error: what an unreadable image does: ``error`` or ``skip`` (counted, reported).
-        seed: of the order of images and of the views' geometry.
+        seed: random seed of the order of images and of the views' geometry.
 
     Raises:
         ValueError: sources of other bands, or unlabelled or differing classes for the kNN.

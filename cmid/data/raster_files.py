@@ -56,9 +56,9 @@ class UsualValues:
     """How files of a sensor store the chosen bands, where they do not say it themselves.
 
     Attributes:
-        scale: of each band, None where stored numbers are the values.
-        units: of each band.
-        nodata: that marks missing pixels, None without one.
+        scale: scale of each band, None where stored numbers are the values.
+        units: physical unit of each band.
+        nodata: value of missing pixels, None without one.
     """
 
     scale: BandScale | None

@@ -37,7 +37,7 @@ def opened(path: str | os.PathLike[str], mode: str = "r", **profile: Any) -> Any
     """An open raster; one without georeferences is as good.
 
     Args:
-        profile: of a raster that is written: driver, count, height, width, dtype ...
+        profile: rasterio's profile for writing: driver, count, height, width, dtype ...
     """
     rasterio = rasterio_module(f"{'reading' if mode == 'r' else 'writing'} {os.fspath(path)}")
     with _without_warnings(rasterio):

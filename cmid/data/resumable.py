@@ -33,7 +33,7 @@ class SampleDataset(Dataset[dict[str, Any]]):
     Args:
         source: where images come from.
         transform: makes a sample of an image.
-        seed: of the run.
+        seed: random seed of the run.
         on_error: ``"error"`` raises on the first unreadable image; ``"skip"`` takes the next
             readable one instead and lists the names it passed over under ``skipped``, one a line.
     """
@@ -129,7 +129,7 @@ class ResumableData(L.LightningDataModule):
         num_workers: processes that read images; -1 takes one per core, shared between the
             training processes of a machine, at most 16 each, and leaves one core to training.
         on_error: what an unreadable image does: ``error`` or ``skip`` (counted, reported).
-        seed: of the order of images and of what a sample draws.
+        seed: random seed of the order of images and of each sample.
         collate: makes a batch of samples; by default tensors are stacked.
     """
 

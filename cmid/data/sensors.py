@@ -22,8 +22,8 @@ class Band:
 
     Attributes:
         name: as the provider writes it.
-        wavelength: of its centre, in nanometres.
-        unit: of the values once scale and offset are applied: ``reflectance``, ``K`` or ``DN``.
+        wavelength: centre wavelength in nanometres.
+        unit: physical unit once scale and offset are applied: ``reflectance``, ``K`` or ``DN``.
         scale, offset: usual ones: ``value = stored * scale + offset``.
     """
 
@@ -39,7 +39,7 @@ class Sensor:
     """A sensor at one processing level.
 
     Attributes:
-        name: of the preset.
+        name: name of the preset.
         bands: in the order in which a file of all of them holds them.
         nodata: usual value of missing pixels, None without one.
     """
@@ -123,8 +123,8 @@ def band_numbers(
 
     Args:
         bands: numbers or names; None for all bands of the file.
-        path: of the file, for messages.
-        descriptions: of its bands, empty where it has none.
+        path: path of the file, for messages.
+        descriptions: band descriptions of the file, empty where it has none.
 
     Returns:
         The numbers, and the sensor's names of these bands (without a sensor, where bands are named:

@@ -34,6 +34,8 @@ class Image:
         kind: what the numbers mean; None where the source does not say.
         missing: ``(C, H, W)`` bool, which pixels the file declares missing; they took the mean of
             their band's others. None where none are.
+        second_date: the same place at another date, of the shape and dtype of ``pixels``; None
+            where the source has one date.
     """
 
     pixels: Tensor
@@ -42,6 +44,7 @@ class Image:
     name: str = ""
     kind: ValueKind | None = None
     missing: Tensor | None = None
+    second_date: Tensor | None = None
 
 
 class ImageSource(ABC):
@@ -54,7 +57,7 @@ class ImageSource(ABC):
         num_bands: number of channels ``C`` of every image.
         classes: class names; empty where there are no labels.
         sensor: name of the sensor (`cmid.data.sensors`), empty where it is not known.
-        band_names: of the bands in their order, empty where they are not known.
+        band_names: names of the bands in their order, empty where they are not known.
     """
 
     num_bands: int = 3

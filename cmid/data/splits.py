@@ -55,8 +55,8 @@ def open_split(
             ``train`` and ``test`` (or ``val``) sub-folders, both; ``scenes``, generated ones; any
             other labelled source is divided, ``train_share`` of each class for training.
         test: the test part.
-        seed: of the division.
-        num_scenes, scene_size: of generated scenes, divided likewise.
+        seed: random seed of the division.
+        num_scenes, scene_size: number and side in pixels of generated scenes, divided likewise.
 
     Raises:
         FileNotFoundError: a part is missing.
@@ -87,7 +87,7 @@ def align_classes(train: ImageSource, test: ImageSource, *, name: str) -> None:
     """Give the test part the classes of the training part, and its labels their numbers.
 
     Args:
-        name: of the data, for messages.
+        name: name of the data, for messages.
 
     Raises:
         ValueError: images of classes that the training part lacks, or images without a label.

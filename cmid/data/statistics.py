@@ -36,10 +36,10 @@ def compute_statistics(
     The same arguments give the same result.
 
     Args:
-        source: of images of any size, all of one type and number of bands.
+        source: images of any size, all of one type and number of bands.
         max_images: read only so many, drawn without replacement.
         on_error: ``"skip"`` counts unreadable images instead of stopping.
-        seed: of all that is drawn.
+        seed: random seed of all that is drawn.
         progress: show a bar.
 
     Raises:

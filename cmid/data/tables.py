@@ -26,7 +26,7 @@ class Row:
 
     Attributes:
         line: number of the line that it begins in, from 1.
-        fields: its fields, one a column; empty where ``fault`` is set.
+        fields: one value a column; empty where ``fault`` is set.
         fault: what is wrong with it, or empty.
     """
 

@@ -25,7 +25,7 @@ def decode_text(data: bytes, *, name: str, first_line: int = 1) -> str:
 
     Args:
         data: encoded text.
-        name: of the file, for messages.
+        name: name of the file, for messages.
         first_line: number of the line that ``data`` begins with, for messages.
 
     Raises:

@@ -25,8 +25,8 @@ class StoredNumbers:
     Attributes:
         dtype: type of the stored numbers; ``uint8`` also for 1, 2 and 4 bits.
         nodata: the value that marks missing pixels, None without one.
-        scales, offsets: of each band that has them, by its number from 0.
-        unit: of the values, where all bands that have one have the same.
+        scales, offsets: scale and offset of bands that have them, by band number from 0.
+        unit: physical unit, where all bands that have one have the same.
     """
 
     dtype: str

@@ -97,7 +97,7 @@ def require_8bit(
 
     Args:
         pixels: ``(C, H, W)``.
-        name: of its file.
+        name: name of the file, for messages.
         bands: number of bands that is needed; any by default.
         error: what is raised; `UnreadableImageError` lets ``on_error=skip`` pass the image over.
     """

@@ -53,7 +53,7 @@ def tile(
     """Square windows that cover an image, row by row.
 
     Args:
-        height, width: of the image in pixels.
+        height, width: size of the image in pixels.
         size: side of the windows.
         stride: between their starts; ``size`` by default, so that they do not overlap.
         moved: the last ones of a row and a column are moved inside the image; False keeps the grid,

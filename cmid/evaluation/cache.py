@@ -36,9 +36,9 @@ def cached_features(
     images are read anew.
 
     Args:
-        folder: of the cache; None reads the images.
+        folder: cache folder; None reads the images.
         key: what the source is, for sources that are not image files (their own description).
-        size, batch_size, num_workers, precision, rank, world_size: of `extract_features`.
+        size, batch_size, num_workers, precision, rank, world_size: see `extract_features`.
 
     Returns:
         ``(N, D)`` float32 and ``(N,)`` int64, on the CPU.

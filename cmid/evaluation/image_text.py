@@ -90,7 +90,7 @@ def embed_images(
     """Pooled embeddings of all images of a source.
 
     Args:
-        fit: of `fit_square`.
+        fit: how an image becomes a square, see `fit_square`.
         progress: title of a progress bar.
 
     Returns:

@@ -56,8 +56,8 @@ class RetrievalScores:
     ``image_to_text`` and ``text_to_image`` are means over k, ``mean`` is that of both.
 
     Attributes:
-        recalls: of the model.
-        chance: what random rankings would reach.
+        recalls: recall of the model by measure.
+        chance: recall of random rankings, likewise.
         images, texts: how many there are without duplicates.
         repeated_images, repeated_texts: entries and captions that were duplicates.
     """
@@ -144,7 +144,7 @@ def image_text_retrieval(
         identity: ``name``: entries of one name (path) are one image, those without a name are told
             apart by their pixels; ``pixels``: copies under several names are one image, too.
         cache: folder for text embeddings.
-        fit, batch_size, num_workers, progress: of `embed_images`.
+        fit, batch_size, num_workers, progress: see `embed_images`.
 
     Raises:
         ValueError: no caption, or one image has none.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from cmid.options import argument, at_least, option
@@ -22,7 +22,7 @@ class Sliding:
         long_side: pixels that the longer side is brought to; None: twice the model's size (448 for
             224). A shorter side below the model's size is brought to that size instead, with the
             aspect ratio kept.
-        stride: of the windows; None: half the model's size.
+        stride: pixels between windows; None: half the model's size.
         scale: factor of cosine similarities before the softmax; None: the model's.
         cls_weight: share of the pooled feature's similarity that is taken off every patch's, which
             frees patches of what is said of the whole image (SegEarth-OV, arXiv:2410.01768).
@@ -59,17 +59,17 @@ class ComparisonConfig:
         k: neighbours of kNN.
         shots: labelled images of each class in few-shot classification.
         seeds: draws of few-shot images.
-        seed: of the division into train and test, and of untrained weights.
+        seed: random seed of the division into train and test, and of untrained weights.
         batch_size: images at a time.
         num_workers: processes that read images.
-        precision: of the forward pass.
+        precision: floating-point precision of the forward pass.
         accelerator: cpu, cuda, mps or auto.
         devices: how many (default: all).
         cache: folder for features; a second run reads them.
         out: JSON file to write.
     """
 
-    backbones: tuple[str, ...] = argument(metavar="BACKBONE")
+    backbones: tuple[str, ...] = field(metadata=argument(metavar="BACKBONE"))
     data: str
     test: str | None = None
     tasks: tuple[TaskName, ...] = option(

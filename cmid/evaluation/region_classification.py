@@ -55,7 +55,7 @@ class RegionScores:
     Attributes:
         accuracy: share of regions whose nearest name is the right one.
         mean_class_accuracy: mean of the classes' accuracies.
-        mean_average_precision: of ranking all regions by the probability of a class, mean over the
+        mean_average_precision: average precision of ranking all regions by a class, mean over the
             classes that occur.
         per_class: accuracy by class; nan for classes without regions.
         regions: number of regions.
@@ -85,7 +85,7 @@ def region_scores(
     Args:
         similarity: ``(R, K)`` cosine similarities.
         labels: ``(R,)`` int64.
-        names: of the K classes.
+        names: names of the K classes.
         scale: factor of similarities before the softmax, which decides how regions rank.
 
     Raises:
@@ -121,7 +121,7 @@ def classify_regions(
     """Classify boxes by names, by two features of each.
 
     Args:
-        names, templates: of `embed_classes`; labels of the data are indices into ``names``.
+        names, templates: see `embed_classes`; labels of the data are indices into ``names``.
         pool: ``(B, E, N, M)`` dense features and ``(R, 5)`` regions (index of the image, then x0,
             y0, x1, y1 as fractions of it) to ``(R, E)``.
         batch_size: crops at a time.

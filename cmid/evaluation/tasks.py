@@ -28,7 +28,7 @@ class Settings:
         k: neighbours that vote; temperature: of their votes.
         shots: labelled images a class, each a measure; seeds: draws of them.
         recall_at: ranks of retrieval.
-        seed: of the linear probe's validation part and of k-means.
+        seed: random seed of the linear probe's validation part and of k-means.
     """
 
     k: int = 20

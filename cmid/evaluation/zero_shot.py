@@ -45,7 +45,7 @@ def classification_scores(
     Args:
         similarity: ``(N, K)``, higher is nearer.
         labels: ``(N,)`` int64.
-        names: of the K classes.
+        names: names of the K classes.
 
     Raises:
         ValueError: images without a label, or one out of range.
@@ -76,10 +76,10 @@ def zero_shot_classification(
     """Classify labelled images by the names of their classes (CLIP, arXiv:2103.00020).
 
     Args:
-        names: of the classes, in the order of the source's labels; they fill the templates.
+        names: class names in the order of the source's labels; they fill the templates.
         templates: texts with ``{}``; a class is the mean of its normalised embeddings.
         cache: folder for text embeddings.
-        fit, batch_size, num_workers, progress: of `embed_images`.
+        fit, batch_size, num_workers, progress: see `embed_images`.
 
     Raises:
         ValueError: fewer or more names than the source has classes.

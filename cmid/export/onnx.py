@@ -39,7 +39,7 @@ def to_onnx(
     Args:
         encoder: to export; its mode is left as it was.
         path: file to write; replaced if it exists.
-        opset: of ONNX.
+        opset: ONNX operator set version.
         tolerance: largest difference allowed between onnxruntime and torch, relative to the largest
             feature.
 

@@ -1,4 +1,4 @@
-"""Agreement of whole images: InfoNCE against a queue (MoCo) and the cosine loss of BYOL."""
+"""Agreement of whole images: InfoNCE (MoCo) and the cosine loss of BYOL."""
 
 from __future__ import annotations
 
@@ -41,6 +41,27 @@ def info_nce_with_queue(
             slope = slope / (temperature * len(query))
         # Of value 0 and gradient `slope`.
         return loss + (slope * (query - query.detach())).sum()
+
+
+def info_nce_in_batch(
+    query: Tensor, keys: Tensor, positives: Tensor, temperature: float = 0.2
+) -> Tensor:
+    r"""InfoNCE with the other keys of the batch as negatives (MoCo v3, arXiv:2104.02057).
+
+    .. math:: L = -\log \frac{e^{q \cdot k_p / T}}{\sum_j e^{q \cdot k_j / T}}
+
+    Args:
+        query: ``(B, D)``, L2-normalised, from the student.
+        keys: ``(K, D)``, L2-normalised, from the teacher; they carry no gradient.
+        positives: ``(B,)`` int64, the row of ``keys`` that belongs to each query.
+        temperature: ``T``.
+
+    Returns:
+        Mean over the batch, float32.
+    """
+    with full_precision(query):
+        logits = query.float() @ keys.detach().float().T / temperature  # (B, K)
+        return F.cross_entropy(logits, positives)
 
 
 def cosine_loss(prediction: Tensor, target: Tensor) -> Tensor:

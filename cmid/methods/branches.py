@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from cmid.losses import KeyQueue, cosine_loss, info_nce_with_queue
+from cmid.losses import KeyQueue, cosine_loss, info_nce_in_batch, info_nce_with_queue
 from cmid.models import LocalHead, MaskedEncoder, Predictor, Projector
+from cmid.processes import gather_rows, rows_of_this_process
 
 
 class Branch(nn.Module):
@@ -42,6 +43,27 @@ class MoCoAgreement(nn.Module):
         return loss
 
 
+class BatchAgreement(nn.Module):
+    """InfoNCE of each view against the other, with the batch's other keys as negatives.
+
+    Keys of all processes are negatives. Needs no past: early in training, when keys of a few steps
+    ago are already stale, it learns faster than a queue (MoCo v3, arXiv:2104.02057).
+    """
+
+    def __init__(self, *, temperature: float) -> None:
+        super().__init__()
+        self.temperature = temperature
+
+    def forward(self, queries: tuple[Tensor, Tensor], keys: tuple[Tensor, Tensor]) -> Tensor:
+        """Loss of ``(B, 256)`` student queries and teacher keys, one pair of each per view."""
+        positives = rows_of_this_process(queries[0])
+        first, second = (
+            info_nce_in_batch(query, gather_rows(key), positives, self.temperature)
+            for query, key in zip(queries, reversed(keys), strict=True)
+        )
+        return (first + second) / 2
+
+
 class BYOLAgreement(nn.Module):
     """Prediction of the teacher's embedding of the other view, without negatives."""
 
@@ -59,14 +81,30 @@ class BYOLAgreement(nn.Module):
         return (first + second) / 2
 
 
+def build_agreement(kind: str, *, queue_size: int, temperature: float, dim: int = 256) -> nn.Module:
+    """The global branch's loss: ``moco`` (with a queue, or without one of size 0) or ``byol``."""
+    if kind == "byol":
+        return BYOLAgreement(dim=dim)
+    if queue_size == 0:
+        return BatchAgreement(temperature=temperature)
+    return MoCoAgreement(dim=dim, queue_size=queue_size, temperature=temperature)
+
+
 def build_branch(
-    encoder: MaskedEncoder, *, agreement: str, prototypes: int, norm: bool, width: int = 2048
+    encoder: MaskedEncoder,
+    *,
+    agreement: str,
+    prototypes: int,
+    norm: bool,
+    width: int = 2048,
+    projector_norm: bool = False,
 ) -> Branch:
     """Heads around an encoder.
 
     Args:
         agreement: ``moco`` (projector without norm) or ``byol`` (with BatchNorm, hidden width 512
             at most).
+        projector_norm: BatchNorm after both layers of the projector, as in MoCo v3.
         prototypes: outputs of the local head.
         width: hidden width of projector and local head; 2048 is published.
         norm: BatchNorm in the local head; published for ResNet, not for transformers.
@@ -75,7 +113,11 @@ def build_branch(
     return Branch(
         encoder,
         Projector(
-            encoder.pooled_dim, hidden=min(512, width) if byol else width, out=256, norm=byol
+            encoder.pooled_dim,
+            hidden=min(512, width) if byol else width,
+            out=256,
+            norm=byol or projector_norm,
+            norm_output=projector_norm,
         ),
         LocalHead(encoder.embed_dim, hidden=width, num_prototypes=prototypes, norm=norm),
     )

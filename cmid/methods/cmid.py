@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from cmid.losses import LocalDistillationLoss, MaskedReconstructionLoss, teacher_temperature
 from cmid.methods.base import Losses, PretrainMethod
-from cmid.methods.branches import Branch, BYOLAgreement, MoCoAgreement, build_branch
+from cmid.methods.branches import Branch, build_agreement, build_branch
 from cmid.models import EMATeacher, MaskedEncoder, ReconstructionHead
 from cmid.models.batch_norm import set_running_momentum
 from cmid.views import Views, cell_centres, gather_cells, match_positions
@@ -59,7 +59,9 @@ class CMID(PretrainMethod):
     Args:
         backbone: any timm model with spatial output.
         agreement: global branch: ``moco`` (queue of negatives) or ``byol`` (predictor).
-        queue_size: keys of the MoCo queue; keep it far below the number of images.
+        queue_size: keys of the MoCo queue; keep it far below the number of images. 0: no queue, the
+            batch's other keys are the negatives (MoCo v3), which learns faster in short runs.
+        projector_norm: BatchNorm after both layers of the projector (MoCo v3), likewise.
         temperature: InfoNCE softmax temperature.
         num_prototypes: prototypes of the local branch.
         num_matches: cells per view that the local branch compares, at most all of them.
@@ -79,6 +81,7 @@ class CMID(PretrainMethod):
         *,
         agreement: Literal["moco", "byol"] = "moco",
         queue_size: int = 65536,
+        projector_norm: bool = False,
         temperature: float = 0.2,
         num_prototypes: int = 2048,
         num_matches: int = 20,
@@ -108,6 +111,7 @@ class CMID(PretrainMethod):
             prototypes=num_prototypes,
             norm=local_norm,
             width=head_width,
+            projector_norm=projector_norm,
         )
         self.teacher = EMATeacher(self.student)
         set_running_momentum(encoder, 0.0)
@@ -115,11 +119,7 @@ class CMID(PretrainMethod):
             encoder.embed_dim, encoder.stride, encoder.in_chans, relative=relative_target
         )
         self.reconstruction_loss = MaskedReconstructionLoss(views=2)
-        self.agreement: nn.Module = (
-            BYOLAgreement(dim=256)
-            if agreement == "byol"
-            else MoCoAgreement(dim=256, queue_size=queue_size, temperature=temperature)
-        )
+        self.agreement = build_agreement(agreement, queue_size=queue_size, temperature=temperature)
         self.local_loss = LocalDistillationLoss(num_prototypes)
         self._freeze_left_out()
         self.prepare()

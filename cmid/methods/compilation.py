@@ -13,7 +13,7 @@ def compile_encoder(encoder: MaskedEncoder, *, whole: bool) -> None:
     """Compile the backbone of an encoder.
 
     Args:
-        encoder: its timm backbone is compiled, the masking around it stays eager.
+        encoder: masked encoder; its timm backbone is compiled, the masking around it stays eager.
         whole: compile each stage between stem and head as one graph, or (``False``) every block on
             its own: repeated blocks then share one compilation, which starts several times faster.
     """

@@ -68,7 +68,7 @@ class ReconstructionHead(nn.Module):
         """From a prediction to standardised pixels ``(B, C, H, W)``, the inverse of `target`.
 
         Args:
-            predicted: of `forward`.
+            predicted: output of `forward`.
             images: the images themselves, whose mean and standard deviation come back.
         """
         if not self.relative:
@@ -90,18 +90,31 @@ class Projector(nn.Module):
     """Two-layer projector of the global branch.
 
     Without norm it is MoCo-v2's (arXiv:2003.04297): Linear, ReLU, Linear. With norm it is BYOL's
-    (arXiv:2006.07733): BatchNorm before the ReLU, usually with ``hidden=512``.
+    (arXiv:2006.07733): BatchNorm before the ReLU, usually with ``hidden=512``. With norm of the
+    output, too, it is MoCo v3's (arXiv:2104.02057): what all images have in common is taken out of
+    the embedding, which hides their differences from the loss early in training.
 
     Args:
         dim: width of the pooled features.
         hidden: width of the hidden layer.
         out: width of the embedding.
         norm: BatchNorm after the first layer.
+        norm_output: BatchNorm without affine parameters after the last layer.
     """
 
-    def __init__(self, dim: int, hidden: int = 2048, out: int = 256, *, norm: bool = False) -> None:
+    def __init__(
+        self,
+        dim: int,
+        hidden: int = 2048,
+        out: int = 256,
+        *,
+        norm: bool = False,
+        norm_output: bool = False,
+    ) -> None:
         super().__init__()
         self.mlp = _mlp(dim, hidden=hidden, out=out, norm=norm)
+        if norm_output:
+            self.mlp.append(nn.BatchNorm1d(out, affine=False))
 
     def forward(self, pooled: Tensor) -> Tensor:
         """Map ``(B, D)`` to ``(B, out)``, float32, each row of length 1."""

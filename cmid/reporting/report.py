@@ -17,8 +17,8 @@ class Section:
     """A part of a report.
 
     Attributes:
-        title: its heading; empty for a part that begins the report.
-        facts: a line each.
+        title: heading of the part; empty for one that begins the report.
+        facts: facts about the run, a line each.
         tables: all but the first are folded on the page.
         pictures: caption, and path relative to the report.
     """

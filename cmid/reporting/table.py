@@ -20,8 +20,8 @@ class Table:
     """A head and rows.
 
     Attributes:
-        head: of the names and of each cell.
-        rows: with one cell less than the head has.
+        head: column titles, that of the row names first.
+        rows: named rows, each with one cell less than the head has.
         texts: columns from the left that hold words; numbers stand at the right.
     """
 

@@ -36,7 +36,7 @@ class DeviceViews(nn.Module):
 
     Args:
         colours: colour of the weak and of the strong view.
-        statistics: of the images' bands.
+        statistics: mean, deviation and range of the images' bands.
     """
 
     def __init__(self, colours: ViewColours, statistics: ChannelStatistics) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -102,6 +102,9 @@ def _whole_pixels(start: float, length: float, total: int) -> tuple[int, int]:
 class TwoViews(SampleTransform):
     """Two random views of an image with their geometry and their block masks.
 
+    Of an image with a second date each view shows one date, in random order: what both have in
+    common is the place, and not the season, light and haze of a date (SeCo, arXiv:2103.16607).
+
     Args:
         size: height and width of a view in pixels.
         block_size: height and width of a mask block in pixels; a multiple of the stride of the
@@ -148,7 +151,11 @@ class TwoViews(SampleTransform):
             self.size / min(crop.width for crop in crops),
         )
         image = source.read(index, min_size=min_size, generator=generator)
-        views, matrices = zip(*(cut(image, crop, self.size) for crop in crops), strict=True)
+        dates = [image, image]
+        if image.second_date is not None:
+            dates[generator.integers(2)] = replace(image, pixels=image.second_date)
+        cuts = (cut(date, crop, self.size) for date, crop in zip(dates, crops, strict=True))
+        views, matrices = zip(*cuts, strict=True)
         return {
             "views": torch.stack(views).contiguous(),
             "matrices": torch.from_numpy(np.stack(matrices)).float(),

@@ -40,7 +40,7 @@ class ColourParameters:
     Attributes:
         brightness, contrast, saturation: factors are drawn from ``[1 - v, 1 + v]``.
         hue: shift drawn from ``[-v, v]``, as a fraction of the full circle.
-        p_jitter: of the four above together.
+        p_jitter: probability of the four above together.
         blur_kernel: odd kernel sizes in pixels, smallest and largest.
         blur_sigma: range of the Gaussian's standard deviation in pixels.
         noise_std: range of the standard deviation of additive noise, for values in [0, 1].

@@ -35,9 +35,9 @@ def curve_figure(
     """Losses on the left, scores on the right (with the random initialisation as a line).
 
     Args:
-        series: of `read_metrics`.
+        series: what `read_metrics` returns.
         scores_of: what the names of the scores begin with, before the ``/``.
-        title: of the scores.
+        title: title of the panel of scores.
     """
     losses = {k.removeprefix("loss/"): v for k, v in series.items() if k.startswith("loss/")}
     prefix = f"{scores_of}/"

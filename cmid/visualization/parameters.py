@@ -18,14 +18,14 @@ class FigureConfig:
         images: see above.
         size: pixels per side; larger ones give finer dense maps (default: the backbone's).
         count: images or queries.
-        seed: of the choice of images.
+        seed: random seed of the choice of images.
         device: cpu, cuda or mps.
         block_size: masked blocks, in pixels.
         mask_ratio: share of masked blocks.
         cell: for the similarity map.
-        method: of embedding.
-        max_images: of embedding and neighbours.
-        neighbours: per query.
+        method: embedding method.
+        max_images: most images to embed or to search for neighbours.
+        neighbours: nearest images shown per query.
     """
 
     kind: Literal["reconstruction", "attention", "correspondence", "pca", "embedding", "neighbours"]

@@ -89,6 +89,19 @@ def test_kept_scenes_are_generated_once_for_all_forked_readers(
     assert torch.equal(kept.read(3).pixels, fresh.read(3).pixels)
 
 
+@pytest.mark.parametrize("keep", [False, True])
+def test_source_gives_the_second_date_where_asked(keep: bool) -> None:
+    source = SceneSource(3, size=24, seed=6, second_date=True, keep=keep)
+    for index in (2, 2, 0):
+        scene = generate_scene(index, seed=6, size=24, second_date=True)
+        image = source.read(index)
+        assert image.second_date is not None
+        assert scene.image_second is not None
+        assert torch.equal(image.pixels, scene.image)
+        assert torch.equal(image.second_date, scene.image_second)
+    assert SceneSource(3, size=24, seed=6).read(2).second_date is None
+
+
 def test_seeds_share_no_scene() -> None:
     images = [SceneSource(60, seed=seed)[i].pixels for seed in (0, 1) for i in range(60)]
     assert len({image.numpy().tobytes() for image in images}) == 120

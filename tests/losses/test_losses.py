@@ -12,6 +12,7 @@ from cmid.losses import (
     MaskedReconstructionLoss,
     cosine_loss,
     focal_frequency_loss,
+    info_nce_in_batch,
     info_nce_with_queue,
 )
 
@@ -90,6 +91,19 @@ def test_info_nce_is_the_cross_entropy_of_all_similarities() -> None:
         similarities = torch.cat([(q @ k)[None], queue @ q]) / 0.1
         expected += float(-torch.log_softmax(similarities, 0)[0]) / 5
     assert float(info_nce_with_queue(query, key, queue.T, 0.1)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_info_nce_in_batch_is_that_of_a_queue_of_the_other_keys() -> None:
+    query, keys = unit(5, 8), unit(7, 8)
+    positives = torch.tensor([2, 3, 4, 5, 6])  # keys of another process lie before
+    losses = [
+        info_nce_with_queue(
+            query[i : i + 1], keys[[p]], keys[torch.arange(7) != p].T, temperature=0.3
+        )
+        for i, p in enumerate(positives)
+    ]
+    loss = info_nce_in_batch(query, keys, positives, temperature=0.3)
+    torch.testing.assert_close(loss, torch.stack(losses).mean())
 
 
 def test_info_nce_sends_no_gradient_to_keys() -> None:

@@ -14,12 +14,16 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
+import torch.distributed as dist
 import torch.multiprocessing as mp
 from lightning.pytorch.strategies import ModelParallelStrategy
+from torch import Tensor
+from torch.nn.functional import normalize
 
 from cmid.callbacks import OnlineKNN
 from cmid.data import PretrainData, SceneSource
 from cmid.methods import CMID
+from cmid.methods.branches import BatchAgreement
 from cmid.methods.cmid import LossWeights
 from cmid.optimization import OptimizerParameters
 from cmid.processes import leave_group
@@ -130,7 +134,8 @@ def _rank(rank: int, ports: list[int], folder: Path) -> None:
         GROUP_RANK="0",
         TORCHELASTIC_RUN_ID="test",
     )
-    for (name, (strategy, options)), port in zip(JOBS.items(), ports, strict=True):
+    torch.save(agree(rank, ports[-1]), folder / f"agreement.{rank}.pt")
+    for (name, (strategy, options)), port in zip(JOBS.items(), ports, strict=False):
         os.environ["MASTER_PORT"] = str(port)
         try:
             train(strategy, 4, folder / f"{name}.ckpt", **options)
@@ -139,6 +144,26 @@ def _rank(rank: int, ports: list[int], folder: Path) -> None:
         finally:
             # Threads of the group that outlive the interpreter abort the process now and then.
             leave_group()
+
+
+def embeddings(seed: int) -> tuple[Tensor, Tensor]:
+    """Embeddings of both views of five images."""
+    first, second = normalize(
+        torch.randn(10, 16, generator=torch.Generator().manual_seed(seed)), dim=1
+    ).chunk(2)
+    return first, second
+
+
+def agree(rank: int, port: int) -> dict[str, Tensor]:
+    """Loss without a queue, and its gradient, of this process' images: three and two of five."""
+    dist.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    rows = slice(0, 3) if rank == 0 else slice(3, 5)
+    query, key = [(first[rows], second[rows]) for first, second in (embeddings(0), embeddings(1))]
+    query = (query[0].requires_grad_(), query[1])
+    loss = BatchAgreement(temperature=0.3)(query, key)
+    loss.backward()
+    leave_group()
+    return {"loss": loss.detach(), "gradient": query[0].grad}
 
 
 def free_ports(count: int) -> list[int]:
@@ -164,7 +189,7 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder with the results of all jobs of two processes, which ended well."""
     folder = tmp_path_factory.mktemp("together")
     context = mp.get_context("spawn")
-    ports = free_ports(len(JOBS))
+    ports = free_ports(len(JOBS) + 1)
     jobs = [context.Process(target=_rank, args=(rank, ports, folder)) for rank in (0, 1)]
     for job in jobs:
         job.start()
@@ -233,3 +258,18 @@ def test_two_processes_train_with_a_loss_left_out(name: str, together: Path) -> 
         .state_dict()
         .keys()
     )
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_keys_of_the_other_process_are_negatives_too(together: Path) -> None:
+    parts = [torch.load(together / f"agreement.{rank}.pt", weights_only=True) for rank in (0, 1)]
+    first, second = embeddings(0)
+    first.requires_grad_()
+    loss = BatchAgreement(temperature=0.3)((first, second), embeddings(1))
+    loss.backward()
+    torch.testing.assert_close((3 * parts[0]["loss"] + 2 * parts[1]["loss"]) / 5, loss.detach())
+    shares = torch.cat(
+        [share / 5 * part["gradient"] for share, part in zip((3, 2), parts, strict=True)]
+    )
+    torch.testing.assert_close(shares, first.grad)

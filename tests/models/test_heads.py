@@ -94,6 +94,14 @@ def test_projector_is_mocos_without_norm_and_byols_with():
     assert kinds == [["Linear", "ReLU", "Linear"], ["Linear", "BatchNorm1d", "ReLU", "Linear"]]
 
 
+def test_projector_with_norm_of_its_output_hides_what_all_images_share():
+    torch.manual_seed(0)
+    features = 10 + torch.randn(32, 8)
+    plain, normed = Projector(8, 16, 16), Projector(8, 16, 16, norm=True, norm_output=True)
+    assert plain(features).mean(dim=0).norm() > 0.9
+    assert normed(features).mean(dim=0).norm() < 0.1
+
+
 def test_linear_layers_start_small_and_without_bias():
     for head in (Projector(64, 64, 64), LocalHead(64, 64, 64, 64, norm=True)):
         for name, parameter in head.named_parameters():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -152,3 +154,25 @@ def test_impossible_views_are_refused(arguments: dict[str, float], message: str)
 def test_impossible_crops_are_refused() -> None:
     with pytest.raises(ValueError, match="scale"):
         CropParameters(scale=(0.0, 1.0))
+
+
+class TwoDates(ImageSource):
+    """One place whose pixels are 1 at the first date and 2 at the second."""
+
+    def __len__(self) -> int:
+        return 1
+
+    def read(self, index: int, *, min_size: Any = None, generator: Any = None) -> Image:
+        first = torch.ones(3, 32, 32, dtype=torch.uint8)
+        return Image(first, (32, 32), second_date=2 * first)
+
+
+def test_each_view_of_two_dates_shows_one_of_them() -> None:
+    views = TwoViews(size=16, block_size=8)
+    orders = [
+        views.sample(TwoDates(), 0, np.random.default_rng(seed))["views"].float().mean((1, 2, 3))
+        for seed in range(40)
+    ]
+    firsts = [tuple(order.tolist()) for order in orders]
+    assert set(firsts) == {(1.0, 2.0), (2.0, 1.0)}
+    assert 10 < firsts.count((1.0, 2.0)) < 30

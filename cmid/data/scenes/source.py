@@ -21,8 +21,10 @@ class SceneSource(ImageSource):
         size: height and width in pixels.
         num_bands: 3, or more with infrared.
         seed: sources of different seeds share no scene (training and validation).
+        second_date: give the same place at a second date, too: another season, light and haze, and
+            some of its objects changed.
         keep: hold scenes in memory once they are generated, ``num_images * num_bands * size**2``
-            bytes in all: generating a scene costs more than a small network's training step on it.
+            bytes a date in all: generating a scene costs more than a small network's step on it.
             Reading processes share the memory where the system forks them.
     """
 
@@ -33,6 +35,7 @@ class SceneSource(ImageSource):
         size: int = 64,
         num_bands: int = 3,
         seed: int = 0,
+        second_date: bool = False,
         keep: bool = False,
     ) -> None:
         if num_images < 1 or size < SMALLEST_SIZE or num_bands < 3:
@@ -44,24 +47,44 @@ class SceneSource(ImageSource):
         self.size = size
         self.num_bands = num_bands
         self.seed = seed
+        self.second_date = second_date
         self.keep = keep
         self.classes = SCENE_CLASSES
-        self._kept = _SharedImages(num_images, (num_bands, size, size)) if keep else None
+        self._kept = self._memory() if keep else None
 
     def __len__(self) -> int:
         return self.num_images
 
     def decode(self, index: int, min_size: MinSize, generator: Draws) -> Image:
         """Generate scene ``index``; ``min_size`` and ``generator`` have no effect."""
-        pixels = None if self._kept is None else self._kept.get(index)
-        if pixels is None:
-            pixels = generate_scene(
-                index, seed=self.seed, size=self.size, num_bands=self.num_bands
-            ).image
+        dates = None if self._kept is None else self._kept.get(index)
+        if dates is None:
+            dates = self._generate(index)
             if self._kept is not None:
-                self._kept.put(index, pixels)
-        label = scene_label(index, seed=self.seed)
-        return Image(pixels, (self.size, self.size), label, f"scene/{self.seed}/{index}")
+                self._kept.put(index, dates)
+        return Image(
+            dates[0],
+            (self.size, self.size),
+            scene_label(index, seed=self.seed),
+            f"scene/{self.seed}/{index}",
+            second_date=dates[1] if self.second_date else None,
+        )
+
+    def _generate(self, index: int) -> Tensor:
+        """The dates of a scene, ``(1 or 2, C, H, W)`` uint8."""
+        scene = generate_scene(
+            index,
+            seed=self.seed,
+            size=self.size,
+            num_bands=self.num_bands,
+            second_date=self.second_date,
+        )
+        dates = (scene.image, scene.image_second)
+        return torch.stack([date for date in dates if date is not None])
+
+    def _memory(self) -> _SharedImages:
+        shape = (1 + self.second_date, self.num_bands, self.size, self.size)
+        return _SharedImages(self.num_images, shape)
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy for a spawned process starts with nothing kept."""
@@ -70,7 +93,7 @@ class SceneSource(ImageSource):
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__ |= state
         if self.keep:
-            self._kept = _SharedImages(self.num_images, (self.num_bands, self.size, self.size))
+            self._kept = self._memory()
 
 
 class _SharedImages:

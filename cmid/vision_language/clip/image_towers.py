@@ -22,7 +22,7 @@ class ImageTower(nn.Module):
     Args:
         size: height and width of the images in pixels.
         embed_dim: ``E``.
-        statistics: of the bands.
+        statistics: mean, deviation and range of the bands.
         dense_mode: how the last block of a vision transformer is read (`dense_attention`); feature
             maps of other towers are read directly, and leave it aside.
     """

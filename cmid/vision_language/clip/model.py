@@ -28,8 +28,8 @@ class CLIP(nn.Module):
         image: images to pooled and dense features.
         text: texts to features.
         logit_scale: natural logarithm of the factor of cosine similarities, as open_clip keeps it.
-        logit_bias: of SigLIP's loss, or None.
-        model_cfg: of open_clip, with which `save_clip` describes the model.
+        logit_bias: learned bias of SigLIP's logits, or None.
+        model_cfg: open_clip's configuration, with which `save_clip` describes the model.
         origin: what else rebuilds it: plain values.
     """
 

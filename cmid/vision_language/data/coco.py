@@ -36,7 +36,7 @@ class CocoRegions(AnnotatedFiles):
         limits: areas of boxes that are used as regions; others are counted and reported. Captions
             count all objects.
         on_error: ``error`` stops at the first faulty image or object; ``skip`` counts them.
-        seed: of the wording.
+        seed: random seed of the wording.
 
     Raises:
         FileNotFoundError: the file or its first image does not exist.

@@ -33,10 +33,10 @@ class Columns:
     """What a caption file has.
 
     Attributes:
-        names: of its columns, in lower case; of lines of JSON, all that occur.
-        captions: those with captions by their names, the one that is read by default first. Of
+        names: column names in lower case; for lines of JSON, all that occur.
+        captions: names of columns with captions, the one that is read by default first; for
             lines of JSON, those of the line that has most.
-        split: whether it tells to which split an image belongs.
+        split: True if a column says to which split an image belongs.
     """
 
     names: tuple[str, ...]
@@ -91,7 +91,7 @@ def check_header(table: Table, *, split: str | None, chosen: Sequence[Sequence[s
 
     Args:
         split: which rows are wanted.
-        chosen: of paths and of captions, the columns that would do, the best one first.
+        chosen: acceptable columns for paths and for captions, the best one first.
 
     Raises:
         ValueError: a column that is read occurs twice, or there is no column for a split.

@@ -60,7 +60,7 @@ def write_region_texts(
     Args:
         images: the images.
         out: JSON file; written under a temporary name, then renamed.
-        seed: of the wording.
+        seed: random seed of the wording.
 
     Raises:
         ValueError: no image has an object.

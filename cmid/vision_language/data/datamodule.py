@@ -26,7 +26,7 @@ class ImageTextData(ResumableData):
         val_source: what to validate on.
         val_view: view in validation; by default the centred form of ``view``.
         on_error: what an unreadable image does: ``error`` or ``skip`` (counted, reported).
-        seed: of the order of images and of what views draw.
+        seed: random seed of the order of images and of the views.
     """
 
     def __init__(

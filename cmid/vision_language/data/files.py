@@ -53,7 +53,7 @@ class AnnotatedFiles(ImageTextSource):
     Args:
         root: folder that paths start from.
         entries: the images.
-        problems: of the annotation file; they are reported here.
+        problems: collects the faults of the annotation file.
         templates: prompts of a region's category, with ``{}`` in them.
 
     Attributes:

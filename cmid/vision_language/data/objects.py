@@ -35,10 +35,10 @@ class ImageObjects:
     """All annotated objects of one image.
 
     Attributes:
-        path: of the image, relative to the folder of images.
+        path: path of the image, relative to the folder of images.
         size: height and width in pixels.
-        categories: of each object, as text.
-        boxes: of each object, in pixels.
+        categories: category of each object, as text.
+        boxes: box of each object, in pixels.
         crowds: categories with a box around several objects: their number is not known.
     """
 

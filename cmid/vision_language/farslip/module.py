@@ -43,7 +43,7 @@ class FarSLIP(L.LightningModule):
 
     Args:
         clip: where the towers come from.
-        weights: of the losses.
+        weights: weight of each loss.
         distillation: teacher and target of stage 1.
         similarity: ``infonce``, or SigLIP's pairwise loss for whole images (``sigmoid``), whose
             scale and bias start at 10 and -10 where the towers bring no bias of their own.
@@ -53,10 +53,10 @@ class FarSLIP(L.LightningModule):
             (``data.view.init_args.region_text``).
         class_balance: every text of the region loss ``unique`` weighs the same, however frequent.
         lock: a tower that stays as it is: ``image`` is LiT (a new projection is still trained).
-        colours: of images and crops; None for none, as stage 1 was published.
+        colours: colour augmentation of images and crops; None for none, as stage 1 was published.
         optimizer: optimizer and schedule.
         grad_checkpointing: recompute activations in the backward pass to save memory.
-        seed: of the randomness on the device (colour).
+        seed: random seed of what is drawn on the device (colour).
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class FarSLIP(L.LightningModule):
         """The terms of one step, unweighted; those of weight 0 are absent.
 
         Args:
-            batch: of :class:`cmid.vision_language.data.ImageTextData`.
+            batch: a batch of :class:`cmid.vision_language.data.ImageTextData`.
         """
         images, regions = self._colour(batch["images"]), batch["regions"]
         crops = self._colour(batch["region_images"])

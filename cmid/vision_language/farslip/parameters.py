@@ -50,7 +50,7 @@ class Distillation:
             start (``frozen``).
         target: ``patch``, the mean of the crop's patches (as published); ``cls``, its pooled
             feature (CLIPSelf, arXiv:2310.01403); ``both``, the average of the two losses.
-        momentum: of the moving average, per optimizer step.
+        momentum: momentum of the moving average, per optimizer step.
     """
 
     teacher: Literal["shared", "ema", "frozen"] = "shared"

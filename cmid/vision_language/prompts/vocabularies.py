@@ -17,7 +17,7 @@ class ClassList:
     """Names of a set's classes.
 
     Attributes:
-        lines: of `Vocabulary.parse`, in the order of the masks' labels.
+        lines: lines for `Vocabulary.parse`, in the order of the masks' labels.
         background: name of the class that unsure pixels get, or None.
         zero_ignored: masks hold 1 to K, and 0 for pixels to ignore (mmsegmentation's
             ``reduce_zero_label``).
