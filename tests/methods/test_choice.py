@@ -94,12 +94,13 @@ def test_file_of_another_method_gives_what_both_take(option: str, tmp_path: Path
 def test_printed_configuration_is_one_of_the_method_alone(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    default = str(root / "configs/pretrain/cmid_resnet18_scenes.yaml")
+    default = root / "configs/pretrain/cmid_resnet18_scenes.yaml"
+    temperature = yaml.safe_load(default.read_text())["model"]["temperature"]
     with pytest.raises(SystemExit):
         PretrainCLI([f"--config={default}", f"--model.class_path={MINE}", "--print_config"])
     printed = capsys.readouterr().out
     model = yaml.safe_load(printed)["model"]
-    assert (model["class_path"], model["temperature"]) == (MINE, 0.1)
+    assert (model["class_path"], model["temperature"]) == (MINE, temperature)
     assert "queue_size" not in model
     choice = choose_method(["--config", write(tmp_path / "mine.yaml", printed)])
     assert (choice.class_path, choice.ignored) == (MINE, {})
