@@ -12,8 +12,9 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 ARGS ?=
 # Tests run in one process a core, each with one thread: more threads than cores cost more than they
-# give. A file's tests share fixtures and stay together. make test WORKERS= runs them in one process.
-WORKERS ?= --numprocesses logical --maxprocesses 4 --dist loadfile
+# give. A file's tests share fixtures and stay together; tests/conftest.py puts long files first.
+# make test WORKERS= runs them in one process.
+WORKERS ?= --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .NOTPARALLEL:
 .PHONY: pretrain test lint docs openmmlab vision-language clean

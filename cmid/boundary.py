@@ -13,6 +13,7 @@ Expected, one line ``error: ...``, status 1:
   modules that read options and the callbacks that users add raise;
 - a package that an extra brings and that is not installed, a device that the machine lacks, a
   server that does not answer;
+- another process of the same run that ended: it has told why;
 - memory that ran out, with the options that need less.
 
 All else keeps its traceback. Errors that crossed a process (workers of a DataLoader, pools,
@@ -56,6 +57,13 @@ _NO_DEVICE = (
     "at start of device string",
     "MPS backend is",
     "without MPS",
+)
+# What gloo, NCCL and torch's store say where the process at the other end is gone.
+_OTHER_ENDED = (
+    "gloo/transport/",
+    "remote process exited",
+    "NCCL communicator was aborted",
+    "Connection was likely closed",
 )
 _RAISE = dis.opmap["RAISE_VARARGS"]
 _INTERRUPTED = 130  # the shell's 128 + SIGINT
@@ -140,6 +148,8 @@ def expected_line(error: BaseException, *, memory: str = "--batch_size") -> str 
     exhausted = _exhausted(told, memory)
     if exhausted:
         return exhausted
+    if issubclass(told.kind, RuntimeError) and any(sign in told.text for sign in _OTHER_ENDED):
+        return "another process of this run has ended: the line that it printed says why"
     extra = _EXTRAS.get((getattr(error, "name", None) or "").partition(".")[0])
     if isinstance(error, ImportError) and extra:
         return _missing(str(error.name).partition(".")[0], extra)

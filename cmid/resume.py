@@ -96,7 +96,7 @@ def differences(here: Mapping[str, Any], checkpoint: Mapping[str, Any]) -> list[
 
 
 def check_resumable(
-    path: Path, module: L.LightningModule, here: Mapping[str, Any]
+    path: Path, module: L.LightningModule, here: Mapping[str, Any], *, sharded: bool = False
 ) -> list[Difference]:
     """Refuse a checkpoint that cannot go on in a module; return what else is different.
 
@@ -104,10 +104,11 @@ def check_resumable(
         path: path of the checkpoint.
         module: module as built.
         here: `experiment` of this run.
+        sharded: this run splits its parameters over processes (fsdp).
 
     Raises:
-        ValueError: no checkpoint of a run, or one of another command or model; a line for each
-            option that differs.
+        ValueError: no checkpoint of a run, or one of another command, model or kind of strategy; a
+            line for each option that differs.
     """
     checkpoint = open_checkpoint(path)
     if "loops" not in checkpoint or not checkpoint.get("optimizer_states"):
@@ -120,6 +121,13 @@ def check_resumable(
             f"{path} was made by {_method(theirs)}, this command trains {_method(ours)}: give a"
             " checkpoint of this command, or start without --ckpt_path"
         )
+    if sharded != _of_sharded_run(checkpoint["optimizer_states"][0]):
+        strategy, other = ("fsdp", "ddp or auto") if sharded else ("ddp or auto", "fsdp")
+        raise ValueError(
+            f"{path} does not fit: trainer.strategy is {strategy}, the checkpoint is of {other},"
+            f" which keeps the optimizer's state in another order: go on with {other}, or start"
+            " without --ckpt_path"
+        )
     changed = differences(here, (checkpoint.get(RECORD) or {}).get("experiment") or {})
     shapes = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
     stored = {name: tuple(tensor.shape) for name, tensor in checkpoint["state_dict"].items()}
@@ -128,6 +136,7 @@ def check_resumable(
         reasons += [c for c in changed if c.option.startswith("model.") and c not in reasons]
         reasons = [r for r in reasons if r.option in _MEANING or not _shapeless(r.option)]
         reasons = reasons or list(_guessed(ours, theirs, shapes, stored))
+    reasons += _switched(ours, theirs)
     if reasons or shapes != stored:
         lines = list(map(str, reasons)) or [_tensors(shapes, stored)]
         raise ValueError(
@@ -136,6 +145,21 @@ def check_resumable(
             + "\n  ".join(lines)
         )
     return changed
+
+
+def _of_sharded_run(state: Mapping[str, Any]) -> bool:
+    """Whether an optimizer's state counts parameters as the model does, and not group by group."""
+    numbers = [number for group in state["param_groups"] for number in group["params"]]
+    return numbers != list(range(len(numbers)))
+
+
+def _switched(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> Iterator[Difference]:
+    """Losses that only one side has: the optimizer holds what they alone train."""
+    if theirs.get("method") == "CMID":
+        weights, stored = ours.get("weights") or {}, theirs.get("weights") or {}
+        for change in differences(weights, stored):
+            if not (change.here and change.checkpoint):
+                yield Difference(f"model.weights.{change.option}", change.here, change.checkpoint)
 
 
 def _guessed(

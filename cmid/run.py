@@ -28,12 +28,14 @@ from cmid.callbacks.checkpoint import AtomicCheckpointIO
 from cmid.callbacks.record import RunRecord
 from cmid.claimed_folder import ClaimedFolder
 from cmid.console import quieten
+from cmid.data.text_files import read_text
 from cmid.files import NO_ROOM, NoRoomError, full_disk
 from cmid.memory import keep_freed_memory
 from cmid.resume import check_resumable, experiment
 from cmid.run_folder import folder_to_go_on_in, new_run_folder
 from cmid.trainer_options import as_list, fitting_callbacks, option_errors, refuse_unfit
 
+_CONFIG = re.compile(r"(--config|-c)(=|$)")
 Run = TypeVar("Run", bound="RunCLI")
 
 
@@ -58,6 +60,13 @@ class SuggestingParser(LightningArgumentParser):
             if name not in candidates:
                 found += difflib.get_close_matches(name, sorted(candidates), n=1, cutoff=0.6)
         return f". Did you mean: {', '.join(dict.fromkeys(found))}?" if found else ""
+
+
+def _configurations(args: list[str]) -> list[Path]:
+    """Files that a command line gives with ``--config``."""
+    pairs = zip(args, [*args[1:], ""], strict=True)
+    given = [arg.partition("=")[2] or following for arg, following in pairs if _CONFIG.match(arg)]
+    return [path for path in map(Path, given) if path.is_file()]
 
 
 def _keys_of_dataclass(action: Any) -> list[str]:
@@ -90,6 +99,8 @@ class RunCLI(LightningCLI):
         self.claimed: ClaimedFolder | None = None
         self.ckpt_path: Path | None = None
         self._run_dir_stated = any(arg.partition("=")[0] == "--run_dir" for arg in args)
+        for path in _configurations(args):
+            read_text(path)  # names a file of another encoding, which the parser does not
         try:
             super().__init__(
                 module,
@@ -172,7 +183,10 @@ class RunCLI(LightningCLI):
         config = yaml.safe_load(self.parser.dump(self.config, skip_none=False, format="yaml"))
         record.experiment = experiment(config, self.model) | {"processes": trainer.world_size}
         if self.ckpt_path is not None:
-            for change in check_resumable(self.ckpt_path, self.model, record.experiment):
+            sharded = isinstance(trainer.strategy, ModelParallelStrategy)
+            for change in check_resumable(
+                self.ckpt_path, self.model, record.experiment, sharded=sharded
+            ):
                 if trainer.is_global_zero:
                     print(f"changed: {change}")
         return trainer

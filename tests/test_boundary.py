@@ -159,6 +159,21 @@ def test_errors_of_a_pool_are_as_those_of_the_process_itself() -> None:
         assert line_of(pool.submit(fault).result) is None
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:547] Connection closed by peer",
+        "NCCL error: remote process exited or there was a network error",
+        "Failed to recv, got 0 bytes. Connection was likely closed. Did the remote server crash?",
+    ],
+)
+def test_the_end_of_another_process_of_the_run_is_one_line(text: str) -> None:
+    def wait_for_it() -> None:
+        raise RuntimeError(text)
+
+    assert "another process of this run has ended" in (line_of(wait_for_it) or "")
+
+
 @pytest.mark.slow
 def test_errors_of_spawned_processes_are_as_those_of_the_process_itself() -> None:
     from torch.multiprocessing import spawn

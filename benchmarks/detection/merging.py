@@ -15,7 +15,7 @@ from mmcv.ops import nms_rotated
 from mmrotate.structures.bbox import rbox2qbox
 from numpy.typing import NDArray
 
-from benchmarks.detection.new_folder import new_folder
+from cmid.files import new_folder
 
 _TILE = re.compile(r"(?P<image>.+)__(?P<side>\d+)__(?P<left>\d+)___(?P<top>\d+)")
 

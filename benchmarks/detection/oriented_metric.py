@@ -17,8 +17,8 @@ from mmrotate.structures.bbox import qbox2rbox
 from numpy.typing import NDArray
 
 from benchmarks.detection.merging import Detections, merge_tiles, write_submission
-from benchmarks.detection.new_folder import check_new
 from cmid.data.dota import read_objects
+from cmid.files import check_new
 
 
 @METRICS.register_module()

@@ -11,10 +11,10 @@ import numpy as np
 from PIL import Image as PillowImage
 from tqdm import tqdm
 
-from benchmarks.detection.new_folder import new_folder
 from cmid.boxes import OrientedBox, box_corners
 from cmid.data.dota import OrientedObjects, write_objects
 from cmid.data.scenes import INSTANCE_CATEGORIES, Instance, Scene, generate_scene
+from cmid.files import new_folder
 
 SMALLEST_SIDE = 2.0  # pixels; what the border leaves of an object may be less, and is no object
 DOTA_CATEGORIES = tuple(name.replace(" ", "-") for name in INSTANCE_CATEGORIES)

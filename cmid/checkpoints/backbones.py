@@ -179,7 +179,7 @@ def identify_file(
 
 
 def load_backbone(
-    spec: str,
+    spec: str | StoredEncoder,
     *,
     img_size: int | None = None,
     in_chans: int = 3,
@@ -192,20 +192,24 @@ def load_backbone(
     The file of an export is verified, that is read once more for its hash; others have none.
 
     Args:
-        spec, img_size, in_chans, which, seed: as of `identify`.
+        spec: as of `identify`, or what it returned; the next four are then without effect.
+        img_size, in_chans, which, seed: as of `identify`.
         **model_args: further arguments of ``timm.create_model`` (``drop_path_rate``).
 
     Raises:
         FileNotFoundError, ValueError: as of `identify`; also weights that do not fit.
     """
-    stored = identify(spec, img_size=img_size, in_chans=in_chans, which=which, seed=seed)
+    stored = spec
+    if isinstance(stored, str):
+        stored = identify(stored, img_size=img_size, in_chans=in_chans, which=which, seed=seed)
     encoder = stored.build(**model_args)
     if isinstance(stored, PublishedEncoder):
         # The evaluation would else not say which of several networks it is about.
         level = logging.WARNING if stored.provenance["others"] else logging.INFO
         logger.log(level, describe(encoder, stored.provenance))
     encoder.eval().requires_grad_(False)
-    return Backbone(spec, encoder, Standardize(stored.statistics))
+    name = spec if isinstance(spec, str) else stored.source
+    return Backbone(name, encoder, Standardize(stored.statistics))
 
 
 def load_reconstruction(checkpoint: str | Path) -> tuple[Backbone, ReconstructionHead]:

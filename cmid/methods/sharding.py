@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+import torch
 from torch import nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
@@ -20,8 +21,10 @@ def shard_method(module: nn.Module, encoders: Collection[MaskedEncoder], mesh: D
     """Shard the encoders within a module block by block, and every part beside them as a whole.
 
     What holds an encoder, or is a mere list of modules, is taken apart; any other child with
-    parameters has to be called as a module (by its ``forward``).
+    parameters has to be called as a module (by its ``forward``). Parameters lose their
+    channels-last format, which torch does not shard; images may have it.
     """
+    module.to(memory_format=torch.contiguous_format)
     for child in module.children():
         holds_encoder = any(part in encoders for part in child.modules())
         if child in encoders:

@@ -21,7 +21,14 @@ from cmid.visualization.saving import save_figure
 
 
 def method() -> CMID:
-    return CMID("convnext_atto", img_size=32, queue_size=16, num_prototypes=16, num_matches=1)
+    return CMID(
+        "convnext_atto",
+        img_size=32,
+        queue_size=16,
+        num_prototypes=16,
+        num_matches=1,
+        head_width=32,
+    )
 
 
 def fit(source: Any, *callbacks: L.Callback, steps: int, folder: Path, **data: Any) -> L.Trainer:

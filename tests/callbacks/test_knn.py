@@ -43,7 +43,14 @@ def fit(tmp_path: Path, train: ImageFolder, val: ImageFolder) -> OnlineKNN:
         enable_checkpointing=False,
         callbacks=[knn],
     )
-    method = CMID("convnext_atto", img_size=32, queue_size=16, num_prototypes=16, num_matches=1)
+    method = CMID(
+        "convnext_atto",
+        img_size=32,
+        queue_size=16,
+        num_prototypes=16,
+        num_matches=1,
+        head_width=32,
+    )
     views = TwoViews(size=32, block_size=16)
     sources = {"knn_train": train, "knn_val": val}
     source = SceneSource(4, size=32)

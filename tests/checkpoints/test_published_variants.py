@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ from cmid.checkpoints.published import standardisation
 from cmid.export import to_timm
 from cmid.models import MaskedEncoder
 from tests.checkpoints.test_published import export_command
+from tests.integration.in_process import run
 
 VIT = "vit_tiny_patch16_224"
 
@@ -295,7 +294,7 @@ def test_half_an_export_is_one_line(export: Path, tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("command", ["evaluate", "finetune"])
 def test_commands_answer_a_file_that_does_not_match_in_one_line(
-    command: str, root: Path, tmp_path: Path
+    command: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "net.pth"
     weights = network("convnext_atto").state_dict()
@@ -304,13 +303,7 @@ def test_commands_answer_a_file_that_does_not_match_in_one_line(
         "evaluate": [str(path), "scenes"],
         "finetune": [f"--model.backbone={path}", f"--run_dir={tmp_path / 'run'}"],
     }[command]
-    done = subprocess.run(
-        [sys.executable, f"tools/{command}.py", *arguments],
-        cwd=root,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 1
-    assert "Traceback" not in done.stderr
-    assert "net.pth lacks" in done.stderr.splitlines()[-1]
+    done = run(f"tools/{command}.py", *arguments)
+    assert done.status == 1
+    assert "Traceback" not in done.err
+    assert "net.pth lacks" in done.err.splitlines()[-1]

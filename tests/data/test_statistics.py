@@ -1,8 +1,5 @@
 import json
-import subprocess
-import sys
 from dataclasses import FrozenInstanceError
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,8 +10,7 @@ import cmid.data.statistics as statistics_module
 from cmid.data import ChannelStatistics, UnreadableImageError, compute_statistics
 from cmid.data.source import Image, ImageSource
 from cmid.data.statistics import MILLION_AID, PERCENTILES
-
-TOOL = Path(__file__).parents[2] / "tools/compute_stats.py"
+from tests.integration.in_process import run
 
 
 class Arrays(ImageSource):
@@ -161,13 +157,13 @@ def test_command(tmp_path):
         PillowImage.new("RGB", (8, 8), (10 * i, 20 + i, 3 * i)).save(tmp_path / f"{i}.png")
     (tmp_path / "broken.png").write_text("no")
     out = tmp_path / "stats.json"
-    command = [sys.executable, str(TOOL), str(tmp_path), "--out", str(out)]
-    failed = subprocess.run(command, capture_output=True, text=True)
-    assert failed.returncode == 1
-    assert "broken.png: not a readable image" in failed.stderr
-    assert "Traceback" not in failed.stderr
+    command = ["tools/compute_stats.py", str(tmp_path), "--out", str(out)]
+    failed = run(*command)
+    assert failed.status == 1
+    assert "broken.png: not a readable image" in failed.err
+    assert "Traceback" not in failed.err
     assert not out.exists()
-    done = subprocess.run([*command, "--on_error", "skip"], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "4 images (1 unreadable)" in done.stdout
+    done = run(*command, "--on_error", "skip")
+    assert done.status == 0, done.err
+    assert "4 images (1 unreadable)" in done.out
     assert json.loads(out.read_text())["mean"][0] == pytest.approx(15 / 255)

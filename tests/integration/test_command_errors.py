@@ -19,7 +19,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.integration.in_process import ROOT, TINY, options, run
+
 TOOLS = sorted((ROOT / "tools").glob("*.py"))
 CONFIGURED = ("pretrain", "train_clip", "finetune")
 MODULES = [
@@ -42,12 +43,6 @@ def load(name: str) -> ModuleType:
     return module
 
 
-def run(*command: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, *command], cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True
-    )
-
-
 @pytest.mark.parametrize("tool", TOOLS, ids=lambda path: path.stem)
 def test_help_of_every_tool_is_light_and_tells_of_traceback(tool: Path) -> None:
     code = (
@@ -57,7 +52,8 @@ def test_help_of_every_tool_is_light_and_tells_of_traceback(tool: Path) -> None:
         "heavy = {'torch', 'lightning', 'mmengine'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )
-    done = run("-c", code, str(tool), "--help")
+    command = [sys.executable, "-c", code, str(tool), "--help"]
+    done = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "--traceback" in done.stdout
 
@@ -126,23 +122,12 @@ def images(tmp_path: Path) -> Path:
 
 def pretraining(images: Path, run_dir: Path) -> list[str]:
     (images.parent / "empty.yaml").write_text("{}")
-    fields = {
+    fields = TINY | {
         "config": images.parent / "empty.yaml",
-        "data.source.class_path": "cmid.data.ImageFolder",
         "data.source.init_args.root": images,
-        "data.views.class_path": "cmid.views.TwoViews",
-        "data.views.init_args.size": 32,
-        "data.views.init_args.block_size": 16,
-        "data.batch_size": 4,
-        "model.backbone": "test_resnet",
-        "model.queue_size": 16,
-        "model.num_matches": 1,
-        "model.num_prototypes": 32,
-        "trainer.max_epochs": 1,
-        "trainer.accelerator": "cpu",
         "run_dir": run_dir,
     }
-    return [f"--{name}={value}" for name, value in fields.items()]
+    return options(fields)
 
 
 def advised(line: str) -> list[str]:
@@ -158,14 +143,27 @@ def test_an_unreadable_image_ends_a_run_in_one_line_whose_advice_works(
 ) -> None:
     command = ["tools/pretrain.py", *pretraining(images, tmp_path / "run"), "--data.num_workers=1"]
     done = run(*command)
-    assert done.returncode == 1
-    assert "Traceback" not in done.stderr
-    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert done.status == 1
+    assert "Traceback" not in done.err
+    (line,) = [line for line in done.err.splitlines() if line.startswith("error: ")]
     assert "3.png" in line
-    assert run(*command, "--traceback").stderr.count("Traceback") >= 1
+    assert run(*command, "--traceback").err.count("Traceback") >= 1
     mended = run(*command, *advised(line))
-    assert mended.returncode == 0, mended.stderr[-2000:]
-    assert "1 unreadable images skipped" in mended.stdout + mended.stderr
+    assert mended.status == 0, mended.err[-2000:]
+    assert "1 unreadable images skipped" in mended.out + mended.err
+
+
+@pytest.mark.parametrize("form", ["--config={}", "--config {}", "-c {}"])
+@pytest.mark.parametrize("tool", CONFIGURED)
+def test_a_configuration_of_another_encoding_is_named(tool: str, form: str, tmp_path: Path) -> None:
+    if tool == "train_clip":
+        pytest.importorskip("open_clip", reason="extra vision-language is not installed")
+    file = tmp_path / "own.yaml"
+    file.write_bytes("# für uns\nrun_dir: runs/x\n".encode("latin-1"))
+    done = run(f"tools/{tool}.py", *form.format(file).split())
+    assert done.status == 1
+    (line,) = done.err.strip().splitlines()
+    assert line == f"error: {file}, line 1: byte 0xfc is not UTF-8: save it as UTF-8"
 
 
 def test_statistics_advise_their_own_option(
@@ -212,8 +210,8 @@ def test_faulty_annotations_advise_the_option_of_the_command(tmp_path: Path) -> 
 def test_an_interrupted_run_says_how_to_go_on(images: Path, tmp_path: Path) -> None:
     Image.new("RGB", (48, 48)).save(images / "3.png")
     run_dir = tmp_path / "run"
-    options = ["--trainer.max_epochs=2000", "--checkpoints.every_n_steps=2", "--data.num_workers=0"]
-    command = [sys.executable, "tools/pretrain.py", *pretraining(images, run_dir), *options]
+    endless = ["--trainer.max_epochs=2000", "--checkpoints.every_n_steps=2"]
+    command = [sys.executable, "tools/pretrain.py", *pretraining(images, run_dir), *endless]
     process = subprocess.Popen(
         command,
         cwd=ROOT,

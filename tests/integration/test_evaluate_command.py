@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,12 +11,11 @@ from PIL import Image as PillowImage
 from cmid.data import SceneSource, open_split
 from cmid.export import to_timm
 from cmid.models import MaskedEncoder
+from tests.integration.in_process import ROOT, Outcome, run
 
 
-def run(root: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(root / "tools/evaluate.py"), *map(str, arguments)]
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
-    return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=root)
+def evaluate(*arguments: str | Path) -> Outcome:
+    return run("tools/evaluate.py", *arguments, "--accelerator", "cpu")
 
 
 @pytest.fixture(scope="module")
@@ -33,17 +31,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-def test_backbones_are_compared_and_features_cached(
-    root: Path, folder: Path, tmp_path: Path
-) -> None:
+def test_backbones_are_compared_and_features_cached(folder: Path, tmp_path: Path) -> None:
     export = to_timm(MaskedEncoder("resnet18", img_size=32), tmp_path / "export")
     options = ["--shots", "1", "--seeds", "2", "--cache", tmp_path / "cache"]
     options += ["--out", tmp_path / "scores.json"]
     for _ in range(2):
-        done = run(root, export, "random:resnet18", folder, "--size", "32", *options)
-        assert done.returncode == 0, done.stderr
-    assert "| backbone" in done.stdout
-    assert "batch" not in done.stderr  # no progress bar: everything came from the cache
+        done = evaluate(export, "random:resnet18", folder, "--size", "32", *options)
+        assert done.status == 0, done.err
+    assert "| backbone" in done.out
+    assert "batch" not in done.err  # no progress bar: everything came from the cache
     scores = json.loads((tmp_path / "scores.json").read_text())
     assert scores["train_images"] == 100
     assert scores["results"].keys() == {str(export), "random:resnet18"}
@@ -51,23 +47,24 @@ def test_backbones_are_compared_and_features_cached(
 
 
 @pytest.mark.slow
-def test_two_processes_measure_what_one_measures(root: Path, folder: Path, tmp_path: Path) -> None:
-    scores = []
-    for devices in ("1", "2"):
-        out = tmp_path / f"{devices}.json"
-        options = ["--tasks", "knn", "retrieval", "--size", "32", "--out", out]
-        options += ["--precision", "32-true"]
-        done = run(
-            root, "random:resnet18", folder, "--accelerator", "cpu", "--devices", devices, *options
-        )
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.count("| backbone") == 1
-        scores.append(json.loads(out.read_text())["results"]["random:resnet18"])
+def test_two_processes_measure_what_one_measures(folder: Path, tmp_path: Path) -> None:
+    options = ["--tasks", "knn", "retrieval", "--size", "32", "--precision", "32-true"]
+    one, two = tmp_path / "1.json", tmp_path / "2.json"
+    alone = evaluate("random:resnet18", folder, "--devices", "1", *options, "--out", one)
+    assert alone.status == 0, alone.err
+    # Lightning starts the second process with the command line of the first one.
+    command = [sys.executable, "tools/evaluate.py", "random:resnet18", str(folder), *options]
+    command += ["--accelerator", "cpu", "--devices", "2", "--out", str(two)]
+    together = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert together.returncode == 0, together.stderr
+    for printed in (alone.out, together.stdout):
+        assert printed.count("| backbone") == 1
+    scores = [json.loads(p.read_text())["results"]["random:resnet18"] for p in (one, two)]
     assert scores[1] == pytest.approx(scores[0])
 
 
 @pytest.mark.slow
-def test_bad_input_gets_one_line(root: Path, folder: Path, tmp_path: Path) -> None:
+def test_bad_input_gets_one_line(folder: Path, tmp_path: Path) -> None:
     statistics = {"mean": [0.5] * 5, "std": [0.2] * 5}
     encoder = MaskedEncoder("resnet18", in_chans=5, img_size=32)
     export = to_timm(encoder, tmp_path / "five", statistics=statistics)
@@ -76,11 +73,11 @@ def test_bad_input_gets_one_line(root: Path, folder: Path, tmp_path: Path) -> No
         ("random:resnet18", tmp_path / "missing"): "does not exist",
         (tmp_path / "nothing", folder): "no backbone",
     }.items():
-        done = run(root, *arguments)
-        assert done.returncode == 1
-        assert message in done.stderr
-        assert done.stderr.strip().splitlines()[-1].startswith("error: ")
-        assert "Traceback" not in done.stderr
+        done = evaluate(*arguments)
+        assert done.status == 1
+        assert message in done.err
+        assert done.err.strip().splitlines()[-1].startswith("error: ")
+        assert "Traceback" not in done.err
 
 
 def test_split_is_stratified_and_disjoint(folder: Path) -> None:

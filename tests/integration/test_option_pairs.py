@@ -6,8 +6,8 @@ is a run of two steps of the command, in this process.
 
 from __future__ import annotations
 
+import importlib.util
 import io
-import random
 import tarfile
 from itertools import combinations
 from pathlib import Path
@@ -21,17 +21,9 @@ import torch
 from PIL import Image
 
 from cmid.pretraining import pretrain
+from tests.integration.covering import BACKBONES, covering_rows
+from tests.integration.in_process import TINY, options
 
-# Backbones of a few thousand weights.
-BACKBONES = {
-    "resnet18": {"layers": [1, 1, 1, 1], "channels": [8, 16, 24, 32]},
-    "vit_tiny_patch16_224": {"depth": 1, "embed_dim": 24, "num_heads": 2},
-    "swin_tiny_patch4_window7_224": {
-        "depths": [1, 1, 1, 1],
-        "embed_dim": 16,
-        "num_heads": [1, 2, 2, 4],
-    },
-}
 OPTIONS: dict[str, tuple[str, ...]] = {
     "source": ("scenes", "images", "rasters", "hdf5", "shards"),
     "backbone": tuple(BACKBONES),
@@ -53,36 +45,6 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "batch_size": ("1", "4"),
     "size": ("32", "64"),
 }
-
-
-def covering_rows(options: dict[str, tuple[str, ...]], seed: int = 0) -> list[dict[str, str]]:
-    """Rows that hold every pair of values; the next value is the one that covers most new pairs."""
-    draw = random.Random(seed)
-    names = list(options)
-    missing = {
-        ((a, x), (b, y)) for a, b in combinations(names, 2) for x in options[a] for y in options[b]
-    }
-
-    def new_pairs(row: dict[str, str], name: str, value: str) -> int:
-        order = names.index
-        return sum(
-            tuple(sorted([(name, value), (other, row[other])], key=lambda e: order(e[0])))
-            in missing
-            for other in row
-        )
-
-    rows = []
-    while missing:
-        row = dict(min(missing))
-        rest = [name for name in names if name not in row]
-        draw.shuffle(rest)
-        for name in rest:
-            values = list(options[name])
-            draw.shuffle(values)
-            row[name] = max(values, key=lambda value: new_pairs(row, name, value))
-        missing -= {((a, row[a]), (b, row[b])) for a, b in combinations(names, 2)}
-        rows.append({name: row[name] for name in names})
-    return rows
 
 
 ROWS = covering_rows(OPTIONS)
@@ -132,10 +94,9 @@ def _raster(path: Path) -> Path:
 def arguments(row: dict[str, str], source: tuple[str, str, str], run_dir: Path) -> list[str]:
     """The command line of a row, without its end and its start."""
     kind, name, value = source
-    chosen: dict[str, Any] = {
+    chosen: dict[str, Any] = TINY | {
         "data.source.class_path": f"cmid.data.{kind}",
         f"data.source.init_args.{name}": value,
-        "data.views.class_path": "cmid.views.TwoViews",
         "data.views.init_args.size": row["size"],
         "data.views.init_args.block_size": 16 if "vit" in row["backbone"] else 32,
         "data.batch_size": row["batch_size"],
@@ -149,10 +110,6 @@ def arguments(row: dict[str, str], source: tuple[str, str, str], run_dir: Path) 
         "model.grad_checkpointing": row["grad_checkpointing"],
         "model.mask_mode": row["mask_mode"],
         "model.local_norm": row["local_norm"],
-        "model.queue_size": 8,
-        "model.num_prototypes": 8,
-        "model.num_matches": 1,
-        "trainer.accelerator": "cpu",
         "trainer.precision": row["precision"],
         "trainer.accumulate_grad_batches": row["accumulate"],
         "trainer.gradient_clip_val": row["clip"],
@@ -169,7 +126,7 @@ def arguments(row: dict[str, str], source: tuple[str, str, str], run_dir: Path) 
         chosen["knn.k"] = 3
     if row["left_out"] != "nothing":
         chosen[f"model.weights.{row['left_out']}"] = 0
-    return [part for key, value in chosen.items() for part in (f"--{key}", str(value))]
+    return options(chosen)
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -194,3 +151,62 @@ def test_options_work_together(
     model = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
     size = int(row["size"])
     assert torch.isfinite(model(torch.rand(1, 3, size, size))).all()
+
+
+def tiny(sources: dict[str, tuple[str, str, str]], run_dir: Path, **more: Any) -> list[str]:
+    """A run of one step on images."""
+    chosen = TINY | {
+        "data.source.init_args.root": sources["images"][2],
+        "trainer.max_steps": 1,
+        "run_dir": run_dir,
+    }
+    return options(chosen | {name.replace("__", "."): value for name, value in more.items()})
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_compiled_blocks_go_with_recomputed_activations_and_other_precision(
+    sources: dict[str, tuple[str, str, str]], tmp_path: Path
+) -> None:
+    name = "vit_tiny_patch16_224"
+    folder = pretrain(
+        tiny(
+            sources,
+            tmp_path / "run",
+            model__backbone=name,
+            model__backbone_args=BACKBONES[name],
+            model__compile="blocks",
+            model__grad_checkpointing="true",
+            trainer__precision="bf16-mixed",
+            trainer__gradient_clip_val=1.0,
+        )
+    )
+    model = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
+    assert torch.isfinite(model(torch.rand(1, 3, 32, 32))).all()
+
+
+def test_wandb_logs_beside_the_others_or_names_its_extra(
+    sources: dict[str, tuple[str, str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    command = tiny(sources, tmp_path / "run", wandb="mine")
+    if importlib.util.find_spec("wandb"):
+        pretrain(command)
+        assert list((tmp_path / "run").glob("wandb/offline-run-*"))
+        assert list((tmp_path / "run").glob("csv/version_*/metrics.csv"))
+    else:
+        with pytest.raises(ModuleNotFoundError, match=r"--wandb needs: .*cmid\[wandb\]"):
+            pretrain(command)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("before", ["0", "1"])
+@pytest.mark.parametrize("loss", ["reconstruction", "contrastive", "local"])
+def test_a_loss_that_is_switched_when_a_run_goes_on_is_refused_by_its_name(
+    loss: str, before: str, sources: dict[str, tuple[str, str, str]], tmp_path: Path
+) -> None:
+    option, after = f"model__weights__{loss}", "1" if before == "0" else "0"
+    pretrain(tiny(sources, tmp_path / "run", **{option: before}))
+    with pytest.raises(ValueError, match=rf"model\.weights\.{loss} is {after}\.0") as refusal:
+        pretrain(tiny(sources, tmp_path / "run", ckpt_path="last", **{option: after}))
+    assert "\n" not in str(refusal.value)

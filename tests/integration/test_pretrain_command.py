@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +15,8 @@ import pytest
 import timm
 import torch
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.integration.in_process import ROOT, Outcome, run
+
 CONFIGS = sorted((ROOT / "configs/pretrain").glob("*.yaml"))
 REDUCED = [
     "--data.source.init_args.num_images=64",
@@ -32,14 +34,8 @@ REDUCED = [
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
 
 
-def command(*arguments: str) -> list[str]:
-    return [sys.executable, str(ROOT / "tools/pretrain.py"), *arguments]
-
-
-def run(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(*arguments), cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, timeout=900
-    )
+def pretrain(*arguments: str) -> Outcome:
+    return run("tools/pretrain.py", *arguments)
 
 
 def final_state(run_dir: Path) -> dict[str, torch.Tensor]:
@@ -51,9 +47,9 @@ def final_state(run_dir: Path) -> dict[str, torch.Tensor]:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A whole reduced run: its folder and what it printed."""
     run_dir = tmp_path_factory.mktemp("runs") / "whole"
-    result = run(*REDUCED, "--run_dir", str(run_dir))
-    assert result.returncode == 0, result.stderr[-3000:]
-    return run_dir, result.stdout
+    result = pretrain(*REDUCED, "--run_dir", str(run_dir), "--checkpoints.every_n_steps=5")
+    assert result.status == 0, result.err[-3000:]
+    return run_dir, result.out
 
 
 def test_help_is_there_at_once() -> None:
@@ -113,7 +109,7 @@ def test_run_killed_in_mid_epoch_ends_with_the_same_bits(
     run_dir = tmp_path / "killed"
     arguments = [*REDUCED, "--run_dir", str(run_dir), "--checkpoints.every_n_steps=3"]
     process = subprocess.Popen(
-        command(*arguments),
+        [sys.executable, "tools/pretrain.py", *arguments],
         cwd=ROOT,
         env=ENVIRONMENT,
         stdout=subprocess.DEVNULL,
@@ -131,8 +127,8 @@ def test_run_killed_in_mid_epoch_ends_with_the_same_bits(
     steps = sorted(path.stem for path in run_dir.glob("checkpoints/step-*.ckpt"))
     assert steps[-1] < "step-00000016"
 
-    result = run(*arguments, "--ckpt_path", "last")
-    assert result.returncode == 0, result.stderr[-3000:]
+    result = pretrain(*arguments, "--ckpt_path", "last")
+    assert result.status == 0, result.err[-3000:]
     expected, resumed = final_state(whole), final_state(run_dir)
     assert expected.keys() == resumed.keys()
     assert [name for name in expected if not torch.equal(expected[name], resumed[name])] == []
@@ -142,26 +138,25 @@ def test_run_killed_in_mid_epoch_ends_with_the_same_bits(
 def test_truncated_checkpoint_is_named_with_the_one_to_use(
     finished: tuple[Path, str], tmp_path: Path
 ) -> None:
-    run_dir = tmp_path / "damaged"
-    arguments = [*REDUCED, "--run_dir", str(run_dir), "--checkpoints.every_n_steps=5"]
-    assert run(*arguments, "--trainer.max_steps=10").returncode == 0
-    older, newest = sorted(run_dir.glob("checkpoints/step-*.ckpt"))
+    run_dir = shutil.copytree(finished[0], tmp_path / "damaged")
+    older, newest = sorted(run_dir.glob("checkpoints/step-*.ckpt"))[-2:]
     newest.write_bytes(newest.read_bytes()[:1000])
-    refused = run(*arguments, "--ckpt_path", "last")
-    assert refused.returncode != 0
-    assert "Traceback" not in refused.stderr
-    message = refused.stderr.strip().splitlines()[-1]
+    refused = pretrain(*REDUCED, "--run_dir", str(run_dir), "--ckpt_path", "last")
+    assert refused.status != 0
+    assert "Traceback" not in refused.err
+    message = refused.err.strip().splitlines()[-1]
     assert str(newest) in message
     assert str(older) in message
-    assert run(*arguments, "--ckpt_path", str(older), "--trainer.max_steps=7").returncode == 0
+    assert pretrain(*REDUCED, "--ckpt_path", str(older)).status == 0
+    assert final_state(run_dir).keys() == final_state(finished[0]).keys()
 
 
 @pytest.mark.slow
 def test_second_start_leaves_the_first_run_alone(finished: tuple[Path, str]) -> None:
     run_dir, _ = finished
     before = sorted(run_dir.rglob("*"))
-    result = run(*REDUCED, "--run_dir", str(run_dir), "--trainer.max_steps=1")
-    assert result.returncode == 0, result.stderr[-3000:]
+    result = pretrain(*REDUCED, "--run_dir", str(run_dir), "--trainer.max_steps=1")
+    assert result.status == 0, result.err[-3000:]
     assert sorted(run_dir.rglob("*")) == before
     assert (run_dir.with_name(f"{run_dir.name}-2") / "backbone/config.json").is_file()
 
@@ -182,15 +177,15 @@ def test_second_start_leaves_the_first_run_alone(finished: tuple[Path, str]) -> 
     ],
 )
 def test_bad_configurations_give_one_line_that_helps(arguments: list[str], expected: str) -> None:
-    result = run(*arguments)
-    assert result.returncode != 0
-    assert "Traceback" not in result.stderr
-    assert expected in result.stderr
+    result = pretrain(*arguments)
+    assert result.status != 0
+    assert "Traceback" not in result.err
+    assert expected in result.err
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
 def test_shipped_configurations_are_understood(config: Path) -> None:
-    result = run("--config", str(config), "--print_config")
-    assert result.returncode == 0, result.stderr[-2000:]
-    assert "backbone:" in result.stdout
+    result = pretrain("--config", str(config), "--print_config")
+    assert result.status == 0, result.err[-2000:]
+    assert "backbone:" in result.out

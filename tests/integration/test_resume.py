@@ -18,23 +18,11 @@ from PIL import Image
 from benchmarks.classification.fine_tuning import finetune
 from cmid.files import NoRoomError
 from cmid.pretraining import PretrainCLI, pretrain
+from tests.integration.in_process import TINY, options
 
-PRETRAIN = {
-    "data.source": "cmid.data.ImageFolder",
-    "data.views": "cmid.views.TwoViews",
-    "data.views.init_args.size": 32,
-    "data.views.init_args.block_size": 16,
-    "data.batch_size": 4,
-    "data.num_workers": 0,
-    "model.backbone": "convnext_atto",
-    "model.queue_size": 16,
-    "model.num_matches": 1,
-    "model.num_prototypes": 16,
+PRETRAIN = TINY | {
     "model.optimizer.name": "sgd",
     "model.optimizer.warmup_epochs": 0,
-    "trainer.accelerator": "cpu",
-    "trainer.precision": "32-true",
-    "trainer.max_epochs": 1,
     "checkpoints.every_n_steps": 1,
     "checkpoints.keep": 2,
 }
@@ -56,7 +44,7 @@ PARTS = {"checkpoints", "classes.csv", "confusion.png", "csv", "results.json", "
 
 def arguments(settings: dict[str, Any], **more: Any) -> list[str]:
     given = {key.replace("__", "."): value for key, value in more.items()}
-    return [f"--{key}={value}" for key, value in (settings | given).items()]
+    return options(settings | given)
 
 
 @pytest.fixture(scope="module")
@@ -195,7 +183,11 @@ def test_export_is_that_of_the_run_itself(
     [
         ("model__queue_size", 32, "model.queue_size is 32, the checkpoint has 16"),
         ("model__num_prototypes", 8, "model.num_prototypes is 8, the checkpoint has 16"),
-        ("model__backbone", "resnet18", "model.backbone is resnet18, the checkpoint has convnext"),
+        (
+            "model__backbone",
+            "resnet18",
+            "model.backbone is resnet18, the checkpoint has test_resnet",
+        ),
         ("model__agreement", "byol", "model.agreement is byol, the checkpoint has moco"),
         (
             "model__optimizer__name",

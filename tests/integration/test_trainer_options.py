@@ -10,6 +10,7 @@ from PIL import Image
 
 from cmid.boundary import error_boundary
 from cmid.pretraining import pretrain
+from tests.integration.in_process import TINY, options
 
 
 @pytest.fixture(scope="module")
@@ -21,34 +22,21 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def train(images: Path, run_dir: Path, *options: str) -> Path:
+def train(images: Path, run_dir: Path, *more: str) -> Path:
     """Two steps of a very small model, as the command runs it."""
-    fields = {
-        "data.source.class_path": "cmid.data.ImageFolder",
+    fields = TINY | {
         "data.source.init_args.root": images,
-        "data.views.class_path": "cmid.views.TwoViews",
-        "data.views.init_args.size": 32,
-        "data.views.init_args.block_size": 16,
-        "data.batch_size": 4,
-        "data.num_workers": 0,
-        "model.backbone": "test_resnet",
-        "model.queue_size": 16,
-        "model.num_matches": 1,
-        "model.num_prototypes": 32,
         "model.optimizer.name": "adamw",
-        "trainer.max_epochs": 1,
-        "trainer.accelerator": "cpu",
-        "trainer.precision": "32-true",
         "reconstructions.every_n_epochs": 5,
         "run_dir": run_dir,
     }
     with error_boundary():
-        return pretrain([*(f"--{key}={value}" for key, value in fields.items()), *options])
+        return pretrain([*options(fields), *more])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "options",
+    "chosen",
     [
         ["logger=false"],
         ["enable_progress_bar=false"],
@@ -67,9 +55,9 @@ def train(images: Path, run_dir: Path, *options: str) -> Path:
     ids=" ".join,
 )
 def test_options_that_change_how_a_run_goes_leave_a_backbone(
-    options: list[str], images: Path, tmp_path: Path
+    chosen: list[str], images: Path, tmp_path: Path
 ) -> None:
-    folder = train(images, tmp_path / "run", *(f"--trainer.{option}" for option in options))
+    folder = train(images, tmp_path / "run", *(f"--trainer.{option}" for option in chosen))
     assert (folder / "config.json").is_file()
 
 

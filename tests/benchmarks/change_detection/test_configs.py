@@ -1,9 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +19,7 @@ from mmseg.registry import DATASETS, MODELS
 
 from benchmarks.change_detection.scenes import write_scenes
 from benchmarks.openmmlab.experiment import load_config
+from tests.integration.in_process import run
 
 CONFIGS = sorted((Path(__file__).parents[3] / "configs/change_detection").glob("*.py"))
 SCENES = "configs/change_detection/bit_resnet18_scenes.py"
@@ -125,18 +123,8 @@ def test_a_backbone_brings_the_statistics_of_one_date() -> None:
     assert config.model.decode_head.in_channels == [64, 128, 256, 512]
 
 
-def run(root: Path, tool: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(root / "tools" / tool), *arguments],
-        cwd=root,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-    )
-
-
 @pytest.mark.slow
-def test_training_resuming_and_testing(root: Path, tmp_path: Path, data: Path) -> None:
+def test_training_resuming_and_testing(tmp_path: Path, data: Path) -> None:
     reduced = ["default_hooks.logger.interval=1", "train_dataloader.batch_size=2"]
     for loader, part in (("train", "train"), ("val", "val"), ("test", "val")):
         reduced += [f"{loader}_dataloader.dataset.data_root={data / 'scenes' / part}"]
@@ -144,16 +132,16 @@ def test_training_resuming_and_testing(root: Path, tmp_path: Path, data: Path) -
         reduced += [f"{loader}_dataloader.persistent_workers=False"]
     work = tmp_path / "work"
     common = ["--work_dir", str(work), "--cfg_options", *reduced]
-    done = run(root, "train.py", SCENES, *common, "train_cfg.max_epochs=1")
-    assert done.returncode == 0, done.stderr[-3000:]
-    done = run(root, "train.py", SCENES, "--resume", *common, "train_cfg.max_epochs=2")
-    assert done.returncode == 0, done.stderr[-3000:]
+    done = run("tools/train.py", SCENES, *common, "train_cfg.max_epochs=1")
+    assert done.status == 0, done.err[-3000:]
+    done = run("tools/train.py", SCENES, "--resume", *common, "train_cfg.max_epochs=2")
+    assert done.status == 0, done.err[-3000:]
     logs = sorted(work.glob("*/vis_data/scalars.json"))
     lines = [json.loads(line) for line in logs[-1].read_text().splitlines()]
     assert [line["iter"] for line in lines if "loss" in line] == [3, 4]
     assert any("change/f1" in line for line in lines)
     shown = ["--show_dir", str(tmp_path / "pictures"), "--tta"]
-    done = run(root, "test.py", SCENES, str(work / "epoch_2.pth"), *shown, *common)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert "change/iou" in done.stdout + done.stderr
+    done = run("tools/test.py", SCENES, str(work / "epoch_2.pth"), *shown, *common)
+    assert done.status == 0, done.err[-3000:]
+    assert "change/iou" in done.out + done.err
     assert [path.name for path in (tmp_path / "pictures").iterdir()] == ["scene_00004.png"]

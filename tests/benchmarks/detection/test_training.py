@@ -23,12 +23,6 @@ FAMILIES = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _unformatted_configurations(monkeypatch: pytest.MonkeyPatch) -> None:
-    """mmengine writes a configuration several times a run, and beautifies it for seconds."""
-    monkeypatch.setattr("yapf.yapflib.yapf_api.FormatCode", lambda text, **_: (text, True))
-
-
 def command(root: Path, name: str) -> Callable[[list[str]], None]:
     """The main function of a tool; a process of its own would import OpenMMLab again."""
     spec = spec_from_file_location(f"tools_{name}", root / "tools" / f"{name}.py")

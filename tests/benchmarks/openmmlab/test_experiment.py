@@ -1,9 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,9 +12,11 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmpretrain.registry import DATASETS, MODELS
 
+from benchmarks.openmmlab import CMIDBackbone
 from benchmarks.openmmlab.experiment import load_config, paint, use_backbone, use_tta
 from cmid.export import to_timm
 from cmid.models import MaskedEncoder
+from tests.integration.in_process import run
 
 SCENES = "configs/classification/mmpretrain_scenes.py"
 CONFIGS = sorted((Path(__file__).parents[3] / "configs/classification").glob("mmpretrain_*.py"))
@@ -66,6 +65,14 @@ def test_a_backbone_brings_its_normalisation_and_its_width(root: Path, export: s
     assert config.model.data_preprocessor.mean == [1, 2, 3]
 
 
+def test_a_configuration_is_fitted_without_reading_a_weight(root: Path, export: str) -> None:
+    (Path(export) / "model.safetensors").unlink()
+    config = load_config(root / SCENES, backbone=export)
+    assert config.model.head.in_channels == 512
+    with pytest.raises(FileNotFoundError, match=r"it has no model\.safetensors"):
+        CMIDBackbone(export)
+
+
 def test_heads_take_the_maps_that_they_read() -> None:
     config = Config(
         {
@@ -87,18 +94,10 @@ def test_heads_take_the_maps_that_they_read() -> None:
         use_backbone(Config({"model": {"backbone": {"type": "ResNet"}}}), "random:resnet18")
 
 
-def run(root: Path, tool: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(root / "tools" / tool), *arguments],
-        cwd=root,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-    )
-
-
 @pytest.mark.slow
-def test_training_resuming_and_testing(root: Path, tmp_path: Path, export: str) -> None:
+def test_training_resuming_and_testing(
+    tmp_path: Path, export: str, recwarn: pytest.WarningsRecorder
+) -> None:
     reduced = ["default_hooks.logger.interval=1", "train_dataloader.batch_size=16"]
     for loader in ("train", "val", "test"):
         reduced += [f"{loader}_dataloader.dataset.num_scenes=60"]
@@ -106,28 +105,29 @@ def test_training_resuming_and_testing(root: Path, tmp_path: Path, export: str) 
         reduced += [f"{loader}_dataloader.persistent_workers=False"]
     work = tmp_path / "work"
     common = ["--backbone", export, "--work_dir", str(work), "--cfg_options", *reduced]
-    done = run(root, "train.py", SCENES, *common, "train_cfg.max_epochs=2")
-    assert done.returncode == 0, done.stderr[-3000:]
+    done = run("tools/train.py", SCENES, *common, "train_cfg.max_epochs=2")
+    assert done.status == 0, done.err[-3000:]
     assert (work / "epoch_2.pth").is_file()
-    done = run(root, "train.py", SCENES, "--resume", *common, "train_cfg.max_epochs=3")
-    assert done.returncode == 0, done.stderr[-3000:]
+    done = run("tools/train.py", SCENES, "--resume", *common, "train_cfg.max_epochs=3")
+    assert done.status == 0, done.err[-3000:]
     logs = sorted(work.glob("*/vis_data/scalars.json"))
     lines = [json.loads(line) for line in logs[-1].read_text().splitlines()]
     assert {line["epoch"] for line in lines if "loss" in line} == {3}
     assert any("accuracy/top1" in line for line in lines)
-    done = run(root, "test.py", SCENES, str(work / "epoch_3.pth"), *common)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert "accuracy/top1" in done.stdout + done.stderr
-    assert "weights_only=False" not in done.stdout + done.stderr  # read safely
+    done = run("tools/test.py", SCENES, str(work / "epoch_3.pth"), *common)
+    assert done.status == 0, done.err[-3000:]
+    assert "accuracy/top1" in done.out + done.err
+    warned = [str(warning.message) for warning in recwarn]
+    assert not [text for text in (done.out, done.err, *warned) if "weights_only=False" in text]
     assert (logs[-1].parent / "scalars.csv").is_file()
 
 
-def test_missing_files_are_named(root: Path) -> None:
-    done = run(root, "train.py", "nothing.py")
-    assert done.returncode == 1
-    assert done.stderr.strip().endswith("error: no configuration nothing.py")
-    done = run(root, "test.py", SCENES, "nothing.pth")
-    assert done.stderr.strip().endswith("test: no checkpoint nothing.pth")
+def test_missing_files_are_named() -> None:
+    done = run("tools/train.py", "nothing.py")
+    assert done.status == 1
+    assert done.err.strip().endswith("error: no configuration nothing.py")
+    done = run("tools/test.py", SCENES, "nothing.pth")
+    assert done.err.strip().endswith("error: no checkpoint nothing.pth")
 
 
 def test_augmentation_of_the_test_reaches_joined_datasets() -> None:

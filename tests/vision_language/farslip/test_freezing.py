@@ -20,7 +20,7 @@ pytest.importorskip("open_clip", reason="extra vision-language is not installed"
 
 from cmid.vision_language.clip.parameters import CLIPParameters
 from cmid.vision_language.farslip.module import Distillation, FarSLIP, FarSLIPWeights
-from tests.vision_language.farslip.test_module import SGD, batch_of, train
+from tests.vision_language.farslip.batches import SGD, batch_of, train
 
 SAMPLES = [[0, 1, 2, 3], [3, 0, 0, 4]]  # the second process of the second batch has no region
 

@@ -1,106 +1,29 @@
-"""The training module: terms, teachers, locking, checkpoints, several processes."""
+"""The training module: terms, teachers, locking, several processes."""
 
 from __future__ import annotations
 
-import json
-import math
 import os
 import socket
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 import torch.nn.functional as F
-from PIL import Image as PillowImage
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 pytest.importorskip("open_clip", reason="extra vision-language is not installed")
 
-from cmid.data.folder import ImageFolder
-from cmid.optimization import OptimizerParameters
-from cmid.vision_language.callbacks import LeftOutRegions, OnlineZeroShot
 from cmid.vision_language.clip.parameters import CLIPParameters
-from cmid.vision_language.clip.storage import export_checkpoint, load_clip, save_clip
-from cmid.vision_language.data import (
-    BoxLimits,
-    CaptionTable,
-    ImageTextData,
-    ImageTextView,
-    SceneTexts,
-)
 from cmid.vision_language.farslip.module import (
     Distillation,
     FarSLIP,
     FarSLIPWeights,
 )
-
-ALL = FarSLIPWeights(1.0, 0.5, 1.0)
-SGD = OptimizerParameters(name="sgd", base_lr=0.5, warmup_epochs=0)
-STEPS = 3
-
-
-def batch_of(samples: list[int]) -> dict[str, Any]:
-    """Samples by number; image ``i`` has ``i % 3`` regions, so that processes differ in number."""
-    images, regions, crops, texts, region_texts = [], [], [], [], []
-    for place, sample in enumerate(samples):
-        generator = torch.Generator().manual_seed(sample)
-        images.append(torch.randint(0, 256, (3, 32, 32), generator=generator, dtype=torch.uint8))
-        texts.append(f"a scene with {sample % 5} ships")
-        for region in range(sample % 3):
-            corner = torch.rand(2, generator=generator) * 0.5
-            regions.append(torch.cat([torch.tensor([float(place)]), corner, corner + 0.4]))
-            crops.append(torch.randint(0, 256, (3, 32, 32), generator=generator, dtype=torch.uint8))
-            region_texts.append(("a ship", "a plane", "a tank")[(sample + region) % 3])
-    return {
-        "images": torch.stack(images),
-        "texts": texts,
-        "regions": torch.stack(regions) if regions else torch.zeros(0, 5),
-        "region_images": torch.stack(crops)
-        if crops
-        else torch.zeros(0, 3, 32, 32, dtype=torch.uint8),
-        "region_texts": region_texts,
-        "region_keys": region_texts,
-        "skipped": [],
-    }
-
-
-class Batches(L.LightningDataModule):
-    """Two samples out of each four go to each of two processes, or all four to one."""
-
-    def __init__(self, batch_size: int) -> None:
-        super().__init__()
-        self.batch_size = batch_size
-
-    def train_dataloader(self) -> Any:
-        rank, size = self.trainer.global_rank, self.batch_size
-        starts = [4 * step + rank * size for step in range(STEPS)]
-        lists = [list(range(start, start + size)) for start in starts]
-        return DataLoader(lists, batch_size=None, collate_fn=batch_of)  # type: ignore[arg-type]
-
-
-def train(model: FarSLIP, folder: Path, *, processes: int = 1, steps: int = STEPS) -> L.Trainer:
-    trainer = L.Trainer(
-        max_steps=steps,
-        max_epochs=1,
-        accelerator="cpu",
-        devices=processes,
-        strategy="auto" if processes == 1 else "ddp",
-        use_distributed_sampler=False,
-        default_root_dir=folder,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
-    trainer.fit(model, Batches(4 // processes))
-    return trainer
+from tests.vision_language.farslip.batches import ALL, SGD, batch_of, train
 
 
 def test_terms_are_those_of_the_weights(tiny_clip: str) -> None:
@@ -212,110 +135,6 @@ def test_weight_decay_spares_norms_tokens_and_positions(tiny_clip: str, tmp_path
     assert id(named["text.module.token_embedding.weight"]) in decayed
 
 
-def test_checkpoints_become_folders_and_mix_with_the_start(tiny_clip: str, tmp_path: Path) -> None:
-    module = FarSLIP(CLIPParameters(tiny_clip), optimizer=SGD, seed=3)
-    start = {k: v.clone() for k, v in module.clip.state_dict().items()}
-    trainer = train(module, tmp_path)
-    trainer.save_checkpoint(tmp_path / "last.ckpt")
-    tuned = module.clip.state_dict()
-    name = "image.visual.proj"
-    assert torch.equal(load_clip(tmp_path / "last.ckpt").state_dict()[name], tuned[name])
-    for alpha in (1.0, 0.25):
-        folder = export_checkpoint(tmp_path / "last.ckpt", tmp_path / f"{alpha}", alpha=alpha)
-        mixed = load_clip(folder).state_dict()[name]
-        torch.testing.assert_close(mixed, (1 - alpha) * start[name] + alpha * tuned[name])
-
-
-def test_training_goes_on_from_a_folder(tiny_clip: str, tmp_path: Path) -> None:
-    clip = CLIPParameters(tiny_clip, backbone="random:resnet18", image_size=32)
-    folder = save_clip(FarSLIP(clip, seed=1).clip, tmp_path / "clip")
-    module = FarSLIP(CLIPParameters(str(folder), dense_mode="vanilla"), optimizer=SGD, seed=2)
-    name = "image.trunk.conv1.weight"
-    start = load_clip(folder).state_dict()[name]
-    assert torch.equal(module.clip.state_dict()[name], start)
-    train(module, tmp_path)
-    assert not torch.equal(module.clip.state_dict()[name], start)
-    with pytest.raises(ValueError, match="its own backbone: leave out"):
-        FarSLIP(CLIPParameters(str(folder), backbone="random:resnet18"))
-
-
-def test_a_folder_keeps_its_dense_mode_unless_another_is_given(
-    tiny_clip: str, tmp_path: Path
-) -> None:
-    for mode in ("vanilla", "sclip_published"):
-        folder = save_clip(
-            FarSLIP(CLIPParameters(tiny_clip, dense_mode=mode)).clip,  # type: ignore[arg-type]
-            tmp_path / mode,
-        )
-        module = FarSLIP(CLIPParameters(str(folder)), optimizer=SGD)
-        assert module.clip.image.dense_mode == mode
-        trainer = train(module, tmp_path, steps=1)
-        trainer.save_checkpoint(tmp_path / "last.ckpt")
-        again = load_clip(export_checkpoint(tmp_path / "last.ckpt", tmp_path / "next"))
-        assert again.image.dense_mode == mode
-    assert FarSLIP(CLIPParameters(tiny_clip)).clip.image.dense_mode == "segearth"
-    given = FarSLIP(CLIPParameters(str(folder), dense_mode="clearclip")).clip
-    assert given.image.dense_mode == "clearclip"
-
-
-def test_a_checkpoint_can_be_read_in_another_dense_mode(tiny_clip: str, tmp_path: Path) -> None:
-    clip = CLIPParameters(tiny_clip, backbone="random:vit_tiny_patch16_224", dense_mode="vanilla")
-    module = FarSLIP(CLIPParameters(**(asdict(clip) | {"image_size": 32})), optimizer=SGD)
-    train(module, tmp_path, steps=1).save_checkpoint(tmp_path / "last.ckpt")
-    pixels = batch_of([0, 1])["images"]
-    dense = {
-        mode: load_clip(tmp_path / "last.ckpt", dense_mode=mode).encode_images(pixels).dense  # type: ignore[arg-type]
-        for mode in (None, "vanilla", "segearth")
-    }
-    torch.testing.assert_close(dense[None], dense["vanilla"])
-    assert not torch.allclose(dense["segearth"], dense["vanilla"], atol=1e-3)
-
-
-def test_sigmoid_similarity_starts_at_ten_and_minus_ten(tiny_clip: str, tmp_path: Path) -> None:
-    def start(spec: str, **given: Any) -> tuple[float, float | None]:
-        clip = FarSLIP(CLIPParameters(spec, **given), similarity="sigmoid").clip
-        return clip.start_of_similarity
-
-    siglip = pytest.approx((math.log(10), -10.0))
-    assert start(tiny_clip) == siglip
-    assert start(tiny_clip, logit_scale=1.0, logit_bias=-2.0) == (1.0, -2.0)
-    # A model of open_clip that is described as SigLIP's, untrained.
-    described = json.loads(Path(tiny_clip).read_text()) | {"init_logit_bias": -10}
-    (tmp_path / "tiny_siglip.json").write_text(json.dumps(described))
-    assert start(str(tmp_path / "tiny_siglip.json")) == siglip
-    untrained = load_clip(tmp_path / "tiny_siglip.json")
-    assert (float(untrained.logit_scale), float(untrained.logit_bias)) == siglip  # type: ignore[arg-type]
-    # One that a softmax has trained has a scale that means something else, and no bias.
-    infonce = FarSLIP(CLIPParameters(tiny_clip)).clip
-    assert float(infonce.logit_scale) == pytest.approx(math.log(1 / 0.07))
-    assert infonce.logit_bias is None
-    folder = save_clip(infonce, tmp_path / "infonce")
-    assert start(str(folder)) == siglip
-    weights = str(folder / "open_clip_model.safetensors")
-    assert start(tiny_clip, weights=weights) == siglip
-    # What SigLIP's loss has trained goes on from where it is.
-    trained = FarSLIP(CLIPParameters(tiny_clip), similarity="sigmoid").clip
-    with torch.no_grad():
-        trained.logit_scale.fill_(3.0)
-        assert trained.logit_bias is not None
-        trained.logit_bias.fill_(-12.0)
-    folder = save_clip(trained, tmp_path / "sigmoid")
-    assert start(str(folder)) == (3.0, -12.0)
-    assert start(str(folder), logit_bias=-5.0) == (3.0, -5.0)
-    weights = str(folder / "open_clip_model.safetensors")
-    assert start(str(tmp_path / "tiny_siglip.json"), weights=weights) == (3.0, -12.0)
-
-
-def test_mixing_with_the_start_knows_scale_and_bias_of_siglip(
-    tiny_clip: str, tmp_path: Path
-) -> None:
-    module = FarSLIP(CLIPParameters(tiny_clip), similarity="sigmoid", optimizer=SGD)
-    train(module, tmp_path).save_checkpoint(tmp_path / "last.ckpt")
-    start = load_clip(export_checkpoint(tmp_path / "last.ckpt", tmp_path / "start", alpha=0.0))
-    assert float(start.logit_scale) == pytest.approx(math.log(10))
-    assert float(start.logit_bias) == -10  # type: ignore[arg-type]
-
-
 def test_the_published_region_loss_is_that_of_its_formula(tiny_clip: str) -> None:
     weights = FarSLIPWeights(0.0, 0.0, 1.0)
     module = FarSLIP(CLIPParameters(tiny_clip), weights=weights, region_loss="published")
@@ -394,75 +213,6 @@ def test_checkpointing_activations_changes_no_gradient(tiny_clip: str) -> None:
         module.total(module.losses(batch_of([1, 2]))).backward()
         gradients.append(module.clip.image.visual.conv1.weight.grad)  # type: ignore[union-attr]
     torch.testing.assert_close(*gradients)
-
-
-@pytest.mark.parametrize(
-    ("weights", "regions", "message"),
-    [
-        (FarSLIPWeights(1.0, 1.0, 0.0), "none", "distillation needs regions"),
-        (FarSLIPWeights(1.0, 0.0, 1.0), "random", "region_text needs .*annotated, not random"),
-    ],
-)
-def test_losses_of_regions_need_regions(
-    weights: FarSLIPWeights, regions: Any, message: str, tiny_clip: str, tmp_path: Path
-) -> None:
-    module = FarSLIP(CLIPParameters(tiny_clip), weights=weights)
-    data = ImageTextData(
-        SceneTexts(8, size=32), ImageTextView(size=32, regions=regions), batch_size=4
-    )
-    trainer = L.Trainer(accelerator="cpu", max_epochs=1, logger=False, default_root_dir=tmp_path)
-    with pytest.raises(ValueError, match=message):
-        trainer.fit(module, data)
-
-
-def test_sources_and_sizes_that_do_not_fit_the_model_are_named(
-    tiny_clip: str, tmp_path: Path
-) -> None:
-    PillowImage.new("RGB", (8, 6)).save(tmp_path / "a.png")
-    (tmp_path / "t.csv").write_text("filepath,title\na.png,lake\n")
-    table = CaptionTable(tmp_path / "t.csv")
-    view = ImageTextView(size=32, regions="annotated")
-    trainer = L.Trainer(accelerator="cpu", max_epochs=1, logger=False, default_root_dir=tmp_path)
-    module = FarSLIP(CLIPParameters(tiny_clip), weights=ALL)
-    with pytest.raises(ValueError, match="CaptionTable has captions only, no annotated regions"):
-        trainer.fit(module, ImageTextData(table, view, batch_size=1, num_workers=0))
-    view = ImageTextView(size=48, regions="annotated")
-    with pytest.raises(ValueError, match=r"size 48 differs from the image tower's 32: set one"):
-        trainer.fit(module, ImageTextData(SceneTexts(8), view, batch_size=4, num_workers=0))
-
-
-def test_an_epoch_without_regions_says_so(
-    tiny_clip: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    limits = BoxLimits(min_area=1e6)  # no box of a small scene
-    for weights, said in ((ALL, True), (FarSLIPWeights(1.0, 0.0, 0.0), False)):
-        view = ImageTextView(size=32, regions="annotated" if said else "none", limits=limits)
-        data = ImageTextData(SceneTexts(8, size=32), view, batch_size=4, num_workers=0)
-        trainer = L.Trainer(
-            accelerator="cpu",
-            max_epochs=1,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            default_root_dir=tmp_path,
-            callbacks=[LeftOutRegions()],
-        )
-        trainer.fit(FarSLIP(CLIPParameters(tiny_clip), weights=weights), data)
-        assert ("epoch 1: 0 regions used" in capsys.readouterr().out) == said
-
-
-def test_images_that_cannot_be_classified_are_named_before_training(tmp_path: Path) -> None:
-    for name in ("reds/0.png", "blues/0.png"):
-        (tmp_path / name).parent.mkdir()
-        PillowImage.new("RGB", (8, 6)).save(tmp_path / name)
-    both = ImageFolder(tmp_path)
-    with pytest.raises(ValueError, match=r"zero_shot\.source has no labels"):
-        OnlineZeroShot(ImageFolder(tmp_path / "reds"))
-    with pytest.raises(ValueError, match=r"zero_shot\.names are 1, the classes of the images 2"):
-        OnlineZeroShot(both, names=["red"])
-    for templates, message in ((["a field"], "'a field' has no {}"), ([], "are empty")):
-        with pytest.raises(ValueError, match=rf"zero_shot\.templates: {message}"):
-            OnlineZeroShot(both, templates=templates)
 
 
 def test_a_teacher_with_batch_norm_passes_a_batch_without_regions(tiny_clip: str) -> None:

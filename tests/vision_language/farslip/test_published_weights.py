@@ -17,7 +17,7 @@ from cmid.vision_language.clip.parameters import CLIPParameters
 from cmid.vision_language.farslip.losses import multi_positive_cross_entropy
 from cmid.vision_language.farslip.module import FarSLIP, FarSLIPWeights
 from cmid.vision_language.regions import pool_regions
-from tests.vision_language.farslip.test_module import batch_of
+from tests.vision_language.farslip.batches import batch_of
 
 PROCESSES = 4
 CONFIGS = Path(__file__).resolve().parents[3] / "configs/vision_language"

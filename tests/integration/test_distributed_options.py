@@ -1,0 +1,188 @@
+"""Options of tools/pretrain.py that meet in runs of two processes, started as torchrun does.
+
+All runs share two processes, whose start costs more than the training. The last run ends them: one
+of the two comes upon an image that nobody can read.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import timm
+import torch
+import torch.multiprocessing as mp
+from PIL import Image
+
+from cmid.boundary import error_boundary
+from cmid.pretraining import pretrain
+from cmid.processes import leave_group
+from tests.integration.covering import BACKBONES, covering_rows
+from tests.integration.in_process import TINY, options
+
+ROWS = covering_rows(
+    {
+        "strategy": ("ddp", "fsdp"),
+        "optimizer": ("adan", "adamw", "lars", "sgd"),
+        "backbone": tuple(BACKBONES),
+        "left_out": ("nothing", "contrastive", "local"),
+        "precision": ("32-true", "bf16-mixed"),
+        "clip": ("null", "1.0"),
+        "accumulate": ("1", "2"),
+        "agreement": ("moco", "byol"),
+        "grad_checkpointing": ("false", "true"),
+        "channels_last": ("false", "true"),
+        "start": ("anew", "last"),
+    }
+)
+NAMES = ["-".join(row.values()) for row in ROWS]
+FAULTY = "faulty"
+
+
+def arguments(row: dict[str, str], folder: Path, run_dir: Path) -> dict[str, Any]:
+    """Options of a row, without those of its start and its end."""
+    chosen = TINY | {
+        "data.source.init_args.root": folder / "images",
+        "data.views.init_args.size": 64,
+        "data.views.init_args.block_size": 16 if "vit" in row["backbone"] else 32,
+        "data.batch_size": 2,
+        "model.backbone": row["backbone"],
+        "model.backbone_args": BACKBONES[row["backbone"]],
+        "model.agreement": row["agreement"],
+        "model.optimizer.name": row["optimizer"],
+        "model.channels_last": row["channels_last"],
+        "model.grad_checkpointing": row["grad_checkpointing"],
+        "trainer.max_epochs": -1,
+        "trainer.devices": 2,
+        "trainer.strategy": row["strategy"],
+        "trainer.precision": row["precision"],
+        "trainer.accumulate_grad_batches": row["accumulate"],
+        "trainer.gradient_clip_val": row["clip"],
+        "checkpoints.every_n_steps": 1,
+        "run_dir": run_dir,
+    }
+    if row["left_out"] != "nothing":
+        chosen[f"model.weights.{row['left_out']}"] = 0
+    return chosen
+
+
+def _rank(rank: int, ports: list[int], folder: Path) -> None:
+    """Run all rows, and leave a file of each that is refused; then meet the faulty image."""
+    torch.set_num_threads(1)
+    os.environ |= {
+        "MASTER_ADDR": "127.0.0.1",
+        "WORLD_SIZE": "2",
+        "LOCAL_WORLD_SIZE": "2",
+        "LOCAL_RANK": str(rank),
+        "RANK": str(rank),
+        "GROUP_RANK": "0",
+        "TORCHELASTIC_RUN_ID": "test",
+    }
+    for name, row, port in zip(NAMES, ROWS, ports, strict=False):
+        os.environ["MASTER_PORT"] = str(port)
+        chosen = arguments(row, folder, folder / name)
+        try:
+            if row["start"] == "last":
+                pretrain(options(chosen | {"trainer.max_steps": 1}))
+                chosen["ckpt_path"] = "last"
+            pretrain(options(chosen | {"trainer.max_steps": 2}))
+        except Exception as error:
+            (folder / f"{name}.{rank}.txt").write_text(f"{type(error).__name__}: {error}")
+        finally:
+            # Threads of the group that outlive the interpreter abort the process now and then.
+            leave_group()
+    os.environ["MASTER_PORT"] = str(ports[-1])
+    (folder / "images/3.png").write_bytes(b"no image")
+    chosen = arguments(ROWS[0], folder, folder / FAULTY) | {"trainer.strategy": "ddp"}
+    with (folder / f"{FAULTY}.{rank}.txt").open("w") as sys.stderr:
+        try:
+            with error_boundary(skip="--data.on_error skip"):
+                pretrain(options(chosen | {"trainer.max_steps": 8}))
+        except SystemExit as end:
+            print(end.code, file=sys.stderr, flush=True)
+            raise
+
+
+def free_ports(count: int) -> list[int]:
+    """Different ports that nobody listens at."""
+    sockets = [socket.socket() for _ in range(count)]
+    for each in sockets:
+        each.bind(("127.0.0.1", 0))
+    ports = []
+    for each in sockets:
+        with closing(each):
+            ports.append(each.getsockname()[1])
+    return ports
+
+
+@pytest.fixture(scope="module")
+def together(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[int | None]]:
+    """The folder of all runs, and how the two processes ended."""
+    folder = tmp_path_factory.mktemp("together")
+    (folder / "images").mkdir()
+    images = np.random.default_rng(0).integers(0, 256, (8, 80, 80, 3), dtype=np.uint8)
+    for number, image in enumerate(images):
+        Image.fromarray(image).save(folder / f"images/{number}.png")
+    ports, context = free_ports(len(ROWS) + 1), mp.get_context("spawn")
+    jobs = [context.Process(target=_rank, args=(rank, ports, folder)) for rank in (0, 1)]
+    for job in jobs:
+        job.start()
+    for job in jobs:
+        job.join(timeout=600)
+    ended = [job.exitcode for job in jobs]
+    for job in jobs:
+        job.kill()
+    return folder, ended
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "row"), list(zip(NAMES, ROWS, strict=True)), ids=NAMES)
+def test_options_work_together_in_two_processes(
+    name: str, row: dict[str, str], together: tuple[Path, list[int | None]]
+) -> None:
+    folder, _ = together
+    assert [path.read_text() for path in folder.glob(f"{name}.*.txt")] == []
+    last = torch.load(folder / name / "checkpoints/step-00000002.ckpt", weights_only=True)
+    assert last["global_step"] == 2
+    assert all(torch.isfinite(v).all() for v in last["state_dict"].values())
+    model = timm.create_model(f"local-dir:{folder / name}/backbone", pretrained=True).eval()
+    assert torch.isfinite(model(torch.rand(1, 3, 64, 64))).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("here", ["fsdp", "auto", "ddp"])
+def test_a_run_goes_on_only_with_the_kind_of_strategy_it_has(
+    here: str, together: tuple[Path, list[int | None]], tmp_path: Path
+) -> None:
+    folder, _ = together
+    there = "ddp" if here == "fsdp" else "fsdp"
+    name, row = next((n, r) for n, r in zip(NAMES, ROWS, strict=True) if r["strategy"] == there)
+    chosen = arguments(row, folder, tmp_path / "run") | {
+        "trainer.strategy": here,
+        "trainer.devices": 1,
+        "ckpt_path": folder / name / "checkpoints/step-00000002.ckpt",
+    }
+    with pytest.raises(ValueError, match=r"trainer\.strategy is .*go on with") as refusal:
+        pretrain(options(chosen))
+    assert there in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.slow
+def test_an_error_in_one_process_ends_both_with_a_line_each(
+    together: tuple[Path, list[int | None]],
+) -> None:
+    folder, ended = together
+    assert ended == [1, 1]
+    lines = [(folder / f"{FAULTY}.{rank}.txt").read_text().splitlines() for rank in (0, 1)]
+    assert [sum(line.startswith("error: ") for line in each) for each in lines] == [1, 1]
+    assert not [line for each in lines for line in each if "Traceback" in line]
+    told = sorted(line for each in lines for line in each if line.startswith("error: "))
+    assert "3.png: not a readable image" in told[0]
+    assert "another process of this run has ended" in told[1]
