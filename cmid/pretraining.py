@@ -43,10 +43,6 @@ class PretrainCLI(RunCLI):
 
     def __init__(self, args: list[str]) -> None:
         self.choice = choose_method(args)
-        if is_first_process():
-            for file, keys in self.choice.ignored.items():
-                name = self.choice.method.__name__
-                print(f"{file}: {name} has no model options {', '.join(keys)}")
         super().__init__(
             self.choice.method,
             PretrainData,
@@ -72,6 +68,13 @@ class PretrainCLI(RunCLI):
             ("data.statistics", "model.statistics"),
         ):
             parser.link_arguments(source, target, apply_on="instantiate")
+
+    def before_instantiate_classes(self) -> None:
+        if is_first_process():
+            for file, keys in self.choice.ignored.items():
+                name = self.choice.method.__name__
+                print(f"{file}: {name} has no model options {', '.join(keys)}")
+        super().before_instantiate_classes()
 
     def own_callbacks(self) -> list[L.Callback]:
         return [TrainingProgress(), *super().own_callbacks(), CurvePicture()]
