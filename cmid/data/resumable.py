@@ -84,7 +84,7 @@ class ResumableSampler(DistributedSampler[tuple[int, int]]):
 
     start: int = 0
 
-    def __iter__(self) -> Iterator[tuple[int, int]]:  # type: ignore[override]
+    def __iter__(self) -> Iterator[tuple[int, int]]:
         start, self.start = self.start, 0
         for index in islice(super().__iter__(), start, None):
             yield self.epoch, index  # type: ignore[misc]
