@@ -68,6 +68,40 @@ def scratch_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
             raise
 
 
+def check_new(folder: str | os.PathLike[str]) -> None:
+    """Refuse a folder that holds something.
+
+    Raises:
+        FileExistsError: it exists and is not empty.
+    """
+    folder = Path(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise FileExistsError(f"{folder} is there already: delete it, or choose another name")
+
+
+@contextmanager
+def new_folder(path: str | os.PathLike[str], *, replace: bool = False) -> Iterator[Path]:
+    """Yield a temporary folder beside ``path`` that gets its name once all is written.
+
+    Args:
+        replace: an earlier folder, which goes once the new one is whole.
+
+    Raises:
+        FileExistsError: ``path`` exists and is not empty, and it is not to be replaced.
+        NoRoomError: the disk is full.
+    """
+    path = Path(path)
+    if not replace:
+        check_new(path)
+    with scratch_folder(path) as scratch:
+        new = scratch / "new"
+        new.mkdir()
+        yield new
+        if replace and path.exists():
+            path.rename(scratch / "old")
+        os.replace(new, path)
+
+
 def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Write UTF-8 text, whole or not at all; the folder is made."""
     with whole_file(path, need=len(text)) as partial:

@@ -14,11 +14,10 @@ import torch
 from matplotlib.figure import Figure
 from safetensors.torch import save_file
 
-from benchmarks.detection.new_folder import new_folder
 from cmid.callbacks.checkpoint import AtomicCheckpointIO
 from cmid.data.writing import write_image
 from cmid.export import to_timm
-from cmid.files import NoRoomError, scratch_folder, whole_file, write_text
+from cmid.files import NoRoomError, new_folder, scratch_folder, whole_file, write_text
 from cmid.models import MaskedEncoder
 from cmid.visualization.saving import save_figure
 

@@ -14,9 +14,9 @@ import numpy as np
 from tqdm import tqdm
 
 from benchmarks.detection.coco import check_size
-from benchmarks.detection.new_folder import new_folder
 from cmid.boxes import around, polygon_area
 from cmid.data.text_files import read_text
+from cmid.files import new_folder
 
 DIOR_CLASSES = (
     *("airplane", "airport", "baseballfield", "basketballcourt", "bridge", "chimney", "dam"),
@@ -40,7 +40,7 @@ class DiorCounts:
     """What one file holds.
 
     Attributes:
-        images: their number. objects: of each class.
+        images: number of images. objects: number of objects by class.
         degenerate: boxes without an area, which were left out.
     """
 

@@ -15,7 +15,7 @@ from mmcv.ops import nms_rotated
 from mmrotate.structures.bbox import rbox2qbox
 from numpy.typing import NDArray
 
-from benchmarks.detection.new_folder import new_folder
+from cmid.files import new_folder
 
 _TILE = re.compile(r"(?P<image>.+)__(?P<side>\d+)__(?P<left>\d+)___(?P<top>\d+)")
 
@@ -40,7 +40,7 @@ def merge_tiles(
     """Move the boxes of tiles to their places and suppress doubles, class by class.
 
     Args:
-        tiles: by name, ``IMAGE__SIDE__LEFT___TOP``; boxes in pixels of the stored tile.
+        tiles: detections by tile, ``IMAGE__SIDE__LEFT___TOP``; boxes in pixels of the stored tile.
         iou_threshold: where two boxes of one class overlap more, the better one remains.
 
     Returns:

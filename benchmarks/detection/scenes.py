@@ -11,10 +11,10 @@ import numpy as np
 from PIL import Image as PillowImage
 from tqdm import tqdm
 
-from benchmarks.detection.new_folder import new_folder
 from cmid.boxes import OrientedBox, box_corners
 from cmid.data.dota import OrientedObjects, write_objects
 from cmid.data.scenes import INSTANCE_CATEGORIES, Instance, Scene, generate_scene
+from cmid.files import new_folder
 
 SMALLEST_SIDE = 2.0  # pixels; what the border leaves of an object may be less, and is no object
 DOTA_CATEGORIES = tuple(name.replace(" ", "-") for name in INSTANCE_CATEGORIES)
@@ -58,10 +58,10 @@ def write_oriented_scenes(out: Path, *, train: int, val: int, size: int, seed: i
     outlines, or upright where that is as small: round tanks have no direction.
 
     Args:
-        out, train, val, size, seed: as of `write_scenes`; the scenes are the same.
+        out, train, val, size, seed: see `write_scenes`; the scenes are the same.
 
     Raises:
-        FileExistsError, ValueError: as of `write_scenes`.
+        FileExistsError, ValueError: as `write_scenes`.
     """
     with new_folder(out) as folder:
         for part, indices in _parts(train, val).items():

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 from tqdm import tqdm
 
-from benchmarks.detection.new_folder import new_folder
 from benchmarks.detection.scene_crops import SceneCrops, open_scene
 from cmid.boxes import box_corners, clip_to_image, oriented_box, polygon_area
 from cmid.data.dota import OrientedObjects, read_objects, write_objects
 from cmid.data.folder import IMAGE_EXTENSIONS, find_files
 from cmid.data.windows import fill_up, tile
+from cmid.files import new_folder
 
 PADDING = (124, 116, 104)  # ImageNet's mean colour: about zero once standardised
 CUT = 2  # difficulty of an object that the border of a tile cuts, as DOTA's own tools write it

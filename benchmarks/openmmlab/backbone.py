@@ -14,8 +14,9 @@ from timm.models.swin_transformer import SwinTransformer, SwinTransformerBlock
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from cmid.checkpoints import load_backbone
+from cmid.checkpoints import identify, load_backbone
 from cmid.models import MaskedEncoder
+from cmid.models.intermediates import intermediate_maps, is_plain, levels, stages
 
 STAGES = 4
 
@@ -89,17 +90,15 @@ class CMIDBackbone(BaseModule):
             f"{name}: all {len(self.network.state_dict())} tensors of {encoder.name} loaded",
             logger="current",
         )
-        info = list(self.network.feature_info)
-        self.plain = len({i["reduction"] for i in info}) == 1
-        self.depth = len(info)
-        # ResNet's first entry is its stem's.
-        ends = [self.depth * (i + 1) // STAGES - 1 for i in range(STAGES)]
-        stages = ends if self.plain else list(range(self.depth))[-STAGES:]
-        self.take = [stages[i] for i in out_indices]
-        self.out_channels = tuple(int(info[i]["num_chs"]) for i in self.take)
-        strides = [int(info[i]["reduction"]) for i in self.take]
+        self.plain, self.depth = is_plain(self.network), len(levels(self.network))
+        found = stages(self.network, STAGES)
+        self.take = [found[i] for i in out_indices]
+        self.out_channels = tuple(level.width for level in self.take)
+        strides = [level.stride for level in self.take]
         self.norms = self._norms()
-        self.network.prune_intermediate_layers(self.take, prune_norm=True, prune_head=True)
+        self.network.prune_intermediate_layers(
+            [level.index for level in self.take], prune_norm=True, prune_head=True
+        )
         self.pyramid = nn.ModuleList()
         if self.plain and len(self.take) > 1:
             self.pyramid.extend(_resample(self.out_channels[0], stage) for stage in out_indices)
@@ -121,9 +120,7 @@ class CMIDBackbone(BaseModule):
         below, right = -height % self.multiple, -width % self.multiple
         if below or right:
             images = nn.functional.pad(images, (0, right, 0, below))
-        features = self.network.forward_intermediates(
-            images, indices=self.take, intermediates_only=True
-        )
+        features = intermediate_maps(self.network, images, self.take)
         features = [norm(f) for norm, f in zip(self.norms, features, strict=True)]
         if self.pyramid:
             features = [scale(f) for scale, f in zip(self.pyramid, features, strict=True)]
@@ -175,12 +172,16 @@ class CMIDBackbone(BaseModule):
 
 def _load(name: str, *, output_stride: int, **arguments: Any) -> MaskedEncoder:
     """Load strictly, then lay out for the stride and the size of the task."""
-    encoder = load_backbone(name, **arguments).encoder
-    if encoder.model_args.get("output_stride", 32) != output_stride:
-        encoder = load_backbone(name, output_stride=output_stride, **arguments).encoder
     bands, size = arguments["in_chans"], arguments["img_size"]
-    if encoder.in_chans != bands:
-        raise ValueError(f"{name} reads {encoder.in_chans} bands, in_channels is {bands}")
+    more = {k: arguments.pop(k) for k in ("drop_path_rate",) if k in arguments}
+    stored = identify(name, **arguments)
+    if stored.model_args["in_chans"] != bands:
+        raise ValueError(
+            f"{name} reads {stored.model_args['in_chans']} bands, in_channels is {bands}"
+        )
+    if stored.model_args.get("output_stride", 32) != output_stride:
+        more["output_stride"] = output_stride
+    encoder = load_backbone(stored, **more).encoder
     network = encoder.backbone
     if isinstance(network, SwinTransformer) and size not in (None, encoder.img_size):
         blocks = (m for m in network.modules() if isinstance(m, SwinTransformerBlock))

@@ -10,12 +10,14 @@ from typing import Any
 from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.runner import Runner
 
-from benchmarks.openmmlab.backbone import CMIDBackbone
+from benchmarks.openmmlab.backbone import STAGES
 from benchmarks.openmmlab.preflight import check_pretrained
-from cmid.checkpoints import load_backbone
+from cmid.checkpoints import identify
 from cmid.configurations import find_configuration
 from cmid.data import ChannelStatistics
 from cmid.data.sensors import find_sensor
+from cmid.models.intermediates import stages
+from cmid.views.colour import Standardize
 
 
 def load_config(
@@ -31,7 +33,7 @@ def load_config(
         path: a Python file of mmengine's form.
         backbone: what `CMIDBackbone` takes as ``name``; see `use_backbone`.
         options: dotted keys and their values.
-        work_dir: where everything goes; default ``work_dirs/NAME``.
+        work_dir: folder of all outputs; default ``work_dirs/NAME``.
 
     Raises:
         FileNotFoundError: no such file or backbone.
@@ -67,10 +69,11 @@ def use_backbone(config: Config, name: str) -> None:
 
     Its name; the mean and standard deviation of the data preprocessor, in stored units; what
     `LabelledImages` checks its images against; and the ``in_channels`` of the heads and necks that
-    read its maps.
+    read its maps. No weight is read for that.
 
     Raises:
-        FileNotFoundError, ValueError: as `CMIDBackbone`; also a configuration without it.
+        FileNotFoundError, ValueError: as `cmid.checkpoints.identify`; also a configuration
+            without `CMIDBackbone`.
     """
     found = [part for part in _parts(config.model) if part.get("type") == "CMIDBackbone"]
     if not found:
@@ -80,15 +83,15 @@ def use_backbone(config: Config, name: str) -> None:
         )
     for part in found:
         part.name = name
-    arguments = {key: value for key, value in found[0].items() if key != "type"}
-    channels = CMIDBackbone(**arguments).out_channels
-    loaded = load_backbone(name, in_chans=arguments.get("in_channels", 3))
-    statistics = loaded.standardize.statistics
+    stored = identify(name, in_chans=found[0].get("in_channels", 3))
+    widths = [level.width for level in stages(stored.skeleton(), STAGES)]
+    channels = tuple(widths[index] for index in found[0].get("out_indices", range(STAGES)))
+    statistics = stored.statistics
     _check_bands(config, statistics)
     for part in _parts(config):
         if part.get("type") == "LabelledImages":
             part.statistics = statistics.to_plain()
-    mean, std = loaded.standardize.stored_moments()
+    mean, std = Standardize(statistics).stored_moments()
     for part in [config.model, *_parts(config.model), config]:
         preprocessor = part.get("data_preprocessor")
         if preprocessor is not None and preprocessor.get("mean") is not None:

@@ -12,8 +12,9 @@ from tqdm import tqdm
 from benchmarks.suite.report import make_rows, markdown, note, write_report
 from benchmarks.suite.runs import Result, run_task
 from benchmarks.suite.tasks import SUITES, Task
-from cmid.checkpoints import load_backbone
+from cmid.checkpoints import identify
 from cmid.configurations import working_folder
+from cmid.files import new_folder
 
 
 def run_suite(
@@ -40,7 +41,7 @@ def run_suite(
         ValueError: unknown task.
     """
     tasks = _chosen(suite, names)
-    columns = [*backbones, f"random:{load_backbone(backbones[0]).encoder.name}"]
+    columns = [*backbones, f"random:{identify(backbones[0]).architecture}"]
     columns = list(dict.fromkeys(columns))
     for task in tasks:
         _require_data(task)
@@ -83,9 +84,8 @@ def _require_data(task: Task) -> None:
         )
     module, _, function = task.writer.rpartition(".")
     write = getattr(import_module(module), function)
-    partial = folder.with_name(f".{folder.name}.part")
-    write(partial, train=task.train, val=task.val, size=task.size, seed=0)
-    partial.rename(folder)
+    with new_folder(folder) as partial:
+        write(partial, train=task.train, val=task.val, size=task.size, seed=0)
 
 
 def _scenes(folder: Path, part: str) -> int:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cmid.data.writing import write_image
 from cmid.vision_language.prompts.vocabularies import palette
-from cmid.visualization.label_maps import paint
+from cmid.visualization.panels import label_panels
 
 
 class MapPainter:
@@ -37,7 +37,7 @@ class MapPainter:
     def __call__(self, index: int, pixels: Tensor, mask: Tensor, labels: Tensor) -> None:
         if index not in self.painted:
             return
-        picture = paint(
+        picture = label_panels(
             np.ascontiguousarray(pixels.permute(1, 2, 0).numpy()),
             mask.numpy(),
             labels.numpy(),

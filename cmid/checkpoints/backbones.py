@@ -40,7 +40,7 @@ class Backbone:
         name: how it was asked for.
         encoder: ``(B, C, H, W)`` standardised images to ``(B, D, N, M)``; its ``pooled`` gives the
             features that the exported timm model returns.
-        standardize: from stored values to the encoder's input.
+        standardize: maps stored values to the encoder's input.
     """
 
     name: str
@@ -78,7 +78,7 @@ class TimmEncoder(StoredEncoder):
     """A model of timm, untrained or with the weights that timm downloads.
 
     Attributes:
-        pretrained: with timm's weights. seed: of untrained ones.
+        pretrained: load timm's weights. seed: random seed of untrained ones.
     """
 
     pretrained: bool
@@ -163,7 +163,7 @@ def identify_file(
 
     Args:
         which: role in a checkpoint of ours (``student``, ``teacher``), default the one that its
-            method exports; of a published file as of `cmid.checkpoints.read_published`.
+            method exports; of a published file see `cmid.checkpoints.read_published`.
         architecture, img_size: for a published file whose weights do not show them.
 
     Raises:
@@ -179,7 +179,7 @@ def identify_file(
 
 
 def load_backbone(
-    spec: str,
+    spec: str | StoredEncoder,
     *,
     img_size: int | None = None,
     in_chans: int = 3,
@@ -192,27 +192,31 @@ def load_backbone(
     The file of an export is verified, that is read once more for its hash; others have none.
 
     Args:
-        spec, img_size, in_chans, which, seed: as of `identify`.
+        spec: see `identify`, or what it returned; the next four are then without effect.
+        img_size, in_chans, which, seed: see `identify`.
         **model_args: further arguments of ``timm.create_model`` (``drop_path_rate``).
 
     Raises:
-        FileNotFoundError, ValueError: as of `identify`; also weights that do not fit.
+        FileNotFoundError, ValueError: as `identify`; also weights that do not fit.
     """
-    stored = identify(spec, img_size=img_size, in_chans=in_chans, which=which, seed=seed)
+    stored = spec
+    if isinstance(stored, str):
+        stored = identify(stored, img_size=img_size, in_chans=in_chans, which=which, seed=seed)
     encoder = stored.build(**model_args)
     if isinstance(stored, PublishedEncoder):
         # The evaluation would else not say which of several networks it is about.
         level = logging.WARNING if stored.provenance["others"] else logging.INFO
         logger.log(level, describe(encoder, stored.provenance))
     encoder.eval().requires_grad_(False)
-    return Backbone(spec, encoder, Standardize(stored.statistics))
+    name = spec if isinstance(spec, str) else stored.source
+    return Backbone(name, encoder, Standardize(stored.statistics))
 
 
 def load_reconstruction(checkpoint: str | Path) -> tuple[Backbone, ReconstructionHead]:
     """The exported encoder of a checkpoint with its mask token, and its reconstruction head.
 
     Raises:
-        FileNotFoundError, ValueError: as of `TrainedEncoder.open`; also a run without
+        FileNotFoundError, ValueError: as `TrainedEncoder.open`; also a run without
             reconstruction.
     """
     stored = TrainedEncoder.open(checkpoint)

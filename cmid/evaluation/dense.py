@@ -12,6 +12,7 @@ from cmid.checkpoints.backbones import Backbone
 from cmid.data.source import Image
 from cmid.evaluation.iou import IGNORED, class_iou, confusion_matrix, mean_iou
 from cmid.evaluation.linear import LinearClassifier, fit_linear
+from cmid.models.intermediates import intermediate_maps, one_of_each_stride
 from cmid.views.crops import resize
 
 Pairs = Sequence[tuple[Tensor, Tensor]]
@@ -39,18 +40,12 @@ def hypercolumns(backbone: Backbone, pixels: Tensor) -> Tensor:
     size = (_round_up(pixels.shape[1], stride), _round_up(pixels.shape[2], stride))
     device = backbone.standardize.mean.device
     inputs = backbone.standardize(resize(pixels, size)[None].to(device))
-    maps = backbone.encoder.backbone.forward_intermediates(
-        inputs, intermediates_only=True, output_fmt="NCHW"
-    )
-    fine_enough = [m for m in maps if 4 * m.shape[-1] <= size[1]]
-    by_side = {features.shape[-1]: features for features in fine_enough}
-    chosen = list(by_side.values())
-    if len(chosen) == 1:
-        chosen = [maps[(i + 1) * len(maps) // 4 - 1] for i in range(4)]
-    grid = chosen[0].shape[-2:]
+    network = backbone.encoder.backbone
+    maps = intermediate_maps(network, inputs, one_of_each_stride(network))
+    grid = maps[0].shape[-2:]
     upsampled = [
         F.interpolate(features.float(), grid, mode="bilinear", align_corners=False)
-        for features in chosen
+        for features in maps
     ]
     return torch.cat(upsampled, dim=1)[0]
 

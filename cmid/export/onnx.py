@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from cmid.files import scratch_folder, whole_file
+from cmid.files import whole_file
 from cmid.models.encoder import MaskedEncoder
 
 _TORCHVISION = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
@@ -37,7 +36,7 @@ def to_onnx(
     weights.
 
     Args:
-        encoder: to export; its mode is left as it was.
+        encoder: encoder to export; its mode is left as it was.
         path: file to write; replaced if it exists.
         opset: ONNX operator set version.
         tolerance: largest difference allowed between onnxruntime and torch, relative to the largest
@@ -59,8 +58,7 @@ def to_onnx(
         2, encoder.in_chans, size, size, generator=torch.Generator().manual_seed(0)
     )
     try:
-        with scratch_folder(path) as scratch:
-            partial = scratch / path.name
+        with whole_file(path) as partial:
             program = torch.onnx.export(
                 model,
                 (images,),
@@ -74,7 +72,6 @@ def to_onnx(
             program.save(str(partial), external_data=False)  # type: ignore[union-attr]
             session = onnxruntime.InferenceSession(str(partial), providers=["CPUExecutionProvider"])
             _check(model, session, torch.cat([images, images[:1]]), tolerance)
-            os.replace(partial, path)
     finally:
         encoder.train(mode)
     return path

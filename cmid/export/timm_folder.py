@@ -22,7 +22,7 @@ from cmid.checkpoints.exports import CONFIG_FILE, WEIGHTS_FILE
 from cmid.checkpoints.runs import TrainedEncoder
 from cmid.checkpoints.weight_files import sha256_of
 from cmid.data.statistics import ChannelStatistics
-from cmid.files import scratch_folder
+from cmid.files import new_folder
 from cmid.models.encoder import MaskedEncoder
 
 
@@ -133,13 +133,8 @@ def _config(encoder: MaskedEncoder, statistics: ChannelStatistics) -> dict[str, 
 
 
 def _write(folder: Path, weights: dict[str, Tensor], config: dict[str, Any]) -> None:
-    """Write a sibling folder and rename it: nobody ever sees half an export."""
-    with scratch_folder(folder) as scratch:
-        new = scratch / "new"
-        new.mkdir()
+    """Write all files or none: nobody ever sees half an export."""
+    with new_folder(folder, replace=True) as new:
         save_file(weights, new / WEIGHTS_FILE, metadata={"format": "pt"})
         config["cmid"]["sha256"] = sha256_of(new / WEIGHTS_FILE)
         (new / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n")
-        if folder.exists():
-            folder.rename(scratch / "old")
-        new.rename(folder)

@@ -163,3 +163,27 @@ def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
         CMIDBackbone("random:resnet18", out_indices=(3, 4))
     with pytest.raises(FileNotFoundError, match="no backbone"):
         CMIDBackbone(str(tmp_path / "nothing"))
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+@torch.no_grad()
+def test_stages_and_their_names_are_those_of_earlier_checkpoints(
+    name: str, images: torch.Tensor
+) -> None:
+    """As they were picked before: by place in timm's list of levels."""
+    backbone = CMIDBackbone(f"random:{name}", img_size=64).eval()
+    network = load_backbone(f"random:{name}", img_size=64).encoder.backbone
+    info = network.feature_info
+    plain = len({entry["reduction"] for entry in info}) == 1
+    ends = [len(info) * (i + 1) // 4 - 1 for i in range(4)]
+    take = ends if plain else list(range(len(info)))[-4:]
+    network.prune_intermediate_layers(take, prune_norm=True, prune_head=True)
+    maps = network.forward_intermediates(images, indices=take, intermediates_only=True)
+    maps = [norm(m) for norm, m in zip(backbone.norms, maps, strict=True)]
+    if plain:
+        maps = [scale(m) for scale, m in zip(backbone.pyramid, maps, strict=True)]
+    assert all(torch.equal(a, b) for a, b in zip(backbone(images), maps, strict=True))
+    names = [key.partition(".") for key in backbone.state_dict()]
+    assert {first for first, *_ in names} <= {"network", "norms", "pyramid"}
+    own = {rest for first, _, rest in names if first == "network"}
+    assert own == network.state_dict().keys()

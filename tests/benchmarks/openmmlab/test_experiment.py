@@ -12,6 +12,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmpretrain.registry import DATASETS, MODELS
 
+from benchmarks.openmmlab import CMIDBackbone
 from benchmarks.openmmlab.experiment import load_config, paint, use_backbone, use_tta
 from cmid.export import to_timm
 from cmid.models import MaskedEncoder
@@ -62,6 +63,14 @@ def test_a_backbone_brings_its_normalisation_and_its_width(root: Path, export: s
         root / SCENES, backbone=export, options={"model.data_preprocessor.mean": [1, 2, 3]}
     )
     assert config.model.data_preprocessor.mean == [1, 2, 3]
+
+
+def test_a_configuration_is_fitted_without_reading_a_weight(root: Path, export: str) -> None:
+    (Path(export) / "model.safetensors").unlink()
+    config = load_config(root / SCENES, backbone=export)
+    assert config.model.head.in_channels == 512
+    with pytest.raises(FileNotFoundError, match=r"it has no model\.safetensors"):
+        CMIDBackbone(export)
 
 
 def test_heads_take_the_maps_that_they_read() -> None:
@@ -118,7 +127,7 @@ def test_missing_files_are_named() -> None:
     assert done.status == 1
     assert done.err.strip().endswith("error: no configuration nothing.py")
     done = run("tools/test.py", SCENES, "nothing.pth")
-    assert done.err.strip().endswith("test: no checkpoint nothing.pth")
+    assert done.err.strip().endswith("error: no checkpoint nothing.pth")
 
 
 def test_augmentation_of_the_test_reaches_joined_datasets() -> None:

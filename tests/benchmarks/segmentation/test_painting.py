@@ -13,8 +13,10 @@ pytest.importorskip("mmcv._ext", reason="extra openmmlab is not installed")
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 
-from benchmarks.segmentation.painting import IGNORED_COLOUR, PaintPredictions, paint, read_picture
+from benchmarks.segmentation.painting import PaintPredictions, read_picture
 from cmid.data.writing import write_image
+from cmid.visualization.panels import IGNORED_COLOUR
+from cmid.visualization.panels import label_panels as paint
 
 CLASSES, PALETTE = ("tree", "car"), [[0, 200, 0], [250, 250, 0]]
 

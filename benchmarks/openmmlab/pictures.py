@@ -1,0 +1,67 @@
+"""Pictures of what a test predicts, one base of the hooks that write them."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+
+class PictureHook(Hook):
+    """Write a picture of each tested image: ``DIR/NAME.png``.
+
+    Arguments are named as those of mmdetection's ``DetVisualizationHook``.
+
+    Args:
+        draw: whether to do anything.
+        test_out_dir: folder of the pictures; relative ones lie in the work dir.
+        interval: draw every so many images.
+    """
+
+    def __init__(
+        self, draw: bool = False, test_out_dir: str = "pictures", interval: int = 1
+    ) -> None:
+        self.draw = draw
+        self.folder = test_out_dir
+        self.interval = interval
+        self.seen = 0
+        self.names: set[str] = set()
+
+    @abstractmethod
+    def write(self, path: Path, runner: Runner, *, inputs: Any, sample: Any) -> None:
+        """Write the picture of a sample.
+
+        Args:
+            path: path of the PNG.
+            inputs: what the network was given.
+            sample: truth and prediction.
+        """
+
+    def after_test_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        if not self.draw:
+            return
+        for inputs, sample in zip(_inputs(data_batch, len(outputs)), outputs, strict=True):
+            self.seen += 1
+            if (self.seen - 1) % self.interval == 0:
+                path = Path(runner.work_dir, self.folder, self._name(sample.img_path))
+                self.write(path, runner, inputs=inputs, sample=sample)
+
+    def _name(self, path: str) -> str:
+        """The image's, with its folders where another one has that name, too."""
+        *folders, name = Path(path).with_suffix("").parts
+        while name in self.names and folders:
+            name = f"{folders.pop()}_{name}"
+        self.names.add(name)
+        return f"{name}.png"
+
+
+def _inputs(data_batch: Any, count: int) -> Iterator[Any]:
+    inputs = [None] * count if data_batch is None else data_batch["inputs"]
+    # Test-time augmentation gives a list of batches: the first is as loaded.
+    yield from inputs[0] if isinstance(inputs[0], list | tuple) else inputs
