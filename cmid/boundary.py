@@ -22,7 +22,6 @@ All else keeps its traceback. Errors that crossed a process (workers of a DataLo
 
 from __future__ import annotations
 
-import argparse
 import builtins
 import dis
 import pkgutil
@@ -83,20 +82,6 @@ _EXTRAS = {
     "lightly": "baselines",
 }
 _SIZE = re.compile(r"allocate ([\d.]+ ?\w+)")
-
-
-def add_traceback_option(*parsers: argparse.ArgumentParser) -> None:
-    """Give ``--traceback`` to a command, and to its subcommands: the first parser is the main one.
-
-    The subcommands' own default would overwrite what stands before their name.
-    """
-    for number, parser in enumerate(parsers):
-        parser.add_argument(
-            "--traceback",
-            action="store_true",
-            default=argparse.SUPPRESS if number else False,
-            help="show where an error comes from",
-        )
 
 
 @contextmanager

@@ -15,7 +15,7 @@ import re
 import sys
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import MISSING, Field, fields
 from typing import Any, NoReturn
 
@@ -82,8 +82,9 @@ def choose(
         verbs: names of the sub-commands, with what help says of them.
     """
     given = sys.argv[1:] if arguments is None else [*arguments]
-    if given and given[0] in verbs:
-        return given[0], given[1:]
+    chosen, left = split_verb(verbs, given)
+    if chosen is not None:
+        return chosen, left
     listed = "\n".join(f"  {name:22}{text}" for name, text in verbs.items())
     parser = OptionParser(verb, f"{description}\n{listed}")
     more = "one of these; --help behind it tells more"
@@ -91,6 +92,14 @@ def choose(
     parser.add_traceback()
     parser.parse_args(given)
     parser.error(f"give one of {', '.join(verbs)} first")
+
+
+def split_verb(verbs: Collection[str], arguments: Sequence[str]) -> tuple[str | None, list[str]]:
+    """The sub-command that comes first, if one does; ``--traceback`` may stand before it."""
+    first = next((n for n, word in enumerate(arguments) if word != "--traceback"), 0)
+    if arguments and arguments[first] in verbs:
+        return arguments[first], [*arguments[first + 1 :], *arguments[:first]]
+    return None, [*arguments]
 
 
 def meant(message: str, known: set[str]) -> str:

@@ -20,6 +20,7 @@ from cmid.callbacks import (
 from cmid.data.pretrain import PretrainData
 from cmid.export import to_timm
 from cmid.methods.choice import choose_method
+from cmid.program import program
 from cmid.run import RunCLI, SuggestingParser, is_first_process, millions
 
 
@@ -42,10 +43,6 @@ class PretrainCLI(RunCLI):
 
     def __init__(self, args: list[str]) -> None:
         self.choice = choose_method(args)
-        if is_first_process():
-            for file, keys in self.choice.ignored.items():
-                name = self.choice.method.__name__
-                print(f"{file}: {name} has no model options {', '.join(keys)}")
         super().__init__(
             self.choice.method,
             PretrainData,
@@ -72,6 +69,13 @@ class PretrainCLI(RunCLI):
         ):
             parser.link_arguments(source, target, apply_on="instantiate")
 
+    def before_instantiate_classes(self) -> None:
+        if is_first_process():
+            for file, keys in self.choice.ignored.items():
+                name = self.choice.method.__name__
+                print(f"{file}: {name} has no model options {', '.join(keys)}")
+        super().before_instantiate_classes()
+
     def own_callbacks(self) -> list[L.Callback]:
         return [TrainingProgress(), *super().own_callbacks(), CurvePicture()]
 
@@ -87,22 +91,20 @@ class PretrainCLI(RunCLI):
         folder = self.run_dir / "backbone"
         if not self.trainer.is_global_zero:
             return folder
-        scores = self.knn_callback
-        if scores.scores and scores.initial is not None:
-            print(
-                f"kNN accuracy {scores.scores[self.model.exported]:.3f}"
-                f" (random initialisation: {scores.initial:.3f})"
+        knn, score = self.knn_callback, None
+        if knn.scores and knn.initial is not None:
+            score = (
+                f"kNN accuracy {knn.scores[self.model.exported]:.3f}"
+                f" (random initialisation: {knn.initial:.3f})"
             )
-        for picture in sorted(self.run_dir.glob("*.png")):
-            print(f"picture: {picture}")
-        if self.final_checkpoint is None:
-            print(self.without_checkpoint())
+        checkpoint = self.told(score)
+        if checkpoint is None:
             return folder
-        to_timm(self.final_checkpoint, folder, overwrite=True)
+        to_timm(checkpoint, folder, overwrite=True)
         print(f"backbone: {folder}; load it with")
         print(f'  timm.create_model("local-dir:{folder}", pretrained=True)')
         print("evaluate it on your own labelled images, one folder a class:")
-        print(f"  python tools/evaluate.py {shlex.quote(str(folder))} DATA")
+        print(f"  {program('evaluate')} {shlex.quote(str(folder))} DATA")
         return folder
 
     @property

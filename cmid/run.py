@@ -37,12 +37,13 @@ from cmid.trainer_options import as_list, fitting_callbacks, option_errors, refu
 
 _CONFIG = re.compile(r"(--config|-c)(=|$)")
 Run = TypeVar("Run", bound="RunCLI")
+Callback = TypeVar("Callback", bound=L.Callback)
 
 
 class SuggestingParser(LightningArgumentParser):
     """Argument parser whose errors name the nearest key that exists."""
 
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:  # type: ignore[override]
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         if "Did you mean" not in message:  # errors of nested parsers pass here twice
             message += self.suggestion(message)
         super().error(message, ex)
@@ -54,10 +55,13 @@ class SuggestingParser(LightningArgumentParser):
         for class_path in re.findall(r"class_path '([\w.]+)'", message):
             known |= set(inspect.signature(locate(class_path)).parameters)  # type: ignore[arg-type]
         found = []
-        for key in re.findall(r"[Kk]ey '([\w.]+)'|--([\w.]+)|[Oo]ption '([\w.]+)'", message):
+        for key in re.findall(r"[Kk]ey '([\w.-]+)'|--([\w.-]+)|[Oo]ption '([\w.-]+)'", message):
             name = next(filter(None, key)).removesuffix("=")
             candidates = known | {k.rsplit(".", 1)[-1] for k in known}
-            if name not in candidates:
+            spelled = name.replace("-", "_")
+            if spelled in candidates:
+                found += [spelled] if spelled != name else []
+            else:
                 found += difflib.get_close_matches(name, sorted(candidates), n=1, cutoff=0.6)
         return f". Did you mean: {', '.join(dict.fromkeys(found))}?" if found else ""
 
@@ -278,8 +282,7 @@ class RunCLI(LightningCLI):
 
     @property
     def _checkpoints(self) -> KeepCheckpoints | None:
-        callbacks = self.trainer.callbacks  # type: ignore[attr-defined]
-        return next((c for c in callbacks if isinstance(c, KeepCheckpoints)), None)
+        return self.callback(KeepCheckpoints)
 
     def __enter__(self: Run) -> Run:
         return self
@@ -288,6 +291,21 @@ class RunCLI(LightningCLI):
         """Let other processes write to the run's folder."""
         if self.claimed is not None:
             self.claimed.release()
+
+    def told(self, score: str | None) -> Path | None:
+        """Print what came out of the run; the checkpoint to export, None where there is none."""
+        if score is not None:
+            print(score)
+        for picture in sorted(self.run_dir.glob("*.png")):
+            print(f"picture: {picture}")
+        if self.final_checkpoint is None:
+            print(self.without_checkpoint())
+        return self.final_checkpoint
+
+    def callback(self, kind: type[Callback]) -> Callback | None:
+        """The trainer's callback of a class."""
+        callbacks = self.trainer.callbacks  # type: ignore[attr-defined]
+        return next((each for each in callbacks if isinstance(each, kind)), None)
 
     def without_checkpoint(self) -> str:
         """What a run without a single checkpoint says in the place of an export."""

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import argparse
 import multiprocessing
 import os
 import subprocess
@@ -13,7 +12,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from cmid.boundary import add_traceback_option, error_boundary, expected_line
+from cmid.boundary import error_boundary, expected_line
 from cmid.data import UnreadableImageError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -219,15 +218,6 @@ def test_an_interruption_is_a_short_line_with_how_to_go_on(
     with pytest.raises(SystemExit), error_boundary(again="run it again"):
         raise KeyboardInterrupt("interrupted at step 3")
     assert capsys.readouterr().err == "\ninterrupted at step 3\n"
-
-
-def test_traceback_may_stand_before_and_behind_a_subcommand() -> None:
-    parser = argparse.ArgumentParser()
-    sub = parser.add_subparsers().add_parser("task")
-    add_traceback_option(parser, sub)
-    assert parser.parse_args(["--traceback", "task"]).traceback
-    assert parser.parse_args(["task", "--traceback"]).traceback
-    assert not parser.parse_args(["task"]).traceback
 
 
 def test_the_boundary_imports_nothing_heavy() -> None:

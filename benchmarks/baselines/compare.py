@@ -9,7 +9,6 @@ on where it stopped. Writes ``comparison.md`` and ``comparison.png``.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import statistics
@@ -17,19 +16,22 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
 from matplotlib.figure import Figure
 
-from cmid.boundary import add_traceback_option, error_boundary
+from cmid.boundary import error_boundary
 from cmid.checkpoints import load_backbone
+from cmid.command_line import parse
 from cmid.data import open_split
 from cmid.data.segmentation import SegmentationFolder, select
 from cmid.evaluation import Settings, cached_features, evaluate
 from cmid.evaluation.dense import dense_probe
 from cmid.files import write_text
+from cmid.options import at_least, option
 from cmid.reporting import Row, Table, markdown_table
 from cmid.visualization.saving import save_figure
 
@@ -73,78 +75,94 @@ class FailedRunError(RuntimeError):
 Scores = dict[str, dict[str, float]]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+@dataclass(frozen=True)
+class CompareConfig:
+    """What is trained, and what it is measured on.
+
+    Attributes:
+        out: folder of the runs, the table and the picture.
+        config: configuration of every run.
+        eurosat: folder with train/ and val/.
+        ucm: labelled images to transfer to, divided 80/20.
+        roads: img_dir/ and ann_dir/; images 1-50 train, the rest test.
+        rows: some of the rows (default: all).
+        seeds: a run of each row for each.
+        epochs: epochs of every run.
+        jobs: runs at a time, sharing the cores.
+        extra: further options of every run; must come last.
+    """
+
+    out: Path = option()
+    config: str = "configs/pretrain/cmid_resnet18_eurosat.yaml"
+    eurosat: str = option()
+    ucm: str | None = None
+    roads: str | None = None
+    rows: tuple[str, ...] = option(tuple(ROWS), metavar="ROW", choices=list(ROWS))
+    seeds: tuple[int, ...] = (0,)
+    epochs: Annotated[int, at_least(1)] = 2
+    jobs: Annotated[int, at_least(1)] = 1
+    extra: tuple[str, ...] = option((), nargs="...", type=None)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Parse the command line, train and measure what is missing."""
+    config, traceback = parse(
+        CompareConfig,
+        arguments=arguments,
+        verb="-m benchmarks.baselines.compare",
+        description=__doc__,
     )
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--config", default="configs/pretrain/cmid_resnet18_eurosat.yaml")
-    parser.add_argument("--eurosat", required=True, help="folder with train/ and val/")
-    parser.add_argument("--ucm", help="labelled images to transfer to, divided 80/20")
-    parser.add_argument("--roads", help="img_dir/ and ann_dir/; images 1-50 train, the rest test")
-    parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS), metavar="ROW")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--epochs", type=int, default=2)
-    parser.add_argument("--jobs", type=int, default=1, help="runs at a time, sharing the cores")
-    parser.add_argument(
-        "--extra",
-        nargs=argparse.REMAINDER,
-        default=[],
-        help="further options of every run; must come last",
-    )
-    add_traceback_option(parser)
-    args = parser.parse_args()
     with error_boundary(
-        traceback=args.traceback,
+        traceback=traceback,
         memory="--jobs, or data.batch_size in --extra",
         again="the same command goes on; finished rows are kept",
     ):
-        compare(args)
+        compare(config)
 
 
-def compare(args: argparse.Namespace) -> None:
+def compare(config: CompareConfig) -> None:
     """Train and measure what is missing; write table and picture.
 
     Raises:
         FailedRunError: runs failed; the text names their logs.
         ModuleNotFoundError: the extra ``baselines`` is missing and rows need it.
     """
-    if set(LIGHTLY) & set(args.rows):
+    if set(LIGHTLY) & set(config.rows):
         import lightly  # noqa: F401  (at once, not after CMID's own runs)
 
-    runs = [(row, seed) for row in args.rows for seed in args.seeds]
-    with ThreadPoolExecutor(args.jobs) as pool:
-        failed = [name for name in pool.map(lambda run: _train(args, *run), runs) if name]
+    runs = [(row, seed) for row in config.rows for seed in config.seeds]
+    with ThreadPoolExecutor(config.jobs) as pool:
+        failed = [name for name in pool.map(lambda run: _train(config, *run), runs) if name]
     if failed:
         raise FailedRunError(f"{len(failed)} runs failed; see {', '.join(failed)}")
-    scores = {row: [_scores(args, row, seed) for seed in args.seeds] for row in args.rows}
+    scores = {row: [_scores(config, row, seed) for seed in config.seeds] for row in config.rows}
     merged = {row: _merge(each) for row, each in scores.items()}
-    write_text(args.out / "comparison.md", table(merged) + "\n")
-    save_figure(picture(merged), args.out / "comparison.png")
+    write_text(config.out / "comparison.md", table(merged) + "\n")
+    save_figure(picture(merged), config.out / "comparison.png")
     print(table(merged))
 
 
-def _folder(args: argparse.Namespace, row: str, seed: int) -> Path:
-    return args.out / f"{row.replace(' ', '_').replace(',', '')}-{seed}"
+def _folder(config: CompareConfig, row: str, seed: int) -> Path:
+    return config.out / f"{row.replace(' ', '_').replace(',', '')}-{seed}"
 
 
-def _train(args: argparse.Namespace, row: str, seed: int) -> str | None:
+def _train(config: CompareConfig, row: str, seed: int) -> str | None:
     """Run one row unless its backbone is there; the log's path if it fails."""
-    folder, own = _folder(args, row, seed), ROWS[row]
+    folder, own = _folder(config, row, seed), ROWS[row]
     if own is None or (folder / "backbone").is_dir():
         return None
     folder.mkdir(parents=True, exist_ok=True)
-    threads = max((os.cpu_count() or 1) // args.jobs, 1)
-    options = ["--config", args.config, "--run_dir", str(folder), "--seed_everything", str(seed)]
-    options += ["--trainer.max_epochs", str(args.epochs), "--data.num_workers", "0"]
+    threads = max((os.cpu_count() or 1) // config.jobs, 1)
+    options = ["--config", config.config, "--run_dir", str(folder), "--seed_everything", str(seed)]
+    options += ["--trainer.max_epochs", str(config.epochs), "--data.num_workers", "0"]
     options += ["--knn.every_n_epochs", "0", *own]
-    teacher = _model_of(args.config).get("teacher") or {}
+    teacher = _model_of(config.config).get("teacher") or {}
     if row in AVERAGED and "momentum" in teacher:
         options += ["--model.momentum", str(teacher["momentum"])]
     print(f"training: {row}, seed {seed}", flush=True)
     with (folder / "log.txt").open("w") as log:
         done = subprocess.run(
-            [sys.executable, "tools/pretrain.py", *options, *args.extra],
+            [sys.executable, "tools/pretrain.py", *options, *config.extra],
             stdout=log,
             stderr=subprocess.STDOUT,
             env={**os.environ, "OMP_NUM_THREADS": str(threads)},
@@ -156,21 +174,21 @@ def _model_of(config: str) -> dict[str, Any]:
     return yaml.safe_load(Path(config).read_text())["model"]
 
 
-def _scores(args: argparse.Namespace, row: str, seed: int) -> dict[str, float]:
+def _scores(config: CompareConfig, row: str, seed: int) -> dict[str, float]:
     """Measure one backbone, or read what was measured."""
-    folder = _folder(args, row, seed)
+    folder = _folder(config, row, seed)
     path = folder / "scores.json"
     if path.is_file():
         return json.loads(path.read_text())
     print(f"measuring: {row}, seed {seed}", flush=True)
     if ROWS[row] is None:
-        settings = _model_of(args.config)
+        settings = _model_of(config.config)
         more = settings.get("backbone_args") or {}
         backbone = load_backbone(f"random:{settings['backbone']}", img_size=64, seed=seed, **more)
     else:
         backbone = load_backbone(str(folder / "backbone"))
     scores: dict[str, float] = {}
-    for name, data, size in (("EuroSAT", args.eurosat, 64), ("UCM", args.ucm, 128)):
+    for name, data, size in (("EuroSAT", config.eurosat, 64), ("UCM", config.ucm, 128)):
         if data is None:
             continue
         train, test = (
@@ -181,8 +199,8 @@ def _scores(args: argparse.Namespace, row: str, seed: int) -> dict[str, float]:
             train, test, ["knn", "linear", "fewshot"], Settings(shots=(5,), seeds=10)
         )
         scores |= {f"{name} {task}": measured[task] for task in ("knn", "linear", "5-shot")}
-    if args.roads:
-        roads = SegmentationFolder(args.roads, num_classes=2)
+    if config.roads:
+        roads = SegmentationFolder(config.roads, num_classes=2)
         parts = select(roads, range(50)), select(roads, range(50, len(roads)))
         scores["roads mIoU"] = dense_probe(backbone, *parts, num_classes=2)["mIoU"]
     write_text(path, json.dumps(scores, indent=2) + "\n")

@@ -25,7 +25,7 @@ from typing import Any, Literal
 from benchmarks.vision_language.outcome import ModelsConfig, Options
 from benchmarks.vision_language.tasks import Regions, Retrieval, Segmentation, ZeroShot
 from cmid.boundary import error_boundary
-from cmid.command_line import parse
+from cmid.command_line import parse, split_verb
 from cmid.options import option
 from cmid.program import program
 
@@ -42,7 +42,7 @@ class SuiteConfig:
     """All tasks, instead of one.
 
     Attributes:
-        suite: on generated scenes, or on real data.
+        suite: data of the suite: generated scenes, or real data.
         data_root: folder of the data of --suite real.
     """
 
@@ -54,21 +54,18 @@ class SuiteConfig:
 class SuiteOptions(Options):
     """What the evaluations of a suite share: they need a place for their report."""
 
-    out: Path = option(metavar="DIR")  # type: ignore[assignment]
+    out: Path = option(metavar="DIR")
 
 
 def parse_arguments(arguments: Sequence[str]) -> tuple[Any, ModelsConfig, Options, bool]:
     """The task or suite, the models, what evaluations share, and whether tracebacks are wanted."""
-    task = next((name for name in arguments[:1] if name in TASKS), None)
-    verb, left = ("evaluate_clip", arguments)
-    if task is not None:
-        verb, left = f"{verb} {task}", arguments[1:]
+    task, left = split_verb(TASKS, arguments)
     asked, models, options, traceback = parse(
         TASKS[task] if task else SuiteConfig,
         ModelsConfig,
         Options if task else SuiteOptions,
         arguments=left,
-        verb=verb,
+        verb=f"evaluate_clip {task}" if task else "evaluate_clip",
         description=__doc__,
     )
     return asked, models, options, traceback
@@ -90,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             suite(asked.suite, asked.data_root) if whole else [asked],
             models,
             options,
-            title=asked.suite if whole else given[0],
+            title=asked.suite if whole else asked.task,
             command=f"{program('evaluate_clip')} {shlex.join(given)}",
             skip_missing=whole,
         )

@@ -54,7 +54,8 @@ def choose_method(args: Sequence[str]) -> Choice:
             sets.
         ModuleNotFoundError: a package that the method needs is missing.
     """
-    owner, parts = DEFAULT, []
+    owner = DEFAULT
+    parts: list[tuple[str, str | None, dict[str, Any] | None, str]] = []
     for option, value in _options(args):
         config = _model_of(value) if option in ("--config", "-c") else None
         if option == _CLASS or (option == "--model" and not Path(value or "").is_file()):

@@ -9,6 +9,7 @@ import lightning as L
 from lightning.pytorch.cli import LightningArgumentParser
 
 from cmid.callbacks import CurvePicture, TrainingProgress
+from cmid.program import program
 from cmid.run import RunCLI, millions
 from cmid.vision_language.callbacks import LeftOutRegions, OnlineZeroShot
 from cmid.vision_language.clip.storage import export_checkpoint
@@ -51,25 +52,17 @@ class TrainCLIPCLI(RunCLI):
         folder = self.run_dir / "clip"
         if not self.trainer.is_global_zero:
             return folder
-        zero_shot = next(
-            c
-            for c in self.trainer.callbacks  # type: ignore[attr-defined]
-            if isinstance(c, OnlineZeroShot)
-        )
-        if zero_shot.score is not None:
-            print(
-                f"zero-shot accuracy {zero_shot.score:.3f} (at the start: "
-                f"{'unknown' if zero_shot.initial is None else f'{zero_shot.initial:.3f}'})"
-            )
-        for picture in sorted(self.run_dir.glob("*.png")):
-            print(f"picture: {picture}")
-        if self.final_checkpoint is None:
-            print(self.without_checkpoint())
+        zero_shot, score = self.callback(OnlineZeroShot), None
+        if zero_shot is not None and zero_shot.score is not None:
+            start = "unknown" if zero_shot.initial is None else f"{zero_shot.initial:.3f}"
+            score = f"zero-shot accuracy {zero_shot.score:.3f} (at the start: {start})"
+        checkpoint = self.told(score)
+        if checkpoint is None:
             return folder
-        export_checkpoint(self.final_checkpoint, folder)
+        export_checkpoint(checkpoint, folder)
         print(f"CLIP: {folder}; evaluate it with")
         spec = shlex.quote(str(folder))
-        print(f"  python tools/evaluate_clip.py --suite scenes --model {spec} --out DIR")
+        print(f"  {program('evaluate_clip')} --suite scenes --model {spec} --out DIR")
         print(f'or load it with open_clip.create_model("local-dir:{folder}")')
         return folder
 

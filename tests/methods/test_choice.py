@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from cmid.methods import CMID, PretrainMethod
 from cmid.methods.base import Losses
 from cmid.methods.choice import choose_method, import_method
 from cmid.models import MaskedEncoder
+from cmid.pretraining import PretrainCLI
 from cmid.views import Views
 
 MINE = f"{__name__}.Mine"
@@ -87,6 +89,21 @@ def test_file_of_another_method_gives_what_both_take(option: str, tmp_path: Path
     # What no method knows is left for the parser to refuse.
     config = write(tmp_path / "wrong.yaml", "model: {bakbone: resnet50}\n")
     assert choose_method(["--config", config, option, MINE]).arguments == [f"--config={config}"]
+
+
+def test_printed_configuration_is_one_of_the_method_alone(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    default = root / "configs/pretrain/cmid_resnet18_scenes.yaml"
+    temperature = yaml.safe_load(default.read_text())["model"]["temperature"]
+    with pytest.raises(SystemExit):
+        PretrainCLI([f"--config={default}", f"--model.class_path={MINE}", "--print_config"])
+    printed = capsys.readouterr().out
+    model = yaml.safe_load(printed)["model"]
+    assert (model["class_path"], model["temperature"]) == (MINE, temperature)
+    assert "queue_size" not in model
+    choice = choose_method(["--config", write(tmp_path / "mine.yaml", printed)])
+    assert (choice.class_path, choice.ignored) == (MINE, {})
 
 
 @pytest.mark.parametrize(

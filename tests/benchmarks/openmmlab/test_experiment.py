@@ -127,7 +127,7 @@ def test_missing_files_are_named() -> None:
     assert done.status == 1
     assert done.err.strip().endswith("error: no configuration nothing.py")
     done = run("tools/test.py", SCENES, "nothing.pth")
-    assert done.err.strip().endswith("test: no checkpoint nothing.pth")
+    assert done.err.strip().endswith("error: no checkpoint nothing.pth")
 
 
 def test_augmentation_of_the_test_reaches_joined_datasets() -> None:
