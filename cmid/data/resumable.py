@@ -31,7 +31,7 @@ class SampleDataset(Dataset[dict[str, Any]]):
     worker that makes it, on the number of workers, or on where a run was interrupted.
 
     Args:
-        source: where images come from.
+        source: image source.
         transform: makes a sample of an image.
         seed: random seed of the run.
         on_error: ``"error"`` raises on the first unreadable image; ``"skip"`` takes the next
@@ -123,7 +123,7 @@ class ResumableData(L.LightningDataModule):
     """Batches of samples, in an order that depends on the seed alone; goes on amid an epoch.
 
     Args:
-        source: where images come from.
+        source: image source.
         transform: makes a sample of an image.
         batch_size: images per process and step.
         num_workers: processes that read images; -1 takes one per core, shared between the

@@ -15,7 +15,7 @@ from cmid.vision_language.data.view import ImageTextView
 
 
 class ImageTextData(ResumableData):
-    """Image-text pairs, with regions if the view makes some; batches as of `collate_samples`.
+    """Image-text pairs, with regions if the view makes some; batches of `collate_samples`.
 
     Args:
         source: what to train on.
