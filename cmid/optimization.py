@@ -26,7 +26,7 @@ class OptimizerParameters:
         name: any of timm's optimizers (``adan``, ``adamw``, ``lars``, ``sgd``, ...).
         base_lr: learning rate for a global batch of 256: ``lr = base_lr * global_batch / 256``.
             The published 1e-3 per process of 64 images is 4e-3 here.
-        weight_decay: on matrices only, not on biases, norms and tokens.
+        weight_decay: decay of matrices, not of biases, norms and tokens.
         betas, eps: Adam-type coefficients; ``None`` keeps the optimizer's own.
         momentum: momentum of SGD-type optimizers.
         warmup_epochs: linear warm-up from ``warmup_factor * lr``.
@@ -115,7 +115,7 @@ def configure_training(
     The batch size is that of the trainer's datamodule, per process.
 
     Args:
-        module: that is trained, attached to its trainer.
+        module: module to train, attached to its trainer.
         trained: part of it, or parameter groups; by default all of it.
         layer_decay: see `build_optimizer`.
         left_out: frozen parameters that checkpoints of other runs may have an optimizer's state of.

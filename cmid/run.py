@@ -43,7 +43,7 @@ Callback = TypeVar("Callback", bound=L.Callback)
 class SuggestingParser(LightningArgumentParser):
     """Argument parser whose errors name the nearest key that exists."""
 
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:  # type: ignore[override]
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         if "Did you mean" not in message:  # errors of nested parsers pass here twice
             message += self.suggestion(message)
         super().error(message, ex)

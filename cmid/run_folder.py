@@ -147,7 +147,7 @@ def folder_to_go_on_in(checkpoint: Path, run_dir: Path, *, stated: bool) -> Path
     Args:
         checkpoint: a file.
         run_dir: the folder of the configuration.
-        stated: whether the user gave it along with the checkpoint.
+        stated: True if the user gave it along with the checkpoint.
     """
     home = home_of(checkpoint)
     if home is None:

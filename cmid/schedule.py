@@ -86,7 +86,7 @@ class WarmupCosine(LambdaLR):
     the schedule is then counted in epochs, unless ``max_steps`` ends the run.
 
     Args:
-        optimizer: with the highest rate of each group.
+        optimizer: optimizer with the highest rate of each group.
         warmup_epochs, warmup_factor, min_lr: :math:`W` in epochs, :math:`w`, and the end.
         length: length of the run.
         trainer: whose run it is; None outside of one.

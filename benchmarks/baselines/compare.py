@@ -87,7 +87,7 @@ class CompareConfig:
         roads: img_dir/ and ann_dir/; images 1-50 train, the rest test.
         rows: some of the rows (default: all).
         seeds: a run of each row for each.
-        epochs: of every run.
+        epochs: epochs of every run.
         jobs: runs at a time, sharing the cores.
         extra: further options of every run; must come last.
     """

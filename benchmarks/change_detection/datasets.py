@@ -22,7 +22,7 @@ class ChangePairs(BaseCDDataset):
     either folders above (``data_root="levir/train"``) or lists of names (``ann_file``).
 
     Args:
-        data_root, folders: as ``root`` and ``folders`` of `find_pairs`.
+        data_root, folders: see ``root`` and ``folders`` of `find_pairs`.
         ann_file: list of names, one a line, relative to ``data_root``; by default every pair.
         label_threshold: labels of at least this value are changed, for those stored as JPEG. By
             default they hold 0 and 1, or 0 and 255, and anything else is an error.

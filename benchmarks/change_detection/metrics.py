@@ -21,7 +21,7 @@ class ChangeMetric(BaseMetric):
 
     Args:
         ignore_index: label of pixels that do not count.
-        collect_device, prefix: as in every metric of mmengine.
+        collect_device, prefix: see mmengine's ``BaseMetric``.
 
     Raises:
         ValueError: no pixel is labelled.

@@ -33,9 +33,9 @@ class PaintChanges(PictureHook):
     Args:
         bands: the three of a date that are shown as red, green and blue, counted from 1. The
             default fits images that OpenCV reads, and blue-green-red-... of multispectral ones.
-        stretch: between the 2nd and 98th percentile of each band and date; types other than 8 bits
+        stretch: show the 2nd to 98th percentile of each band and date; types other than 8 bits
             always are.
-        arguments: as of `PictureHook`.
+        arguments: see `PictureHook`.
     """
 
     def __init__(

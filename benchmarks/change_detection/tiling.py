@@ -41,7 +41,7 @@ def cut_pairs(
     """Write ``OUT/{A,B,label}/NAME_ROW_COLUMN.png`` (GeoTIFF unless 1 or 3 bands of 8 bits).
 
     Args:
-        source, folders: as ``root`` and ``folders`` of `find_pairs`.
+        source, folders: see ``root`` and ``folders`` of `find_pairs`.
         out: folder, new or empty.
         size: height and width of tiles in pixels.
         split: parts and their shares; then ``OUT/PART/{A,B,label}``, each tile in one part.

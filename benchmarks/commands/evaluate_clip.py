@@ -42,7 +42,7 @@ class SuiteConfig:
     """All tasks, instead of one.
 
     Attributes:
-        suite: on generated scenes, or on real data.
+        suite: data of the suite: generated scenes, or real data.
         data_root: folder of the data of --suite real.
     """
 

@@ -49,7 +49,7 @@ class DatasetConfig:
     """A data set and how its images and masks are prepared.
 
     Attributes:
-        dataset: which one.
+        dataset: name of the data set.
         size: side of tiles in pixels (default: as usual).
         stride: pixels from tile to tile (default: as usual, or the size).
         labels: masks of ISPRS.

@@ -27,7 +27,7 @@ class TestConfig:
         config: a file of configs/.
         checkpoint: .pth of the work dir.
         backbone: what tools/train.py takes (default: the configuration's).
-        work_dir: for the log (default: work_dirs/CONFIG).
+        work_dir: folder of the log (default: work_dirs/CONFIG).
         show_dir: paint every prediction as PNG into this folder.
         tta: average over flips and scales.
         launcher: launcher of distributed tests.

@@ -28,7 +28,7 @@ class TrainConfig:
     Attributes:
         config: a file of configs/.
         backbone: see above (default: the configuration's).
-        work_dir: where everything goes (default: work_dirs/CONFIG).
+        work_dir: folder of all outputs (default: work_dirs/CONFIG).
         resume: go on with the newest checkpoint of the work dir, or with this one.
         amp: automatic mixed precision.
         launcher: launcher of distributed training.

@@ -25,7 +25,7 @@ class CocoCounts:
 
     Attributes:
         images, empty_images: all, and those without an object that is used.
-        objects: that are used.
+        objects: number of objects that are used.
         other_categories: objects of categories that are not asked for.
         too_small: boxes with a side below one pixel, or beside the image.
         overhanging: used boxes that reach over the border by more than one pixel.

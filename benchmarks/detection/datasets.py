@@ -28,7 +28,7 @@ class CheckedCocoDataset(CocoDataset):
 
     Args:
         polygons: whether every object needs a polygon, as for oriented boxes.
-        kwargs: as of ``CocoDataset``; ``metainfo`` has to name the classes.
+        kwargs: arguments of ``CocoDataset``; ``metainfo`` has to name the classes.
 
     Raises:
         FileNotFoundError, ValueError: as `benchmarks.detection.coco.check_coco`.

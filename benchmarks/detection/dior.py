@@ -40,7 +40,7 @@ class DiorCounts:
     """What one file holds.
 
     Attributes:
-        images: their number. objects: of each class.
+        images: number of images. objects: number of objects by class.
         degenerate: boxes without an area, which were left out.
     """
 

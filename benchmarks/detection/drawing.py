@@ -25,7 +25,7 @@ class DrawBoxes(PictureHook):
 
     Args:
         score_thr: the lowest score that is drawn.
-        arguments: as of `PictureHook`.
+        arguments: see `PictureHook`.
     """
 
     def __init__(self, *, score_thr: float = 0.3, **arguments: Any) -> None:

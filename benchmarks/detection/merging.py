@@ -40,7 +40,7 @@ def merge_tiles(
     """Move the boxes of tiles to their places and suppress doubles, class by class.
 
     Args:
-        tiles: by name, ``IMAGE__SIDE__LEFT___TOP``; boxes in pixels of the stored tile.
+        tiles: detections by tile, ``IMAGE__SIDE__LEFT___TOP``; boxes in pixels of the stored tile.
         iou_threshold: where two boxes of one class overlap more, the better one remains.
 
     Returns:

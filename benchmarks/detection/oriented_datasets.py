@@ -26,7 +26,7 @@ class CheckedDOTADataset(DOTADataset):
     reported.
 
     Args:
-        kwargs: as of ``DOTADataset``, ``img_suffix`` apart. ``ann_file`` is the folder of the text
+        kwargs: arguments of ``DOTADataset``, ``img_suffix`` apart. ``ann_file`` is a folder of text
             files, empty for images without; ``diff_thr`` the difficulty above which objects are
             ignored.
 

@@ -29,10 +29,10 @@ class OrientedMetric(DOTAMetric):
     scores in submission files to two digits, and evaluates no merged results.
 
     Args:
-        whole_labels: with ``merge_patches``, folder of the whole images' text files; merged boxes
+        whole_labels: for ``merge_patches``, folder of the whole images' text files; merged boxes
             are compared with them. Objects that are not easy count neither as found nor as missed,
             as in DOTA's own evaluation.
-        kwargs: as of ``DOTAMetric``, with rotated boxes only. With ``merge_patches``,
+        kwargs: arguments of ``DOTAMetric``, with rotated boxes only. With ``merge_patches``,
             ``outfile_prefix`` is a new folder for the submission files.
 
     Raises:

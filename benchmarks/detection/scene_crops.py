@@ -23,7 +23,7 @@ class SceneCrops:
     """A decoded scene.
 
     Attributes:
-        height, width: in pixels.
+        height, width: size in pixels.
         crop: left, top, right and bottom, within the scene, to ``(H, W, 3)`` uint8.
     """
 

@@ -58,10 +58,10 @@ def write_oriented_scenes(out: Path, *, train: int, val: int, size: int, seed: i
     outlines, or upright where that is as small: round tanks have no direction.
 
     Args:
-        out, train, val, size, seed: as of `write_scenes`; the scenes are the same.
+        out, train, val, size, seed: see `write_scenes`; the scenes are the same.
 
     Raises:
-        FileExistsError, ValueError: as of `write_scenes`.
+        FileExistsError, ValueError: as `write_scenes`.
     """
     with new_folder(out) as folder:
         for part, indices in _parts(train, val).items():

@@ -29,7 +29,7 @@ class LabelledImages(BaseDataset):
         statistics: fields of the `cmid.data.ChannelStatistics` that the data preprocessor's mean
             and std belong to, as ``tools/train.py --backbone`` sets them; by default those of 8-bit
             images.
-        pipeline, test_mode: as in every dataset of mmengine.
+        pipeline, test_mode: see mmengine's ``BaseDataset``.
 
     Raises:
         FileNotFoundError, ValueError: as `cmid.data.open_split`.

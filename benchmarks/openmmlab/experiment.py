@@ -33,7 +33,7 @@ def load_config(
         path: a Python file of mmengine's form.
         backbone: what `CMIDBackbone` takes as ``name``; see `use_backbone`.
         options: dotted keys and their values.
-        work_dir: where everything goes; default ``work_dirs/NAME``.
+        work_dir: folder of all outputs; default ``work_dirs/NAME``.
 
     Raises:
         FileNotFoundError: no such file or backbone.
@@ -72,7 +72,7 @@ def use_backbone(config: Config, name: str) -> None:
     read its maps. No weight is read for that.
 
     Raises:
-        FileNotFoundError, ValueError: as of `cmid.checkpoints.identify`; also a configuration
+        FileNotFoundError, ValueError: as `cmid.checkpoints.identify`; also a configuration
             without `CMIDBackbone`.
     """
     found = [part for part in _parts(config.model) if part.get("type") == "CMIDBackbone"]

@@ -31,7 +31,7 @@ class LayerDecayConstructor(DefaultOptimWrapperConstructor):
     Native backbones have ``LearningRateDecayOptimWrapperConstructor`` of mmpretrain.
 
     Args:
-        optim_wrapper_cfg: with ``optimizer``, whose ``lr`` and ``weight_decay`` must be given.
+        optim_wrapper_cfg: holds ``optimizer``, whose ``lr`` and ``weight_decay`` must be given.
         paramwise_cfg: ``layer_decay_rate``, 0 to 1, and all that mmengine's default constructor
             knows (``custom_keys``, ...), which multiply with it.
 

@@ -36,7 +36,7 @@ class PictureHook(Hook):
         """Write the picture of a sample.
 
         Args:
-            path: of the PNG.
+            path: path of the PNG.
             inputs: what the network was given.
             sample: truth and prediction.
         """

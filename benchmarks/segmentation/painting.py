@@ -25,7 +25,7 @@ class PaintPredictions(PictureHook):
 
     Args:
         bands: the three bands of a raster to show, counted from 1.
-        arguments: as of `PictureHook`.
+        arguments: see `PictureHook`.
     """
 
     def __init__(self, *, bands: Sequence[int] = (1, 2, 3), **arguments: Any) -> None:

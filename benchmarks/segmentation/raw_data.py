@@ -22,7 +22,7 @@ class Pair:
     """A published image and its mask (None where none is published).
 
     Attributes:
-        split: ``train``, ``val`` or ``test``; name: of the image, unique in its split.
+        split: ``train``, ``val`` or ``test``; name: name of the image, unique in its split.
     """
 
     split: str

@@ -60,8 +60,8 @@ class Outcome:
     """Scores of one model on one data set.
 
     Attributes:
-        measures: in [0, 1] by name, higher is better.
-        per_class: in [0, 1] by class (nan: no sample), with the name of the measure.
+        measures: scores in [0, 1] by name, higher is better.
+        per_class: name of a measure, and its value in [0, 1] by class (nan: no sample).
         facts: what was measured, and how, in words.
         chance: value that guessing reaches, for some measures.
         pictures: paths of painted images.

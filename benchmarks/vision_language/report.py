@@ -15,7 +15,7 @@ def make_section(evaluation: Evaluation, outcomes: Mapping[str, Outcome], *, out
     """Gather what models got in one evaluation.
 
     Args:
-        outcomes: by model.
+        outcomes: outcomes by model.
         out: folder of the report, to which paths of pictures are made relative.
     """
     first = next(iter(outcomes.values()))

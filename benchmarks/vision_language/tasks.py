@@ -108,7 +108,7 @@ class Segmentation:
             configuration knows it itself).
         threshold: below it is background.
         long_side: pixels (default: twice the model's size).
-        resize: to the long side: bicubic with antialiasing, or as published bilinear without.
+        resize: interpolation: bicubic with antialiasing, or as published bilinear without.
         stride: pixels between windows (default: half the model's size).
         scale: factor of similarities; 0: the model's.
         cls_weight: share of the CLS feature to take off.

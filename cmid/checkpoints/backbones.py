@@ -40,7 +40,7 @@ class Backbone:
         name: how it was asked for.
         encoder: ``(B, C, H, W)`` standardised images to ``(B, D, N, M)``; its ``pooled`` gives the
             features that the exported timm model returns.
-        standardize: from stored values to the encoder's input.
+        standardize: maps stored values to the encoder's input.
     """
 
     name: str
@@ -78,7 +78,7 @@ class TimmEncoder(StoredEncoder):
     """A model of timm, untrained or with the weights that timm downloads.
 
     Attributes:
-        pretrained: with timm's weights. seed: of untrained ones.
+        pretrained: load timm's weights. seed: random seed of untrained ones.
     """
 
     pretrained: bool
@@ -163,7 +163,7 @@ def identify_file(
 
     Args:
         which: role in a checkpoint of ours (``student``, ``teacher``), default the one that its
-            method exports; of a published file as of `cmid.checkpoints.read_published`.
+            method exports; of a published file see `cmid.checkpoints.read_published`.
         architecture, img_size: for a published file whose weights do not show them.
 
     Raises:
@@ -192,12 +192,12 @@ def load_backbone(
     The file of an export is verified, that is read once more for its hash; others have none.
 
     Args:
-        spec: as of `identify`, or what it returned; the next four are then without effect.
-        img_size, in_chans, which, seed: as of `identify`.
+        spec: see `identify`, or what it returned; the next four are then without effect.
+        img_size, in_chans, which, seed: see `identify`.
         **model_args: further arguments of ``timm.create_model`` (``drop_path_rate``).
 
     Raises:
-        FileNotFoundError, ValueError: as of `identify`; also weights that do not fit.
+        FileNotFoundError, ValueError: as `identify`; also weights that do not fit.
     """
     stored = spec
     if isinstance(stored, str):
@@ -216,7 +216,7 @@ def load_reconstruction(checkpoint: str | Path) -> tuple[Backbone, Reconstructio
     """The exported encoder of a checkpoint with its mask token, and its reconstruction head.
 
     Raises:
-        FileNotFoundError, ValueError: as of `TrainedEncoder.open`; also a run without
+        FileNotFoundError, ValueError: as `TrainedEncoder.open`; also a run without
             reconstruction.
     """
     stored = TrainedEncoder.open(checkpoint)

@@ -52,7 +52,7 @@ class ExportedEncoder(StoredEncoder):
 
         Raises:
             FileNotFoundError: the folder has none.
-            ValueError: as of `read_config`.
+            ValueError: as `read_config`.
         """
         config = read_config(Path(folder))
         return cls(

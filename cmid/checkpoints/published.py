@@ -216,7 +216,7 @@ def standardisation(
 
     Args:
         provenance: what `read_published` returned.
-        bands: that the encoder reads.
+        bands: number of bands that the encoder reads.
         mean, std: mean and deviation of values in 0..1, one for each band or one for all.
         low, high: range of stored values that is mapped to 0..1, likewise; default 0 and 255.
 

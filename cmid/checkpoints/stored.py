@@ -23,8 +23,8 @@ class StoredEncoder(ABC):
         architecture: timm's name.
         model_args: further arguments of ``timm.create_model``.
         img_size: pixels per side that it is laid out for; None leaves timm's.
-        stem, mask_mode: as of `MaskedEncoder`.
-        provenance: where it comes from, plain values.
+        stem, mask_mode: see `MaskedEncoder`.
+        provenance: origin of the weights, as plain values.
     """
 
     source: str
@@ -48,7 +48,7 @@ class StoredEncoder(ABC):
         """The encoder with its weights, all of them; its mask token is zero.
 
         Args:
-            mask_mode: in place of its own.
+            mask_mode: overrides the stored one.
             **model_args: of ``timm.create_model`` (``drop_path_rate``); they win over its own.
 
         Raises:

@@ -28,9 +28,9 @@ class ChannelStatistics:
         mean, std: mean and deviation of unit-scaled values.
         low, high: range in stored units that is mapped to 0..1.
         dtype: ``uint8`` or ``float32`` (everything wider).
-        minimum, maximum: in stored units.
+        minimum, maximum: extreme values in stored units.
         percentiles: percent to one value per band, in stored units.
-        num_images, num_pixels: that were read; ``num_skipped``: that could not be.
+        num_images, num_pixels: what was read; ``num_skipped``: images that could not be.
         kind: what the images' numbers mean, as `cmid.data.values.ValueKind` writes it; empty for
             statistics that were made before this was recorded.
         sensor: name of the sensor, empty where it is not known.

@@ -14,7 +14,7 @@ class CheckedSource(WrappedSource):
 
     Args:
         source: any.
-        statistics: that the images will be standardised with.
+        statistics: statistics that will standardise the images.
 
     Raises:
         ImageValuesError: the source has other bands, or the same in another order.

@@ -61,7 +61,7 @@ def decode_image(
     min_size: tuple[float, float] | None = None,
     num_bands: int = 3,
 ) -> tuple[Tensor, tuple[int, int]]:
-    """Pixels ``(num_bands, H, W)`` and stored height and width, all as of `read_image`."""
+    """Pixels ``(num_bands, H, W)`` and stored height and width, all as `read_image` gives them."""
     image = read_image(data, name=name, min_size=min_size, num_bands=num_bands)
     return image.pixels, image.full_size
 
@@ -83,7 +83,7 @@ def read_image(
 
     Args:
         data: the encoded bytes, or the path of a file.
-        name: for messages; the path by default.
+        name: name for messages; the path by default.
         min_size: a JPEG may be decoded at a reduced scale of at least this height and width.
         num_bands: 3, or 1 for luminance.
 

@@ -146,7 +146,7 @@ def label_table(
 
 
 def same_labels(labels: Collection[int]) -> NDArray[np.int16]:
-    """A table as of `label_table` for labels that stay as they are; no other one is allowed."""
+    """A table for `look_up` of labels that stay as they are; no other one is allowed."""
     table = np.full(256, _INVALID, dtype=np.int16)
     table[[*labels]] = [*labels]
     return table

@@ -238,7 +238,7 @@ def read_bands(
         bands: counted from 1.
         nodata: overrides the scene's own.
         shape: height and width of the result.
-        scale: to apply; None keeps the stored numbers.
+        scale: scale and offset to apply; None keeps the stored numbers.
         **options: of rasterio's ``read`` and ``read_masks``: window, resampling.
 
     Returns:

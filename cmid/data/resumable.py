@@ -31,7 +31,7 @@ class SampleDataset(Dataset[dict[str, Any]]):
     worker that makes it, on the number of workers, or on where a run was interrupted.
 
     Args:
-        source: where images come from.
+        source: image source.
         transform: makes a sample of an image.
         seed: random seed of the run.
         on_error: ``"error"`` raises on the first unreadable image; ``"skip"`` takes the next
@@ -84,7 +84,7 @@ class ResumableSampler(DistributedSampler[tuple[int, int]]):
 
     start: int = 0
 
-    def __iter__(self) -> Iterator[tuple[int, int]]:  # type: ignore[override]
+    def __iter__(self) -> Iterator[tuple[int, int]]:
         start, self.start = self.start, 0
         for index in islice(super().__iter__(), start, None):
             yield self.epoch, index  # type: ignore[misc]
@@ -123,7 +123,7 @@ class ResumableData(L.LightningDataModule):
     """Batches of samples, in an order that depends on the seed alone; goes on amid an epoch.
 
     Args:
-        source: where images come from.
+        source: image source.
         transform: makes a sample of an image.
         batch_size: images per process and step.
         num_workers: processes that read images; -1 takes one per core, shared between the

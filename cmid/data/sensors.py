@@ -21,7 +21,7 @@ class Band:
     """One band of a sensor.
 
     Attributes:
-        name: as the provider writes it.
+        name: band name as the provider writes it.
         wavelength: centre wavelength in nanometres.
         unit: physical unit once scale and offset are applied: ``reflectance``, ``K`` or ``DN``.
         scale, offset: usual ones: ``value = stored * scale + offset``.
@@ -40,7 +40,7 @@ class Sensor:
 
     Attributes:
         name: name of the preset.
-        bands: in the order in which a file of all of them holds them.
+        bands: bands in the order of a file that holds all of them.
         nodata: usual value of missing pixels, None without one.
     """
 

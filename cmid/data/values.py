@@ -22,7 +22,7 @@ class ValueKind:
     Attributes:
         dtype: type that they are stored in, such as ``uint16``; ``float32`` stands for all floats.
         scaled: the scale and offset that the file declares were applied.
-        unit: as the file declares it, empty where it does not.
+        unit: physical unit as the file declares it, empty where it does not.
         span: what the values of a float image without scale or unit look like: ``0 to 1``, or
             ``0 to 255`` for whole numbers, which are 8-bit ones in another type. Empty where the
             values are neither, or the type tells.
@@ -114,7 +114,7 @@ def kind_of(pixels: Tensor, stored: str = "", *, unit: str = "") -> ValueKind:
     Args:
         pixels: ``(C, H, W)``, uint8 or float32.
         stored: type in the file; that of the pixels by default.
-        unit: as the file declares it.
+        unit: physical unit as the file declares it.
 
     Raises:
         NotFiniteError: a pixel is NaN, infinite or beyond 1e30 either way.

@@ -55,7 +55,7 @@ def tile(
     Args:
         height, width: size of the image in pixels.
         size: side of the windows.
-        stride: between their starts; ``size`` by default, so that they do not overlap.
+        stride: pixels between their starts; ``size`` by default, so that they do not overlap.
         moved: the last ones of a row and a column are moved inside the image; False keeps the grid,
             so that they reach over the border, as all windows of a smaller image do.
 

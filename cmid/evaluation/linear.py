@@ -45,7 +45,7 @@ def fit_linear(
         features: ``(N, D)``; float64 is kept, everything else becomes float32.
         targets: ``(N, K)`` float, shares of classes that sum to 1 (cross-entropy), or with
             ``multilabel`` 0/1 per label (binary cross-entropy, summed over labels).
-        start: where to begin, for sweeps; zeros otherwise.
+        start: initial weights, for sweeps; zeros otherwise.
         max_iter: iterations at most; a line search chooses each step.
     """
     features = features if features.dtype == torch.float64 else features.float()

@@ -38,7 +38,7 @@ class TunedScore:
     """A threshold chosen on some images, and its score on the others.
 
     Attributes:
-        threshold: that gives the best mIoU on the tuning half; 0 for none.
+        threshold: score threshold with the best mIoU on the tuning half; 0 for none.
         tuned, untuned: mIoU on the other half, with it and without a threshold.
         tuning_images, test_images: how many there are.
     """
@@ -58,7 +58,7 @@ class SegmentationScores:
         mean_iou: over classes that occur in the truth or in the prediction.
         per_class: IoU by class; nan for classes that occur in neither.
         accuracy: share of pixels with the right class.
-        threshold: that these numbers were got with.
+        threshold: score threshold of these numbers.
         tuned: None without a background class, or with one image.
         images: number of images.
     """
@@ -126,7 +126,7 @@ def evaluate_segmentation(
 
     Args:
         queries: ``(Q, E)`` embeddings of length 1 of ``vocabulary.queries``.
-        threshold: that the main numbers and the pictures are made with.
+        threshold: score threshold of the main numbers and the pictures.
         paint: is called with the number of an image, the image, its mask and its labels.
         progress: title of a progress bar.
 

@@ -25,7 +25,7 @@ class Settings:
     """Settings of the measures.
 
     Attributes:
-        k: neighbours that vote; temperature: of their votes.
+        k: neighbours that vote. temperature: softmax temperature of their votes.
         shots: labelled images a class, each a measure; seeds: draws of them.
         recall_at: ranks of retrieval.
         seed: random seed of the linear probe's validation part and of k-means.
@@ -93,7 +93,7 @@ class Evaluation:
     """What a backbone reached, and what could not be measured.
 
     Attributes:
-        scores: by name, in [0, 1] (``linear l2`` is the chosen regularisation,
+        scores: scores by name, in [0, 1] (``linear l2`` is the chosen regularisation,
             ``queries_without_match`` a count).
         left_out: reason by measure, in one line each.
         error: the first failure that nobody expects; its measure is in ``left_out``, too.

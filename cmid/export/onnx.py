@@ -36,7 +36,7 @@ def to_onnx(
     weights.
 
     Args:
-        encoder: to export; its mode is left as it was.
+        encoder: encoder to export; its mode is left as it was.
         path: file to write; replaced if it exists.
         opset: ONNX operator set version.
         tolerance: largest difference allowed between onnxruntime and torch, relative to the largest

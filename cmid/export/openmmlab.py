@@ -38,7 +38,7 @@ class NativeBackbone:
 
     Attributes:
         arguments: ``type`` and the arguments that fit the weights.
-        weights: by OpenMMLab's names.
+        weights: tensors by OpenMMLab's names.
         prefix: what the names in a file begin with; some of OpenMMLab's networks read files with
             it only, and some without it only.
         new: modules that the network has and timm does not; they start untrained.

@@ -87,7 +87,7 @@ class KeyQueue(nn.Module):
 
     Attributes:
         keys: ``(dim, size)``, columns of norm 1; random at first.
-        position: where the next key goes.
+        position: index at which the next key goes.
     """
 
     keys: Tensor

@@ -24,7 +24,7 @@ def shard_method(module: nn.Module, encoders: Collection[MaskedEncoder], mesh: D
     parameters has to be called as a module (by its ``forward``). Parameters lose their
     channels-last format, which torch does not shard; images may have it.
     """
-    module.to(memory_format=torch.contiguous_format)
+    module.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # missing in torch
     for child in module.children():
         holds_encoder = any(part in encoders for part in child.modules())
         if child in encoders:

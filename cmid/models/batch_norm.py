@@ -20,5 +20,5 @@ def set_running_momentum(module: nn.Module, momentum: float | None) -> list[floa
     previous = [layer.momentum for layer in layers]
     for layer in layers:
         # PyTorch's annotation omits None, which its documentation gives a meaning.
-        layer.momentum = momentum  # type: ignore[assignment]
+        layer.momentum = momentum
     return previous

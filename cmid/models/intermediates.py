@@ -14,7 +14,7 @@ class Level:
     """A feature map that a network can return.
 
     Attributes:
-        index: its place among all of them, as ``forward_intermediates`` counts.
+        index: place among all of them, as ``forward_intermediates`` counts.
         width: features per cell.
         stride: pixels per cell.
     """
@@ -56,7 +56,7 @@ def stages(network: Any, count: int = 4) -> tuple[Level, ...]:
     stem is a level before them). A plain one is cut into equal shares of its blocks.
 
     Raises:
-        ValueError: as of `levels`; also fewer levels than stages.
+        ValueError: as `levels`; also fewer levels than stages.
     """
     found = levels(network)
     if len(found) < count:
@@ -77,7 +77,7 @@ def intermediate_maps(network: Any, images: Tensor, chosen: Sequence[Level]) -> 
 
     Args:
         images: ``(B, C, H, W)`` standardised.
-        chosen: of `levels`, ascending.
+        chosen: some of `levels`, ascending.
 
     Returns:
         Of each level ``(B, width, H / stride, W / stride)``.

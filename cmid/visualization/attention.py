@@ -68,13 +68,13 @@ def attention_of_blocks(encoder: MaskedEncoder, images: Tensor) -> list[BlockAtt
             return
         height, width = shapes[block][1:3]
         window, shift = (tuple(getattr(block, n)) for n in ("window_size", "shift_size"))
-        found.append(BlockAttention(weights, (height, width), window, shift))  # type: ignore[arg-type]
+        found.append(BlockAttention(weights, (height, width), window, shift))
 
     handles = []
     for block in blocks:
         handles.append(block.register_forward_pre_hook(remember))
         handles.append(
-            block.attn.attn_drop.register_forward_hook(  # type: ignore[union-attr]
+            block.attn.attn_drop.register_forward_hook(
                 lambda module, args, output, block=block: read(block, output)
             )
         )
@@ -181,14 +181,14 @@ def _has_attention(module: nn.Module) -> bool:
 def _unfused(blocks: list[nn.Module]) -> Iterator[None]:
     """Attention that computes its softmax in the open, where a model has both ways."""
     attentions = [b.attn for b in blocks if hasattr(b.attn, "fused_attn")]
-    before = [a.fused_attn for a in attentions]  # type: ignore[union-attr]
+    before = [a.fused_attn for a in attentions]
     for attention in attentions:
-        attention.fused_attn = False  # type: ignore[union-attr,assignment]
+        attention.fused_attn = False
     try:
         yield
     finally:
         for attention, fused in zip(attentions, before, strict=True):
-            attention.fused_attn = fused  # type: ignore[union-attr,assignment]
+            attention.fused_attn = fused
 
 
 def _padded(block: BlockAttention) -> tuple[int, int]:

@@ -22,7 +22,7 @@ class FigureConfig:
         device: cpu, cuda or mps.
         block_size: masked blocks, in pixels.
         mask_ratio: share of masked blocks.
-        cell: for the similarity map.
+        cell: query cell of the similarity map.
         method: embedding method.
         max_images: most images to embed or to search for neighbours.
         neighbours: nearest images shown per query.

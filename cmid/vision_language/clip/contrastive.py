@@ -65,7 +65,7 @@ def pairwise_sigmoid_loss(
     .. math:: L = -\frac{1}{K} \sum_{ij} \log \sigma(z_{ij} (s v_i \cdot u_j + b))
 
     Args:
-        images, texts, labels, scale: as in `multi_positive_loss`.
+        images, texts, labels, scale: see `multi_positive_loss`.
         bias: ``b``.
 
     Returns:

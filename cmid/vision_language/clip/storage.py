@@ -108,7 +108,7 @@ def starting_clip(parameters: CLIPParameters, *, sigmoid: bool = False) -> CLIP:
         sigmoid: it is to be trained with SigLIP's loss, and needs a bias.
 
     Raises:
-        FileNotFoundError, ModuleNotFoundError, ValueError: as of `build_clip` and `load_clip`;
+        FileNotFoundError, ModuleNotFoundError, ValueError: as `build_clip` and `load_clip`;
             also a folder together with what it brings itself.
     """
     if not Path(parameters.name).is_dir():

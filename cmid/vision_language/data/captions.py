@@ -47,11 +47,11 @@ class CaptionTable(AnnotatedFiles):
     Args:
         path: the table. A CSV whose header holds a tab is divided by tabs.
         root: folder that paths start from; by default the folder of the table.
-        split: only rows with this value in their column ``split``; None for all.
-        path_column: by default ``filepath``, ``path``, ``file``, ``image``, ``filename`` or
-            ``image_path``, the first that is there.
-        caption_column: by default ``captions``, ``caption``, ``title``, ``text`` or ``sentence``;
-            that a table has others with captions, too, is logged.
+        split: value of the column ``split`` of rows to take; None for all.
+        path_column: column of paths; by default the first there is of ``filepath``, ``path``,
+            ``file``, ``image``, ``filename`` and ``image_path``.
+        caption_column: column of captions; by default ``captions``, ``caption``, ``title``,
+            ``text`` or ``sentence``; that a table has others with captions, too, is logged.
         on_error: ``error`` stops at the first row without path or caption; ``skip`` counts them.
 
     Raises:

@@ -66,7 +66,7 @@ def caption_columns(names: Iterable[str]) -> tuple[str, ...]:
     """Columns that hold captions by their names: ``title``, ``title_multi_objects``, ``alt_text``.
 
     Args:
-        names: in lower case.
+        names: column names in lower case.
     """
     names = [*names]
     usual = [name for name in CAPTION_COLUMNS if name in names]
@@ -90,7 +90,7 @@ def check_header(table: Table, *, split: str | None, chosen: Sequence[Sequence[s
     """Check the columns of a table that are going to be read, once for all rows.
 
     Args:
-        split: which rows are wanted.
+        split: value of the column ``split`` of the rows to read.
         chosen: acceptable columns for paths and for captions, the best one first.
 
     Raises:

@@ -20,7 +20,7 @@ class ConversionCounts:
     Attributes:
         images, empty_images: written, and left out because they have no objects.
         regions: written.
-        captioned_regions: those with a caption of their own.
+        captioned_regions: number of regions with a caption of their own.
         categories: number of different ones.
     """
 

@@ -15,7 +15,7 @@ from cmid.vision_language.data.view import ImageTextView
 
 
 class ImageTextData(ResumableData):
-    """Image-text pairs, with regions if the view makes some; batches as of `collate_samples`.
+    """Image-text pairs, with regions if the view makes some; batches of `collate_samples`.
 
     Args:
         source: what to train on.
@@ -92,7 +92,7 @@ class ImageTextData(ResumableData):
 class _OneOrder(DistributedSampler[tuple[int, int]]):
     """All images in their order, drawn as in epoch 0 whatever epoch it is."""
 
-    def __iter__(self) -> Iterator[tuple[int, int]]:  # type: ignore[override]
+    def __iter__(self) -> Iterator[tuple[int, int]]:
         for index in super().__iter__():
             yield 0, index  # type: ignore[misc]
 

@@ -36,7 +36,7 @@ class FileEntry:
 
     Attributes:
         path: relative to the folder of the images.
-        captions: at least one.
+        captions: captions of the image, at least one.
         regions: boxes in pixels of an image of ``size``.
         size: height and width that the annotations are for; None where there are no boxes.
     """

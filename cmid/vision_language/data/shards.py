@@ -18,7 +18,7 @@ class CaptionShards(ImageTextSource):
     are named by shard and key) and shards of ``jpg`` or ``png`` with ``txt``.
 
     Args:
-        shards: as of `cmid.data.tar_shards.TarShards`.
+        shards: see `cmid.data.tar_shards.TarShards`.
         image_keys: endings that hold the encoded image; the first that a sample has counts.
         text_keys: endings that hold the caption, likewise. Samples without image or
             caption are left out and reported.
@@ -27,7 +27,7 @@ class CaptionShards(ImageTextSource):
         left_out: number of samples that were left out.
 
     Raises:
-        FileNotFoundError, ValueError: as of `TarShards`.
+        FileNotFoundError, ValueError: as `TarShards`.
     """
 
     has_regions = False

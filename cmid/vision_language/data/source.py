@@ -19,7 +19,7 @@ class Region:
         box: x0, y0, x1, y1 in pixels of the stored image.
         texts: prompts of its category and captions of its own, at least one in all.
         category: name as text, such as ``storage tank``; None where only captions are known.
-        captions: those of ``texts`` that speak of this region rather than of its category.
+        captions: the ``texts`` that speak of this region rather than of its category.
     """
 
     box: Box
