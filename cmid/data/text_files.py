@@ -13,8 +13,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 _MARK = b"\xef\xbb\xbf"  # byte-order mark of UTF-8, which spreadsheets write
 _OTHER_MARKS = (b"\xff\xfe", b"\xfe\xff")
 REMEDY = "save it as UTF-8"
@@ -115,19 +113,3 @@ def json_lines(path: str | os.PathLike[str]) -> Iterator[tuple[int, str]]:
     for number, line in enumerate(text_lines(path), start=1):
         if line.strip():
             yield number, line
-
-
-def read_yaml(path: str | os.PathLike[str]) -> Any:
-    """Content of a YAML file, without objects of Python.
-
-    Raises:
-        OSError: the file cannot be read.
-        ValueError: it is not UTF-8, or no YAML; names file and line.
-    """
-    try:
-        return yaml.safe_load(read_text(path))
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = "" if mark is None else f" in line {mark.line + 1}"
-        reason = getattr(error, "problem", None) or "it cannot be parsed"
-        raise ValueError(f"{os.fspath(path)} is not YAML ({reason}{place})") from None

@@ -17,7 +17,7 @@ from benchmarks.detection.coco import check_coco
 from benchmarks.vision_language.data import open_labelled
 from cmid.data import ChannelStatistics, HDF5Images, ImageList, TarShards
 from cmid.data.dota import read_objects
-from cmid.data.text_files import json_lines, read_json, read_text, read_yaml, text_lines
+from cmid.data.text_files import json_lines, read_json, read_text, text_lines
 from cmid.evaluation import read_multilabels
 from cmid.vision_language.data import CaptionTable, CocoRegions, KarpathyCaptions, RegionTexts
 from cmid.vision_language.prompts.class_names import named_classes
@@ -64,7 +64,6 @@ READERS: list[tuple[Callable[[Path], Any], str, str]] = [
     (lambda path: read_multilabels(path, ["a.png"]), "m.csv", "image,labels\na.png,WORD\n"),
     (ChannelStatistics.from_json, "s.json", '{"WORD": 1}'),
     (pairs, "list.txt", "WORD\n"),
-    (read_yaml, "y.yaml", "name: WORD\n"),
 ]
 
 
@@ -139,7 +138,7 @@ def test_all_line_ends_divide_and_no_other_character(tmp_path: Path) -> None:
     assert list(json_lines(path))[2] == (3, "d\n")
 
 
-def test_errors_of_json_and_yaml_tell_file_and_line(tmp_path: Path) -> None:
+def test_errors_of_json_tell_file_and_line(tmp_path: Path) -> None:
     path = tmp_path / "x.json"
     path.write_text('{"a": 1,\n"b": }\n')
     with pytest.raises(ValueError, match=r"x\.json is not JSON \(.* in line 2, column 6\)"):
@@ -150,9 +149,6 @@ def test_errors_of_json_and_yaml_tell_file_and_line(tmp_path: Path) -> None:
     path.write_text("[" * 100_000)
     with pytest.raises(ValueError, match=r"x\.json is not JSON .*nested too deep"):
         read_json(path)
-    (tmp_path / "x.yaml").write_text("a: 1\nb: [1\n")
-    with pytest.raises(ValueError, match=r"x\.yaml is not YAML \(.* in line 3\)"):
-        read_yaml(tmp_path / "x.yaml")
     (tmp_path / "s.jsonl").write_text('{"image": "a.png"}\n{"image"\n')
     picture(tmp_path, "x/a.png"), picture(tmp_path, "y/a.png")
     with pytest.raises(ValueError, match=r"s\.jsonl, line 2 is not JSON"):
