@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.vision_language.arguments import parse_arguments
+from benchmarks.commands.evaluate_clip import parse_arguments
 from benchmarks.vision_language.caption_sets import CAPTION_COLUMN_OF, open_captions
 from benchmarks.vision_language.outcome import Options
 from benchmarks.vision_language.retrieval import Retrieval
@@ -186,6 +186,6 @@ def test_karpathys_json_has_no_columns(root: Path) -> None:
 
 def test_the_command_knows_the_protocols() -> None:
     for protocol in CAPTION_COLUMN_OF:
-        args = parse_arguments(["retrieval", "t.csv", "--model", "m", "--protocol", protocol])
+        args, *_ = parse_arguments(["retrieval", "t.csv", "--model", "m", "--protocol", protocol])
         assert args.protocol == protocol
         assert args.split is None
