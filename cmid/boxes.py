@@ -43,19 +43,45 @@ def clip_boxes(boxes: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
 
 
 def clip_to_image(polygon: Floats, size: float) -> Floats:
-    """Cut a ``(K, 2)`` polygon at the four borders in turn (Sutherland and Hodgman, 1974)."""
-    for axis, border, sign in ((0, 0.0, 1), (0, size, -1), (1, 0.0, 1), (1, size, -1)):
-        kept: list[Floats] = []
-        inside = (polygon[:, axis] - border) * sign >= 0
-        for k in range(len(polygon)):
-            start, end = polygon[k - 1], polygon[k]
-            if inside[k - 1] != inside[k]:
-                share = (border - start[axis]) / (end[axis] - start[axis])
-                kept.append(start + share * (end - start))
-            if inside[k]:
-                kept.append(end)
-        polygon = np.array(kept).reshape(-1, 2)
+    """Cut a ``(K, 2)`` polygon at the four borders in turn."""
+    for x, y, start in ((1, 0, 0.0), (-1, 0, -size), (0, 1, 0.0), (0, -1, -size)):
+        polygon = _cut(polygon, np.array([x, y], dtype=float), start)
     return polygon.clip(0, size)  # rounding of the cuts
+
+
+def convex_overlap(a: Floats, b: Floats) -> float:
+    """Area that two convex polygons of ``(K, 2)`` corners share, each in either direction."""
+    x, y = b.T
+    if x @ np.roll(y, -1) < y @ np.roll(x, -1):
+        b = b[::-1]
+    for start, edge in zip(b, np.roll(b, -1, axis=0) - b, strict=True):
+        inward = np.array([-edge[1], edge[0]])
+        # Distances from a corner of the edge: products of large coordinates would cancel.
+        a = _cut(a - start, inward, 0.0) + start
+    return polygon_area(a)
+
+
+def is_convex(polygon: Floats) -> bool:
+    """Whether a ``(K, 2)`` polygon has an area, no edge that crosses another, and no dent."""
+    edge = np.roll(polygon, -1, axis=0) - polygon
+    after = np.roll(edge, -1, axis=0)
+    turn = edge[:, 0] * after[:, 1] - edge[:, 1] * after[:, 0]
+    once = abs(np.arctan2(turn, (edge * after).sum(axis=1)).sum()) < 3 * math.pi  # no star
+    return once and polygon_area(polygon) > 0 and bool((turn >= 0).all() or (turn <= 0).all())
+
+
+def _cut(polygon: Floats, normal: Floats, start: float) -> Floats:
+    """The part where ``polygon @ normal >= start`` (Sutherland and Hodgman, 1974)."""
+    distance = polygon @ normal - start
+    kept: list[Floats] = []
+    for k in range(len(polygon)):
+        before, here = distance[k - 1], distance[k]
+        if (before >= 0) != (here >= 0):
+            share = before / (before - here)
+            kept.append(polygon[k - 1] + share * (polygon[k] - polygon[k - 1]))
+        if here >= 0:
+            kept.append(polygon[k])
+    return np.array(kept).reshape(-1, 2)
 
 
 def polygon_area(polygon: Floats) -> float:

@@ -54,9 +54,10 @@ def launch(args: Sequence[str], *, command: str, default: str, usage: str, skip:
 
 def _filled(usage: str, default: str) -> str:
     usage = re.sub(r"@RUN (.*)@\n", lambda found: RUN_OPTIONS.format(examples=found[1]), usage)
-    if "@DEFAULT@" in usage:
-        usage = usage.replace("@DEFAULT@", find_configuration(default).read_text())
-    return as_called(usage)
+    usage = as_called(usage)
+    if "@DEFAULT@" not in usage:
+        return usage
+    return usage.replace("@DEFAULT@", find_configuration(default).read_text(encoding="utf-8"))
 
 
 def _with_found_files(args: Sequence[str]) -> list[str]:

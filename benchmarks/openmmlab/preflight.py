@@ -19,8 +19,9 @@ import torch
 from mmengine.logging import print_log
 from mmengine.model import BaseModule, PretrainedInit
 from mmengine.runner.checkpoint import CheckpointLoader
-from safetensors.torch import load_file
 from torch import Tensor, nn
+
+from cmid.checkpoints import open_weights
 
 # What a file need not hold: norms of stage outputs, which classifiers do not have, a counter that
 # nothing reads, and tables that the architecture fixes.
@@ -45,11 +46,10 @@ def load_from_safetensors(filename: str, map_location: Any = None) -> dict[str, 
 
     Raises:
         FileNotFoundError: no such file.
+        ValueError: it is damaged.
     """
-    path = Path(filename).expanduser()
-    if not path.is_file():
-        raise FileNotFoundError(f"no checkpoint {filename}")
-    return load_file(path, device=str(map_location or "cpu"))
+    weights = open_weights(Path(filename).expanduser())
+    return {name: tensor.to(map_location or "cpu") for name, tensor in weights.items()}
 
 
 def check_pretrained(model: nn.Module) -> list[str]:

@@ -2,48 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
-from tqdm import tqdm
-
-from cmid.data.scenes import generate_scene
-from cmid.data.writing import write_image
+from cmid.data.scenes.folders import channels_last, write_folders
 
 
-def write_scenes(out: Path, *, train: int, val: int, size: int, seed: int, bands: int = 3) -> None:
-    """Write ``img_dir/{train,val}`` and ``ann_dir/{train,val}``: the same files for one seed.
+def write_scenes(out: Path, **options: int) -> None:
+    """Write ``img_dir/{train,val}`` and ``ann_dir/{train,val}``.
 
-    Images are PNG, or GeoTIFF where there are more than three bands (then infrared). Masks are PNG
-    of indices into `cmid.data.scenes.SEMANTIC_CLASSES`; no pixel is ignored.
+    Masks are PNG of indices into `cmid.data.scenes.SEMANTIC_CLASSES`; no pixel is ignored.
 
     Args:
-        out: folder; files of an earlier call with as many scenes are replaced.
-        train, val: number of scenes; no scene is in both.
-        size: height and width in pixels.
-        seed: random seed of the scenes.
-        bands: number of bands, 3 or more.
-
-    Raises:
-        FileExistsError: ``out`` holds files that this call would not write.
-        ValueError: a size or a number of bands that scenes do not have.
+        out: folder.
+        options: ``train``, ``val``, ``size``, ``seed`` and ``bands`` of `write_folders`, whose
+            errors are raised.
     """
-    ending = ".png" if bands == 3 else ".tif"
-    names = [*_names(train, val)]
-    wanted = {Path("img_dir", part, f"{name}{ending}") for part, name, _ in names}
-    wanted |= {Path("ann_dir", part, f"{name}.png") for part, name, _ in names}
-    for folder in ("img_dir", "ann_dir"):
-        for path in sorted((out / folder).rglob("*")):
-            if path.is_file() and path.relative_to(out) not in wanted:
-                raise FileExistsError(f"{path} is none of these scenes: choose another folder")
-    for part, name, index in tqdm(names, desc="scenes", unit="scene"):
-        scene = generate_scene(index, seed=seed, size=size, num_bands=bands)
-        pixels = scene.image.permute(1, 2, 0).contiguous().numpy()
-        write_image(out / "img_dir" / part / f"{name}{ending}", pixels)
-        write_image(out / "ann_dir" / part / f"{name}.png", scene.semantic_mask)
-
-
-def _names(train: int, val: int) -> Iterator[tuple[str, str, int]]:
-    """Part, name and index of every scene; indices of the two parts do not meet."""
-    for index in range(train + val):
-        yield "train" if index < train else "val", f"scene_{index:05}", index
+    layout = {
+        "img_dir/{part}/{name}{ending}": lambda scene: channels_last(scene.image),
+        "ann_dir/{part}/{name}.png": lambda scene: scene.semantic_mask,
+    }
+    write_folders(out, layout, within=("img_dir", "ann_dir"), **options)

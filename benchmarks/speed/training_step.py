@@ -49,6 +49,9 @@ class StepConfig:
         optimizer: optimizer of CMID's step.
         threads: threads of torch (default: as it chooses).
         device: cpu, cuda, ...
+        cpu_time: time of the process instead of the clock's, which other work on the machine
+            disturbs more; with one thread.
+        profile: print the operations of a step of CMID and of a floor that take most time.
         out: JSON file.
     """
 
@@ -62,20 +65,23 @@ class StepConfig:
     optimizer: str = "adan"
     threads: Annotated[int, at_least(1)] | None = None
     device: str = DEVICE
+    cpu_time: bool = False
+    profile: bool = False
     out: str | None = None
 
 
 class Clock:
     """Seconds spent in named parts; waits for the device at each mark."""
 
-    def __init__(self, device: str) -> None:
+    def __init__(self, device: str, *, cpu_time: bool = False) -> None:
         self.device = device
+        self.seconds = time.process_time if cpu_time else time.perf_counter
         self.parts: dict[str, list[float]] = defaultdict(list)
 
     def now(self) -> float:
         if self.device.startswith("cuda"):
             torch.cuda.synchronize()
-        return time.perf_counter()
+        return self.seconds()
 
     def time(self, name: str, call: Callable[[], Any]) -> Any:
         start = self.now()
@@ -113,7 +119,7 @@ def measure(name: str, config: StepConfig) -> dict[str, Any]:
     bare = bare.to(config.device, memory_format=form).train()
     views = example_views(config.batch, size=config.size, device=config.device)
     halves = [x.contiguous(memory_format=form) for x in views.images.chunk(2)]
-    clock = Clock(config.device)
+    clock = Clock(config.device, cpu_time=config.cpu_time)
 
     def autocast() -> torch.autocast:
         return torch.autocast(
@@ -148,6 +154,9 @@ def measure(name: str, config: StepConfig) -> dict[str, Any]:
     for _ in range(config.pairs + 1):
         clock.time("floor", floor)
         clock.time("step", step)
+    if config.profile:
+        for part in (floor, step):
+            print_operations(part)
     ratios = [a / b for a, b in zip(clock.parts["step"], clock.parts["floor"], strict=True)][1:]
     whole = clock.median("step")
     row: dict[str, Any] = {
@@ -163,6 +172,14 @@ def measure(name: str, config: StepConfig) -> dict[str, Any]:
     if config.device.startswith("cuda"):
         row |= utilisation(forward, whole)
     return row
+
+
+def print_operations(part: Callable[[], None]) -> None:
+    """Print the operations of a part that take most time of the processor."""
+    with torch.profiler.profile() as profiler:
+        part()
+    print(f"\n{part.__name__}")
+    print(profiler.key_averages().table(sort_by="self_cpu_time_total", row_limit=12))
 
 
 def utilisation(forward: Callable[[], Tensor], seconds: float) -> dict[str, float]:

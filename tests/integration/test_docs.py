@@ -58,6 +58,15 @@ def test_the_quickstart_pretrains_exports_loads_and_measures(tmp_path: Path) -> 
 
 
 @pytest.mark.slow
+def test_the_examples_of_scores_and_rewards_run(tmp_path: Path) -> None:
+    for name, code in blocks("scoring.md"):
+        (tmp_path / name).write_text(code)
+    assert run("preferences.py", folder=tmp_path) == "0.8458 0.5477\n"
+    printed = json.loads(run("rewards.py", folder=tmp_path))
+    assert printed == [pytest.approx(1.0), pytest.approx(1.0)]
+
+
+@pytest.mark.slow
 def test_the_example_of_a_new_method_is_trained_by_the_command(tmp_path: Path) -> None:
     ((name, code),) = blocks("extending.md", "A new method")
     (tmp_path / name).write_text(code)

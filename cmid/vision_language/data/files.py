@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from cmid.boxes import Box
 from cmid.data.decoding import decode_image
-from cmid.data.source import Image, UnreadableImageError
+from cmid.data.source import Draws, Image, MinSize, UnreadableImageError
 from cmid.data.templates import check_templates, fill_templates
 from cmid.vision_language.data.problems import Problems
 from cmid.vision_language.data.source import ImageText, ImageTextSource, Region
@@ -95,13 +95,7 @@ class AnnotatedFiles(ImageTextSource):
     def captions(self, index: int) -> tuple[str, ...]:
         return tuple(self._records[index]["captions"])
 
-    def read(
-        self,
-        index: int,
-        *,
-        min_size: tuple[float, float] | None = None,
-        generator: np.random.Generator | None = None,
-    ) -> ImageText:
+    def decode(self, index: int, min_size: MinSize, generator: Draws) -> ImageText:
         """Decode an image.
 
         Raises:

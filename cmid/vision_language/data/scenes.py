@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
-import numpy as np
-
 from cmid.boxes import Box
 from cmid.data.scenes import Scene, SceneSource, generate_scene
-from cmid.data.source import Image
+from cmid.data.source import Draws, Image, MinSize
 from cmid.data.templates import check_templates, fill_templates
 from cmid.vision_language.data.source import ImageText, ImageTextSource, Region
 from cmid.vision_language.prompts.templates import CATEGORY_TEMPLATES
@@ -46,13 +44,7 @@ class SceneTexts(ImageTextSource):
         """The captions of one scene; they take as long as the scene itself."""
         return self._generate(index).captions
 
-    def read(
-        self,
-        index: int,
-        *,
-        min_size: tuple[float, float] | None = None,
-        generator: np.random.Generator | None = None,
-    ) -> ImageText:
+    def decode(self, index: int, min_size: MinSize, generator: Draws) -> ImageText:
         """Generate one scene; ``min_size`` and ``generator`` have no effect."""
         scene = self._generate(index)
         size, seed = self._scenes.size, self._scenes.seed

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-import numpy as np
-
+from cmid.data.source import Draws, MinSize
 from cmid.data.tar_shards import IMAGE_KEYS, TarShards
 from cmid.vision_language.data.source import ImageText, ImageTextSource
 
@@ -49,12 +48,6 @@ class CaptionShards(ImageTextSource):
         """The caption of one image; raises UnreadableImageError if it is empty."""
         return (self._shards.read_text(index),)
 
-    def read(
-        self,
-        index: int,
-        *,
-        min_size: tuple[float, float] | None = None,
-        generator: np.random.Generator | None = None,
-    ) -> ImageText:
+    def decode(self, index: int, min_size: MinSize, generator: Draws) -> ImageText:
         captions = self.captions(index)
         return ImageText(self._shards.read(index, min_size=min_size), captions)

@@ -5,10 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
-import numpy as np
-
 from cmid.boxes import Box
-from cmid.data.source import Image
+from cmid.data.source import Draws, Image, MinSize
 
 
 @dataclass(frozen=True)
@@ -62,15 +60,15 @@ class ImageTextSource(ABC):
     def __len__(self) -> int:
         """Number of images."""
 
-    @abstractmethod
-    def read(
-        self,
-        index: int,
-        *,
-        min_size: tuple[float, float] | None = None,
-        generator: np.random.Generator | None = None,
-    ) -> ImageText:
+    def decode(self, index: int, min_size: MinSize, generator: Draws) -> ImageText:
+        """Decode one image: what a source has to do; ``index`` lies in its range."""
+        raise NotImplementedError(f"{type(self).__name__} has no method decode")
+
+    def read(self, index: int, *, min_size: MinSize = None, generator: Draws = None) -> ImageText:
         """Decode one image; arguments and errors are those of `ImageSource.read`."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"{type(self).__name__} has {len(self)} images, no number {index}")
+        return self.decode(index, min_size, generator)
 
     @abstractmethod
     def captions(self, index: int) -> tuple[str, ...]:
