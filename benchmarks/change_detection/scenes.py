@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from cmid.data.scenes import Scene
 from cmid.data.scenes.folders import channels_last, write_folders
 
 
-def write_scenes(out: Path, **options: int) -> None:
+def write_scenes(out: Path, **options: Any) -> None:
     """Write ``train/{A,B,label}`` and ``val/{A,B,label}``.
 
     Labels are PNG of 0, and 255 where the material has changed; season, light and noise do not

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from cmid.data.scenes.folders import channels_last, write_folders
 
 
-def write_scenes(out: Path, **options: int) -> None:
+def write_scenes(out: Path, **options: Any) -> None:
     """Write ``img_dir/{train,val}`` and ``ann_dir/{train,val}``.
 
     Masks are PNG of indices into `cmid.data.scenes.SEMANTIC_CLASSES`; no pixel is ignored.
