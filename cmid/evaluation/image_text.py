@@ -26,18 +26,25 @@ from cmid.views.crops import resize
 
 
 @contextmanager
-def evaluation_mode(model: ImageTextModel) -> Iterator[torch.device]:
-    """Inference mode, with a module's training flags put back afterwards; gives its device."""
+def inference(model: object) -> Iterator[None]:
+    """Inference mode, with a module's training flags put back afterwards."""
     modules = list(model.modules()) if isinstance(model, nn.Module) else []
     training = [(module, module.training) for module in modules]
     for module in modules:
         module.training = False
     try:
         with torch.inference_mode():
-            yield model.logit_scale.device
+            yield
     finally:
         for module, mode in training:
             module.training = mode
+
+
+@contextmanager
+def evaluation_mode(model: ImageTextModel) -> Iterator[torch.device]:
+    """`inference` of an image-text model; gives its device."""
+    with inference(model):
+        yield model.logit_scale.device
 
 
 def fit_square(pixels: Tensor, size: int, *, fit: Fit = "crop") -> Tensor:

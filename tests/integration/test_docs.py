@@ -14,6 +14,9 @@ import numpy as np
 import pytest
 import timm
 
+from cmid.vision_language.clip.building import build_clip
+from cmid.vision_language.clip.parameters import CLIPParameters
+from cmid.vision_language.clip.storage import save_clip
 from tests.declared import ROOT
 
 DOCS = ROOT / "docs"
@@ -58,9 +61,12 @@ def test_the_quickstart_pretrains_exports_loads_and_measures(tmp_path: Path) -> 
 
 
 @pytest.mark.slow
-def test_the_examples_of_scores_and_rewards_run(tmp_path: Path) -> None:
+def test_the_examples_of_scores_and_rewards_run(tmp_path: Path, tiny_clip: str) -> None:
     for name, code in blocks("scoring.md"):
         (tmp_path / name).write_text(code)
+    clip = build_clip(CLIPParameters(tiny_clip))
+    save_clip(clip, tmp_path / "runs/farslip_stage1_scenes/clip")
+    assert len(json.loads(run("scorers.py", folder=tmp_path))) == 2
     assert run("preferences.py", folder=tmp_path) == "0.8458 0.5477\n"
     printed = json.loads(run("rewards.py", folder=tmp_path))
     assert printed == [pytest.approx(1.0), pytest.approx(1.0)]
