@@ -19,7 +19,7 @@ from cmid.schedule import RunLength, WarmupCosine
 
 
 @dataclass(frozen=True)
-class OptimizerParameters:
+class OptimizerConfig:
     """Optimizer and schedule; the defaults are the published recipe.
 
     Attributes:
@@ -45,14 +45,14 @@ class OptimizerParameters:
     min_lr: float = 1e-6
 
 
-def scaled_lr(parameters: OptimizerParameters, global_batch: int) -> float:
+def scaled_lr(parameters: OptimizerConfig, global_batch: int) -> float:
     """The one rule: ``lr = base_lr * global_batch / 256``."""
     return parameters.base_lr * global_batch / 256
 
 
 def build_optimizer(
     trained: nn.Module | Sequence[dict[str, Any]],
-    parameters: OptimizerParameters,
+    parameters: OptimizerConfig,
     lr: float,
     *,
     layer_decay: float | None = None,
@@ -92,7 +92,7 @@ def build_optimizer(
 
 def build_schedule(
     optimizer: torch.optim.Optimizer,
-    parameters: OptimizerParameters,
+    parameters: OptimizerConfig,
     *,
     steps_per_epoch: int,
     total_steps: int,
@@ -103,7 +103,7 @@ def build_schedule(
 
 def configure_training(
     module: L.LightningModule,
-    parameters: OptimizerParameters,
+    parameters: OptimizerConfig,
     *,
     trained: nn.Module | Sequence[dict[str, Any]] | None = None,
     layer_decay: float | None = None,
@@ -155,7 +155,7 @@ def accept_more_parameters(
     """
     for parameter in left_out:
         parameter.requires_grad_(True)
-    wider = build_optimizer(trained, OptimizerParameters(name="sgd"), 1.0).param_groups
+    wider = build_optimizer(trained, OptimizerConfig(name="sgd"), 1.0).param_groups
     for parameter in left_out:
         parameter.requires_grad_(False)
     held = {parameter for group in optimizer.param_groups for parameter in group["params"]}
@@ -191,7 +191,7 @@ def teacher_momentum(module: L.LightningModule, first: float) -> float:
 
 def _schedule(
     optimizer: torch.optim.Optimizer,
-    parameters: OptimizerParameters,
+    parameters: OptimizerConfig,
     length: RunLength,
     trainer: L.Trainer | None = None,
 ) -> WarmupCosine:

@@ -15,12 +15,12 @@ from torch.utils.data import DataLoader
 from benchmarks.baselines import BYOL
 from benchmarks.classification.module import FineTuning
 from cmid.methods import CMID
-from cmid.optimization import OptimizerParameters, accept_more_parameters, build_optimizer
+from cmid.optimization import OptimizerConfig, accept_more_parameters, build_optimizer
 from cmid.schedule import WarmupCosine
-from cmid.vision_language.clip.parameters import CLIPParameters
+from cmid.vision_language.clip.config import CLIPConfig
 from cmid.vision_language.farslip.module import FarSLIP
 
-PARAMETERS = OptimizerParameters(
+PARAMETERS = OptimizerConfig(
     name="adamw", base_lr=0.256, betas=(0.7, 0.8), eps=1e-5, weight_decay=0.3, warmup_epochs=2
 )
 SMALL: dict[str, Any] = {"channels": [8, 16, 24, 32]}
@@ -61,7 +61,7 @@ def module(request: pytest.FixtureRequest, tiny_clip: str) -> L.LightningModule:
         "cmid": cmid,
         "baseline": baseline,
         "fine_tuning": fine_tuning,
-        "farslip": lambda: FarSLIP(CLIPParameters(tiny_clip), optimizer=PARAMETERS),
+        "farslip": lambda: FarSLIP(CLIPConfig(tiny_clip), optimizer=PARAMETERS),
     }
     return makers[request.param]()
 

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from cmid.models import ema_momentum
 from cmid.optimization import (
-    OptimizerParameters,
+    OptimizerConfig,
     build_optimizer,
     build_schedule,
     configure_training,
@@ -25,15 +25,13 @@ from cmid.optimization import (
 )
 from cmid.schedule import RunLength
 
-ADAMW = OptimizerParameters(
-    name="adamw", base_lr=0.64, warmup_epochs=1, warmup_factor=0.1, min_lr=1e-3
-)
+ADAMW = OptimizerConfig(name="adamw", base_lr=0.64, warmup_epochs=1, warmup_factor=0.1, min_lr=1e-3)
 
 
 class Line(L.LightningModule):
     """A linear layer that notes the rate, the decay and the momentum of each step."""
 
-    def __init__(self, parameters: OptimizerParameters = ADAMW) -> None:
+    def __init__(self, parameters: OptimizerConfig = ADAMW) -> None:
         super().__init__()
         self.layer = nn.Linear(4, 1)
         self.parameters_of_optimizer = parameters
@@ -74,7 +72,7 @@ def train(
     *,
     images: int = 28,
     batch_size: int = 4,
-    parameters: OptimizerParameters = ADAMW,
+    parameters: OptimizerConfig = ADAMW,
     resume: Path | None = None,
     **trainer: Any,
 ) -> Line:

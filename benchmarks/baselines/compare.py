@@ -28,7 +28,7 @@ from cmid.checkpoints import load_backbone
 from cmid.command_line import parse
 from cmid.data import open_split
 from cmid.data.segmentation import SegmentationFolder, select
-from cmid.evaluation import Settings, cached_features, evaluate
+from cmid.evaluation import MeasureConfig, cached_features, evaluate
 from cmid.evaluation.dense import dense_probe
 from cmid.files import write_text
 from cmid.options import at_least, option
@@ -196,7 +196,7 @@ def _scores(config: CompareConfig, row: str, seed: int) -> dict[str, float]:
             for part in open_split(data)
         )
         measured = evaluate(
-            train, test, ["knn", "linear", "fewshot"], Settings(shots=(5,), seeds=10)
+            train, test, ["knn", "linear", "fewshot"], MeasureConfig(shots=(5,), seeds=10)
         )
         scores |= {f"{name} {task}": measured[task] for task in ("knn", "linear", "5-shot")}
     if config.roads:

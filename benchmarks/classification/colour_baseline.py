@@ -33,7 +33,7 @@ def colours(source: ImageSource) -> tuple[Tensor, Tensor]:
 
 
 @dataclass(frozen=True)
-class ColourConfig:
+class ColourBaselineConfig:
     """Labelled images.
 
     Attributes:
@@ -50,7 +50,7 @@ class ColourConfig:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse the command line, score, print."""
     config, traceback = parse(
-        ColourConfig,
+        ColourBaselineConfig,
         arguments=arguments,
         verb="-m benchmarks.classification.colour_baseline",
         description=__doc__,
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(_score(config))
 
 
-def _score(config: ColourConfig) -> str:
+def _score(config: ColourBaselineConfig) -> str:
     (bank, bank_labels), (queries, labels) = (
         colours(open_source(path)) for path in (config.train, config.val)
     )

@@ -21,11 +21,11 @@ from torchmetrics.classification import (
 
 from benchmarks.classification.data import ClassificationData
 from cmid.checkpoints import load_backbone
-from cmid.optimization import OptimizerParameters, configure_training
+from cmid.optimization import OptimizerConfig, configure_training
 
 
 @dataclass(frozen=True)
-class Regularisation:
+class RegularisationConfig:
     """The published fine-tuning recipe's.
 
     Attributes:
@@ -67,8 +67,8 @@ class FineTuning(L.LightningModule):
         frozen: bool = False,
         grad_checkpointing: bool = False,
         layer_decay: float | None = None,
-        regularisation: Regularisation = Regularisation(),
-        optimizer: OptimizerParameters = OptimizerParameters(base_lr=0.05, warmup_epochs=5),
+        regularisation: RegularisationConfig = RegularisationConfig(),
+        optimizer: OptimizerConfig = OptimizerConfig(base_lr=0.05, warmup_epochs=5),
     ) -> None:
         super().__init__()
         more: dict[str, Any] = {}

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from benchmarks.vision_language.outcome import ModelsConfig, Options
+from benchmarks.vision_language.outcome import EvaluationConfig, ModelsConfig
 from benchmarks.vision_language.tasks import Regions, Retrieval, Segmentation, ZeroShot
 from cmid.boundary import error_boundary
 from cmid.command_line import parse, split_verb
@@ -51,19 +51,19 @@ class SuiteConfig:
 
 
 @dataclass(frozen=True)
-class SuiteOptions(Options):
+class SuiteEvaluationConfig(EvaluationConfig):
     """What the evaluations of a suite share: they need a place for their report."""
 
     out: Path = option(metavar="DIR")
 
 
-def parse_arguments(arguments: Sequence[str]) -> tuple[Any, ModelsConfig, Options, bool]:
+def parse_arguments(arguments: Sequence[str]) -> tuple[Any, ModelsConfig, EvaluationConfig, bool]:
     """The task or suite, the models, what evaluations share, and whether tracebacks are wanted."""
     task, left = split_verb(TASKS, arguments)
     asked, models, options, traceback = parse(
         TASKS[task] if task else SuiteConfig,
         ModelsConfig,
-        Options if task else SuiteOptions,
+        EvaluationConfig if task else SuiteEvaluationConfig,
         arguments=left,
         verb=f"evaluate_clip {task}" if task else "evaluate_clip",
         description=__doc__,

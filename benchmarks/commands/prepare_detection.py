@@ -80,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _cut(config: TilesConfig) -> str:
-    from benchmarks.detection.tiling import Tiling, split_folder
+    from benchmarks.detection.tiling import TilingConfig, split_folder
     from cmid.data.dota import DOTA_CLASSES
 
     labels = config.root / "labelTxt"
@@ -88,7 +88,7 @@ def _cut(config: TilesConfig) -> str:
         config.root / "images",
         labels if labels.is_dir() else None,
         config.out,
-        tiling=Tiling(config.size, config.gap, config.scales, config.min_inside),
+        tiling=TilingConfig(config.size, config.gap, config.scales, config.min_inside),
         classes=None if config.any_class else DOTA_CLASSES,
         workers=config.workers,
     )

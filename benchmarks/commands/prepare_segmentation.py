@@ -83,8 +83,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         memory="--workers",
         again="the same command goes on where it stopped",
     ):
-        from benchmarks.segmentation.preparation import Preparation, prepare, report
+        from benchmarks.segmentation.preparation import PreparationConfig, prepare, report
 
-        job = Preparation(**asdict(config))
+        job = PreparationConfig(**asdict(config))
         prepared = prepare(job, places.downloads, places.out, workers=places.workers)
         print(*report(job, prepared), sep="\n")

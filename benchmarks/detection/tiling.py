@@ -27,7 +27,7 @@ _WHOLE = 1 - 1e-6
 
 
 @dataclass(frozen=True)
-class Tiling:
+class TilingConfig:
     """How images are cut.
 
     Attributes:
@@ -123,7 +123,7 @@ def split_folder(
     labels: Path | None,
     out: Path,
     *,
-    tiling: Tiling,
+    tiling: TilingConfig,
     classes: Sequence[str] | None = None,
     workers: int = 4,
 ) -> TilingCounts:
@@ -200,7 +200,7 @@ def objects_inside(
 
 
 def _split(
-    path: Path, objects: OrientedObjects | None, folder: Path, tiling: Tiling
+    path: Path, objects: OrientedObjects | None, folder: Path, tiling: TilingConfig
 ) -> TilingCounts:
     scene = open_scene(path)
     counts = TilingCounts()

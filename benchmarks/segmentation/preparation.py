@@ -45,7 +45,7 @@ Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Preparation:
+class PreparationConfig:
     """What is made of a dataset.
 
     Attributes:
@@ -87,7 +87,11 @@ class Preparation:
 
 
 def prepare(
-    job: Preparation, source: str | os.PathLike[str], out: str | os.PathLike[str], *, workers: int
+    job: PreparationConfig,
+    source: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    workers: int,
 ) -> Record:
     """Write ``out/img_dir`` and ``out/ann_dir``; returns what ``out/data.json`` says.
 
@@ -129,7 +133,7 @@ def prepare(
     return summary
 
 
-def report(job: Preparation, summary: Mapping[str, Any]) -> Iterator[str]:
+def report(job: PreparationConfig, summary: Mapping[str, Any]) -> Iterator[str]:
     """Yield lines: tiles, hashes and the share of each label."""
     usual = (job.size, job.stride) == (None, None) and not job.without
     for split, found in summary["splits"].items():
@@ -158,7 +162,7 @@ def report(job: Preparation, summary: Mapping[str, Any]) -> Iterator[str]:
             yield f"{split:5} has no pixel of {', '.join(absent)}"
 
 
-def _make(job: Preparation, pair: Pair, out: Path, record: Record | None) -> Record:
+def _make(job: PreparationConfig, pair: Pair, out: Path, record: Record | None) -> Record:
     """Write the tiles of an image, unless they are as recorded."""
     if record is not None and _as_recorded(out, record):
         return record
@@ -201,14 +205,14 @@ def _key(pair: Pair) -> str:
     return f"{pair.split}/{pair.name}"
 
 
-def _read_image(path: Path, job: Preparation) -> NDArray[np.uint8]:
+def _read_image(path: Path, job: PreparationConfig) -> NDArray[np.uint8]:
     """``(H, W, C)``."""
     if job.composite == "RGBIR":
         return read_raster(path)[0].transpose(1, 2, 0)
     return _decode(path, "RGB")
 
 
-def _read_mask(path: Path, job: Preparation) -> tuple[NDArray[np.uint8], int]:
+def _read_mask(path: Path, job: PreparationConfig) -> tuple[NDArray[np.uint8], int]:
     """``(H, W)`` labels, and how many pixels had a colour of no class."""
     raw, unknown = job.raw, 0
     if raw.colours is None:
@@ -259,7 +263,7 @@ def _hash(array: NDArray[np.uint8]) -> str:
     return hashlib.sha256(f"{array.shape}".encode() + array.tobytes()).hexdigest()
 
 
-def _finished(out: Path, job: Preparation) -> dict[str, Record]:
+def _finished(out: Path, job: PreparationConfig) -> dict[str, Record]:
     """Records of an earlier call, by image; the journal is started, or freed of a cut-off line."""
     journal = out / "finished.jsonl"
     header, records = {"job": json.loads(json.dumps(asdict(job)))}, {}

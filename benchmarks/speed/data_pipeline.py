@@ -27,7 +27,7 @@ from cmid.command_line import parse
 from cmid.data import MILLION_AID, ImageFolder
 from cmid.data.scenes import generate_scene
 from cmid.options import at_least
-from cmid.views import DeviceViews, TwoViews, ViewColours
+from cmid.views import DeviceViews, TwoViews, ViewColourConfig
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def candidates(folder: Path) -> dict[str, Callable[[], object]]:
     """Name to a call that processes every file once."""
     source = ImageFolder(folder)
     paths = sorted(folder.glob("*.jpg"))
-    cutter, device_views = TwoViews(size=224), DeviceViews(ViewColours(), MILLION_AID)
+    cutter, device_views = TwoViews(size=224), DeviceViews(ViewColourConfig(), MILLION_AID)
 
     def with_pil(transform: Callable[[Image.Image], object]) -> Callable[[], object]:
         return lambda: [transform(Image.open(path).convert("RGB")) for path in paths]

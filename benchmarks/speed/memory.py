@@ -21,7 +21,7 @@ from cmid.callbacks.throughput import peak_memory_gib
 from cmid.command_line import parse
 from cmid.memory import keep_freed_memory
 from cmid.methods import CMID
-from cmid.optimization import OptimizerParameters, build_optimizer
+from cmid.optimization import OptimizerConfig, build_optimizer
 from cmid.options import at_least
 
 
@@ -63,7 +63,7 @@ def run_case(case: dict[str, object]) -> float:
         channels_last=True,
         grad_checkpointing=bool(case["checkpointing"]),
     ).to(device)
-    optimizer = build_optimizer(model, OptimizerParameters(), 1e-4)
+    optimizer = build_optimizer(model, OptimizerConfig(), 1e-4)
     views = example_views(int(str(case["batch"])), size=int(str(case["size"])), device=device)
     for _ in range(2):
         with torch.autocast(device.split(":")[0], precision, enabled=precision != torch.float32):

@@ -25,7 +25,7 @@ from cmid.boundary import error_boundary
 from cmid.command_line import parse
 from cmid.memory import keep_freed_memory
 from cmid.methods import CMID
-from cmid.optimization import OptimizerParameters, build_optimizer
+from cmid.optimization import OptimizerConfig, build_optimizer
 from cmid.options import at_least
 from cmid.views import Views
 
@@ -111,7 +111,7 @@ def measure(name: str, config: StepConfig) -> dict[str, Any]:
     model = CMID(
         name, img_size=config.size, channels_last=config.channels_last, compile=config.compile
     ).to(config.device)
-    optimizer = build_optimizer(model, OptimizerParameters(name=config.optimizer), 1e-4)
+    optimizer = build_optimizer(model, OptimizerConfig(name=config.optimizer), 1e-4)
     options: dict[str, Any] = {}
     if model.student.encoder.model_args.get("img_size"):
         options["img_size"] = config.size

@@ -11,7 +11,7 @@ from benchmarks.vision_language.data import (
     open_labelled,
     scene_texts,
 )
-from benchmarks.vision_language.outcome import Options, Outcome
+from benchmarks.vision_language.outcome import EvaluationConfig, Outcome
 from benchmarks.vision_language.tasks import SCENES, Regions, ZeroShot
 from cmid.data.scenes import INSTANCE_CATEGORIES, SceneSource
 from cmid.data.source import ImageSource
@@ -24,7 +24,9 @@ from cmid.vision_language.prompts.templates import read_templates
 from cmid.vision_language.regions import pool_regions
 
 
-def score_zero_shot(asked: ZeroShot, model: ImageTextModel, name: str, options: Options) -> Outcome:
+def score_zero_shot(
+    asked: ZeroShot, model: ImageTextModel, name: str, options: EvaluationConfig
+) -> Outcome:
     if asked.data == SCENES:
         size = options.scene_size or model.size
         source: ImageSource = SceneSource(options.scenes, size=size, seed=SCENE_SEED)
@@ -48,7 +50,9 @@ def score_zero_shot(asked: ZeroShot, model: ImageTextModel, name: str, options: 
     return Outcome(measures, facts, ("accuracy", scores.per_class), chance)
 
 
-def score_regions(asked: Regions, model: ImageTextModel, name: str, options: Options) -> Outcome:
+def score_regions(
+    asked: Regions, model: ImageTextModel, name: str, options: EvaluationConfig
+) -> Outcome:
     left_out: dict[str, int] = {}
     if asked.data == SCENES:
         source: ImageTextSource = scene_texts(options, model.size)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.vision_language.outcome import Options
+from benchmarks.vision_language.outcome import EvaluationConfig
 from cmid.data.folder import ImageFolder
 from cmid.data.opening import open_source
 from cmid.data.scenes import generate_scene
@@ -83,7 +83,7 @@ def open_masks(
     )
 
 
-def scene_texts(options: Options, size: int) -> SceneTexts:
+def scene_texts(options: EvaluationConfig, size: int) -> SceneTexts:
     """Generated scenes with captions and regions, as many and as large as the options say.
 
     Args:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from benchmarks.vision_language.outcome import Evaluation, ModelsConfig, Options
+from benchmarks.vision_language.outcome import Evaluation, EvaluationConfig, ModelsConfig
 from benchmarks.vision_language.suite import run_evaluations
 from cmid.models.dual_encoder import ImageTextModel
 from cmid.vision_language.clip.storage import load_clip
@@ -15,7 +15,7 @@ from cmid.vision_language.clip.storage import load_clip
 def evaluate_models(
     evaluations: Sequence[Evaluation],
     models: ModelsConfig,
-    options: Options,
+    options: EvaluationConfig,
     *,
     title: str,
     command: str,

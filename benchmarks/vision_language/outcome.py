@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Protocol
 
 from cmid.options import at_least, option
-from cmid.vision_language.clip.parameters import DenseMode
+from cmid.vision_language.clip.config import DenseMode
 
 if TYPE_CHECKING:
     from cmid.models.dual_encoder import ImageTextModel
@@ -33,7 +33,7 @@ class ModelsConfig:
 
 
 @dataclass(frozen=True)
-class Options:
+class EvaluationConfig:
     """What all evaluations share.
 
     Attributes:
@@ -88,7 +88,7 @@ class Evaluation(Protocol):
     def needs(self) -> list[str]:
         """Files and folders that have to exist."""
 
-    def run(self, model: ImageTextModel, name: str, options: Options) -> Outcome:
+    def run(self, model: ImageTextModel, name: str, options: EvaluationConfig) -> Outcome:
         """Score a model; ``name`` is for progress bars and names of pictures."""
 
 

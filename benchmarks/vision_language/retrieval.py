@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from benchmarks.vision_language.caption_sets import open_captions
 from benchmarks.vision_language.data import scene_texts
-from benchmarks.vision_language.outcome import Options, Outcome
+from benchmarks.vision_language.outcome import EvaluationConfig, Outcome
 from benchmarks.vision_language.tasks import SCENES, Retrieval
 from cmid.evaluation.image_text_retrieval import image_text_retrieval
 from cmid.models.dual_encoder import ImageTextModel
@@ -12,7 +12,7 @@ from cmid.vision_language.data import ImageTextSource
 
 
 def score_retrieval(
-    asked: Retrieval, model: ImageTextModel, name: str, options: Options
+    asked: Retrieval, model: ImageTextModel, name: str, options: EvaluationConfig
 ) -> Outcome:
     if asked.data == SCENES:
         source: ImageTextSource = scene_texts(options, model.size)

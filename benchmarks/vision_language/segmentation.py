@@ -6,12 +6,12 @@ from dataclasses import replace
 
 from benchmarks.vision_language.data import SceneMasks, open_masks
 from benchmarks.vision_language.mmseg_masks import open_dataset
-from benchmarks.vision_language.outcome import Options, Outcome, file_name
+from benchmarks.vision_language.outcome import EvaluationConfig, Outcome, file_name
 from benchmarks.vision_language.painting import MapPainter
 from benchmarks.vision_language.tasks import CONFIGURATION, SCENES, Segmentation
 from cmid.data.scenes import SEMANTIC_CLASSES
+from cmid.evaluation.config import SlidingConfig
 from cmid.evaluation.image_text import embed_classes
-from cmid.evaluation.parameters import Sliding
 from cmid.evaluation.segmentation_scores import MaskedImages, evaluate_segmentation
 from cmid.models.dual_encoder import ImageTextModel
 from cmid.vision_language.prompts.templates import read_templates
@@ -19,7 +19,7 @@ from cmid.vision_language.prompts.vocabularies import ClassList, read_vocabulary
 
 
 def score_segmentation(
-    asked: Segmentation, model: ImageTextModel, name: str, options: Options
+    asked: Segmentation, model: ImageTextModel, name: str, options: EvaluationConfig
 ) -> Outcome:
     data, classes = _open(asked, options, model.size)
     vocabulary, settings = (
@@ -70,7 +70,9 @@ def score_segmentation(
     return Outcome(measures, facts, ("IoU", scores.per_class), pictures=pictures)
 
 
-def _open(asked: Segmentation, options: Options, size: int) -> tuple[MaskedImages, ClassList]:
+def _open(
+    asked: Segmentation, options: EvaluationConfig, size: int
+) -> tuple[MaskedImages, ClassList]:
     listed = None
     if asked.vocabulary is not None:
         listed = read_vocabulary(
@@ -96,7 +98,7 @@ def _open(asked: Segmentation, options: Options, size: int) -> tuple[MaskedImage
     return masks, listed
 
 
-def _described(settings: Sliding, size: int) -> str:
+def _described(settings: SlidingConfig, size: int) -> str:
     long_side, stride = settings.long_side or 2 * size, settings.stride or max(1, size // 2)
     scale = "the model's scale" if settings.scale is None else f"scale {settings.scale:g}"
     weight = f", CLS weight {settings.cls_weight:g}" if settings.cls_weight else ""

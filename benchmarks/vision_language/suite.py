@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.vision_language.outcome import Evaluation, Options, Outcome, file_name
+from benchmarks.vision_language.outcome import Evaluation, EvaluationConfig, Outcome, file_name
 from benchmarks.vision_language.report import make_section
 from benchmarks.vision_language.tasks import SCENES, Regions, Retrieval, Segmentation, ZeroShot
 from cmid.data.source import UnreadableImageError
@@ -51,7 +51,7 @@ def run_evaluations(
     models: Sequence[str],
     *,
     load: Callable[[str], ImageTextModel],
-    options: Options = Options(),
+    options: EvaluationConfig = EvaluationConfig(),
     skip_missing: bool = False,
     title: str = "Evaluation of image-text models",
     command: str = "",
@@ -137,7 +137,7 @@ def _run(
     evaluations: Sequence[Evaluation],
     models: Sequence[str],
     load: Callable[[str], ImageTextModel],
-    options: Options,
+    options: EvaluationConfig,
 ) -> _Runs:
     """Run all evaluations of all models; one that fails costs no other its scores."""
     runs = _Runs([(evaluation, {}) for evaluation in evaluations])

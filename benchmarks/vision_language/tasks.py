@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from cmid.evaluation.parameters import PREFIX, Fit, Identity, Sliding
+from cmid.evaluation.config import PREFIX, Fit, Identity, SlidingConfig
 from cmid.options import at_least, option
 from cmid.vision_language.data.problems import OnError
 
 if TYPE_CHECKING:
-    from benchmarks.vision_language.outcome import Options, Outcome
+    from benchmarks.vision_language.outcome import EvaluationConfig, Outcome
     from cmid.models.dual_encoder import ImageTextModel
 
 SCENES = "scenes"
@@ -46,7 +46,7 @@ class ZeroShot:
     def needs(self) -> list[str]:
         return [p for p in (self.data, self.split_file) if p is not None and p != SCENES]
 
-    def run(self, model: ImageTextModel, name: str, options: Options) -> Outcome:
+    def run(self, model: ImageTextModel, name: str, options: EvaluationConfig) -> Outcome:
         from benchmarks.vision_language.classification import score_zero_shot
 
         return score_zero_shot(self, model, name, options)
@@ -84,7 +84,7 @@ class Retrieval:
     def needs(self) -> list[str]:
         return [p for p in (self.data, self.images) if p is not None and p != SCENES]
 
-    def run(self, model: ImageTextModel, name: str, options: Options) -> Outcome:
+    def run(self, model: ImageTextModel, name: str, options: EvaluationConfig) -> Outcome:
         from benchmarks.vision_language.retrieval import score_retrieval
 
         return score_retrieval(self, model, name, options)
@@ -137,9 +137,9 @@ class Segmentation:
             raise ValueError(f"{self.data} needs names of its classes: give --vocabulary")
 
     @property
-    def settings(self) -> Sliding:
+    def settings(self) -> SlidingConfig:
         """Of the sliding windows."""
-        return Sliding(
+        return SlidingConfig(
             self.long_side,
             self.stride,
             self.scale or None,
@@ -150,7 +150,7 @@ class Segmentation:
     def needs(self) -> list[str]:
         return [] if self.data == SCENES else [self.data]
 
-    def run(self, model: ImageTextModel, name: str, options: Options) -> Outcome:
+    def run(self, model: ImageTextModel, name: str, options: EvaluationConfig) -> Outcome:
         from benchmarks.vision_language.segmentation import score_segmentation
 
         return score_segmentation(self, model, name, options)
@@ -181,7 +181,7 @@ class Regions:
     def needs(self) -> list[str]:
         return [] if self.data == SCENES else [self.data, self.folder]
 
-    def run(self, model: ImageTextModel, name: str, options: Options) -> Outcome:
+    def run(self, model: ImageTextModel, name: str, options: EvaluationConfig) -> Outcome:
         from benchmarks.vision_language.classification import score_regions
 
         return score_regions(self, model, name, options)

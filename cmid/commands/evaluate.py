@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from cmid.boundary import error_boundary
 from cmid.command_line import parse
-from cmid.evaluation.parameters import ComparisonConfig
+from cmid.evaluation.config import ComparisonConfig
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

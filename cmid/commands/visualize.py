@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from cmid.boundary import error_boundary
 from cmid.command_line import parse
 from cmid.options import option
-from cmid.visualization.parameters import FigureConfig
+from cmid.visualization.config import FigureConfig
 
 
 @dataclass(frozen=True)

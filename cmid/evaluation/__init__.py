@@ -6,8 +6,8 @@ from typing import Any
 # Imported on first use: a command line is read before torch is there.
 _HOMES = {
     "PooledFeatures": "features",
-    "Settings": "tasks",
-    "Sliding": "parameters",
+    "MeasureConfig": "tasks",
+    "SlidingConfig": "config",
     "TASKS": "tasks",
     "Vocabulary": "open_vocabulary",
     "cached_features": "cache",

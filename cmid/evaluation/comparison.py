@@ -16,9 +16,9 @@ from cmid.checkpoints.backbones import load_backbone
 from cmid.data.source import ImageSource
 from cmid.data.splits import SubsetSource, open_split
 from cmid.evaluation.cache import cached_features
+from cmid.evaluation.config import ComparisonConfig
 from cmid.evaluation.multilabel import read_multilabels
-from cmid.evaluation.parameters import ComparisonConfig
-from cmid.evaluation.tasks import SINGLE_LABEL, Labelled, Settings, measure
+from cmid.evaluation.tasks import SINGLE_LABEL, Labelled, MeasureConfig, measure
 from cmid.files import write_text
 from cmid.reporting import Row, Table, markdown_table
 
@@ -45,7 +45,7 @@ def compare_backbones(config: ComparisonConfig) -> None:
     labels = None
     if config.multilabel:
         labels = _multilabels(config.multilabel, train, test)
-    settings = Settings(k=config.k, shots=config.shots, seeds=config.seeds, seed=config.seed)
+    settings = MeasureConfig(k=config.k, shots=config.shots, seeds=config.seeds, seed=config.seed)
     tasks = _possible(config.tasks, multilabel=labels is not None)
     results: dict[str, dict[str, float]] = {}
     left_out: dict[str, dict[str, str]] = {}

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from cmid.data.source import Image, ImageSource
 from cmid.data.templates import check_templates, fill_templates
 from cmid.data.values import require_8bit
-from cmid.evaluation.parameters import Fit
+from cmid.evaluation.config import Fit
 from cmid.files import whole_file
 from cmid.models.dual_encoder import ImageTextModel
 from cmid.views.crops import resize

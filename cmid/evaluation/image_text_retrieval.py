@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from cmid.data.source import Image
+from cmid.evaluation.config import PREFIX, Fit, Identity
 from cmid.evaluation.image_text import (
     embed_texts,
     evaluation_mode,
@@ -22,7 +23,6 @@ from cmid.evaluation.image_text import (
     normalized,
     require_rgb,
 )
-from cmid.evaluation.parameters import PREFIX, Fit, Identity
 from cmid.models.dual_encoder import ImageTextModel
 
 

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cmid.data.windows import tile
+from cmid.evaluation.config import SlidingConfig
 from cmid.evaluation.image_text import evaluation_mode, normalized
-from cmid.evaluation.parameters import Sliding
 from cmid.models.dual_encoder import ImageTextModel
 from cmid.views.crops import resize
 
@@ -70,7 +70,10 @@ def resize_bilinear(pixels: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def sliding_similarities(
-    model: ImageTextModel, pixels: Tensor, queries: Tensor, settings: Sliding = Sliding()
+    model: ImageTextModel,
+    pixels: Tensor,
+    queries: Tensor,
+    settings: SlidingConfig = SlidingConfig(),
 ) -> Tensor:
     """Cosine similarities of queries at the pixels of the resized image, averaged over windows.
 
@@ -104,7 +107,7 @@ def sliding_similarities(
 
 
 def _window_similarities(
-    model: ImageTextModel, windows: Tensor, queries: Tensor, settings: Sliding
+    model: ImageTextModel, windows: Tensor, queries: Tensor, settings: SlidingConfig
 ) -> Tensor:
     """``(B, Q, size, size)``."""
     features = model.encode_images(windows)
@@ -121,7 +124,7 @@ def class_probabilities(
     *,
     queries: Tensor,
     vocabulary: Vocabulary,
-    settings: Sliding = Sliding(),
+    settings: SlidingConfig = SlidingConfig(),
 ) -> Tensor:
     """Softmax over all queries at every pixel, and of each class the largest of its queries.
 

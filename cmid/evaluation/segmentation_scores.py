@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from cmid.evaluation.iou import IGNORED, class_iou, confusion_matrix, mean_iou
 from cmid.evaluation.open_vocabulary import (
-    Sliding,
+    SlidingConfig,
     Vocabulary,
     class_probabilities,
     label_pixels,
@@ -114,7 +114,7 @@ def evaluate_segmentation(
     *,
     queries: Tensor,
     vocabulary: Vocabulary,
-    settings: Sliding = Sliding(),
+    settings: SlidingConfig = SlidingConfig(),
     threshold: float = 0.0,
     paint: Painter | None = None,
     progress: str | None = None,

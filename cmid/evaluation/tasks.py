@@ -21,7 +21,7 @@ Labelled = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
-class Settings:
+class MeasureConfig:
     """Settings of the measures.
 
     Attributes:
@@ -39,7 +39,7 @@ class Settings:
     seed: int = 0
 
 
-def _knn(train: Labelled, test: Labelled, settings: Settings) -> dict[str, float]:
+def _knn(train: Labelled, test: Labelled, settings: MeasureConfig) -> dict[str, float]:
     options = {"k": settings.k, "temperature": settings.temperature}
     if train[1].ndim == 2:
         votes = knn_scores(*train, test[0], **options)  # type: ignore[arg-type]
@@ -48,7 +48,7 @@ def _knn(train: Labelled, test: Labelled, settings: Settings) -> dict[str, float
     return {"knn": knn_accuracy(*train, *test, **options)}  # type: ignore[arg-type]
 
 
-def _linear(train: Labelled, test: Labelled, settings: Settings) -> dict[str, float]:
+def _linear(train: Labelled, test: Labelled, settings: MeasureConfig) -> dict[str, float]:
     logits, strength = linear_probe(train, test[0], seed=settings.seed)
     if train[1].ndim == 2:
         measures = multilabel_scores(logits.sigmoid(), test[1])
@@ -57,27 +57,29 @@ def _linear(train: Labelled, test: Labelled, settings: Settings) -> dict[str, fl
     return {"linear": accuracy, "linear l2": strength}
 
 
-def _shots(train: Labelled, test: Labelled, settings: Settings, *, shots: int) -> dict[str, float]:
+def _shots(
+    train: Labelled, test: Labelled, settings: MeasureConfig, *, shots: int
+) -> dict[str, float]:
     mean, std = few_shot_accuracy(train, test, shots=shots, seeds=settings.seeds)
     return {f"{shots}-shot": mean, f"{shots}-shot std": std}
 
 
-def _few_shot(train: Labelled, test: Labelled, settings: Settings) -> dict[str, float]:
+def _few_shot(train: Labelled, test: Labelled, settings: MeasureConfig) -> dict[str, float]:
     scores: dict[str, float] = {}
     for shots in settings.shots:
         scores |= _shots(train, test, settings, shots=shots)
     return scores
 
 
-def _retrieval(train: Labelled, test: Labelled, settings: Settings) -> dict[str, float]:
+def _retrieval(train: Labelled, test: Labelled, settings: MeasureConfig) -> dict[str, float]:
     return retrieval_scores(train, test, ks=settings.recall_at)
 
 
-def _clustering(train: Labelled, test: Labelled, settings: Settings) -> dict[str, float]:
+def _clustering(train: Labelled, test: Labelled, settings: MeasureConfig) -> dict[str, float]:
     return {"NMI": clustering_nmi(*test, seed=settings.seed)}
 
 
-Measure = Callable[[Labelled, Labelled, Settings], dict[str, float]]
+Measure = Callable[[Labelled, Labelled, MeasureConfig], dict[str, float]]
 TASKS: dict[str, Measure] = {
     "knn": _knn,
     "linear": _linear,
@@ -105,7 +107,7 @@ class Evaluation:
 
 
 def evaluate(
-    train: Labelled, test: Labelled, tasks: Sequence[str], settings: Settings = Settings()
+    train: Labelled, test: Labelled, tasks: Sequence[str], settings: MeasureConfig = MeasureConfig()
 ) -> dict[str, float]:
     """Scores of `measure`; what is left out is logged.
 
@@ -123,7 +125,7 @@ def evaluate(
 
 @torch.no_grad()
 def measure(
-    train: Labelled, test: Labelled, tasks: Sequence[str], settings: Settings = Settings()
+    train: Labelled, test: Labelled, tasks: Sequence[str], settings: MeasureConfig = MeasureConfig()
 ) -> Evaluation:
     """Run measures on features; one that fails costs no other its score.
 
@@ -154,7 +156,7 @@ def measure(
     return Evaluation(scores, left_out, failure)
 
 
-def _measures(tasks: Sequence[str], settings: Settings) -> dict[str, Measure]:
+def _measures(tasks: Sequence[str], settings: MeasureConfig) -> dict[str, Measure]:
     """Measures by their names; each number of shots is one of its own."""
     found: dict[str, Measure] = {}
     for task in tasks:

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from cmid.data.source import ImageSource
+from cmid.evaluation.config import Fit
 from cmid.evaluation.image_text import embed_classes, embed_images
-from cmid.evaluation.parameters import Fit
 from cmid.models.dual_encoder import ImageTextModel
 
 

@@ -20,8 +20,8 @@ from cmid.methods.sharding import shard_method
 from cmid.models import MaskedEncoder
 from cmid.models.stochastic import switch_off_randomness
 from cmid.objective import require_finite, weighted_sum
-from cmid.optimization import OptimizerParameters, configure_training, seed_step, teacher_momentum
-from cmid.views import DeviceViews, ViewColours, Views
+from cmid.optimization import OptimizerConfig, configure_training, seed_step, teacher_momentum
+from cmid.views import DeviceViews, ViewColourConfig, Views
 
 Losses = tuple[dict[str, Tensor], Tensor]
 
@@ -86,8 +86,8 @@ class PretrainMethod(L.LightningModule, ABC):
         mask_mode: Literal["add", "replace"] = "add",
         stem: str | None = None,
         backbone_args: dict[str, Any] | None = None,
-        colours: ViewColours = ViewColours(),
-        optimizer: OptimizerParameters = OptimizerParameters(),
+        colours: ViewColourConfig = ViewColourConfig(),
+        optimizer: OptimizerConfig = OptimizerConfig(),
         compile: Literal["none", "blocks", "whole"] = "none",
         channels_last: bool = False,
         grad_checkpointing: bool = False,

@@ -22,7 +22,7 @@ STATISTICS_MOMENTUM = 0.25
 
 
 @dataclass(frozen=True)
-class LossWeights:
+class LossConfig:
     """Weights of the three losses; 0 leaves a loss (and what only it needs) out."""
 
     reconstruction: float = 1.0
@@ -31,7 +31,7 @@ class LossWeights:
 
 
 @dataclass(frozen=True)
-class TeacherParameters:
+class TeacherConfig:
     """The teacher's pace and sharpness.
 
     Attributes:
@@ -88,8 +88,8 @@ class CMID(PretrainMethod):
         relative_target: bool = False,
         head_width: int = 2048,
         local_norm: bool | None = None,
-        weights: LossWeights = LossWeights(),
-        teacher: TeacherParameters = TeacherParameters(),
+        weights: LossConfig = LossConfig(),
+        teacher: TeacherConfig = TeacherConfig(),
         **common: Any,
     ) -> None:
         super().__init__(backbone, **common)

@@ -5,12 +5,12 @@ from typing import Any
 
 _HOMES = {
     "ColourAugmentation": "colour",
-    "ColourParameters": "parameters",
-    "CropParameters": "parameters",
+    "ColourConfig": "config",
+    "CropConfig": "config",
     "DeviceViews": "batch",
     "Standardize": "colour",
     "TwoViews": "crops",
-    "ViewColours": "parameters",
+    "ViewColourConfig": "config",
     "Views": "batch",
     "block_mask": "masks",
     "cell_centres": "geometry",
@@ -19,7 +19,7 @@ _HOMES = {
     "gather_cells": "geometry",
     "match_positions": "geometry",
     "num_masked_blocks": "masks",
-    "strong_colour": "parameters",
+    "strong_colour": "config",
 }
 
 __all__ = sorted(_HOMES)

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from cmid.data.statistics import ChannelStatistics
 from cmid.views.colour import ColourAugmentation, Standardize
+from cmid.views.config import ViewColourConfig
 from cmid.views.masks import expand_mask, fill_masked
-from cmid.views.parameters import ViewColours
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class DeviceViews(nn.Module):
         statistics: mean, deviation and range of the images' bands.
     """
 
-    def __init__(self, colours: ViewColours, statistics: ChannelStatistics) -> None:
+    def __init__(self, colours: ViewColourConfig, statistics: ChannelStatistics) -> None:
         super().__init__()
         self.augmentations = nn.ModuleList(
             ColourAugmentation(parameters) for parameters in (colours.weak, colours.strong)

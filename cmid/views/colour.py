@@ -28,7 +28,7 @@ from kornia.filters import filter2d_separable, get_gaussian_kernel1d
 from torch import Tensor, nn
 
 from cmid.data.statistics import ChannelStatistics
-from cmid.views.parameters import ColourParameters
+from cmid.views.config import ColourConfig
 
 
 class ColourAugmentation(nn.Module):
@@ -38,7 +38,7 @@ class ColourAugmentation(nn.Module):
     global generator of the device.
     """
 
-    def __init__(self, parameters: ColourParameters) -> None:
+    def __init__(self, parameters: ColourConfig) -> None:
         super().__init__()
         self.settings = parameters
 

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from cmid.data.source import Image, ImageSource
 from cmid.data.transform import SampleTransform
+from cmid.views.config import CropConfig
 from cmid.views.geometry import crop_matrix, flip_matrix, quarter_turn_matrix
 from cmid.views.masks import block_mask
-from cmid.views.parameters import CropParameters
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Crop:
     turns: int = 0
 
 
-def draw_crop(parameters: CropParameters, generator: np.random.Generator) -> Crop:
+def draw_crop(parameters: CropConfig, generator: np.random.Generator) -> Crop:
     """Draw a random resized crop; fractions refer to an image squeezed to a square.
 
     Up to ten draws look for a box that fits, as torchvision's ``RandomResizedCrop`` does; then
@@ -119,7 +119,7 @@ class TwoViews(SampleTransform):
         size: int = 224,
         block_size: int = 32,
         mask_ratio: float = 0.6,
-        crop: CropParameters | None = None,
+        crop: CropConfig | None = None,
     ) -> None:
         if size < 1 or block_size < 1 or size % block_size:
             raise ValueError(
@@ -131,7 +131,7 @@ class TwoViews(SampleTransform):
         self.size = size
         self.block_size = block_size
         self.mask_ratio = mask_ratio
-        self.crop = crop or CropParameters()
+        self.crop = crop or CropConfig()
 
     def sample(
         self, source: ImageSource, index: int, generator: np.random.Generator

@@ -20,7 +20,7 @@ from cmid.views.crops import resize
 from cmid.visualization import attention as attend
 from cmid.visualization import correspondence as match
 from cmid.visualization import embedding as whole
-from cmid.visualization.parameters import FigureConfig
+from cmid.visualization.config import FigureConfig
 from cmid.visualization.reconstruction import reconstruct, reconstruction_figure
 
 

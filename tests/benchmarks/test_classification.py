@@ -12,12 +12,12 @@ from sklearn.metrics import confusion_matrix
 from torch import Tensor
 
 from benchmarks.classification.data import ClassificationData, ClassificationImages
-from benchmarks.classification.module import FineTuning, Regularisation
+from benchmarks.classification.module import FineTuning, RegularisationConfig
 from benchmarks.classification.results import class_accuracies, confusion_figure, write_results
 from cmid.data import SceneSource, open_split
-from cmid.optimization import OptimizerParameters
+from cmid.optimization import OptimizerConfig
 
-PLAIN = Regularisation(mixup=0, cutmix=0, smoothing=0, erasing=0)
+PLAIN = RegularisationConfig(mixup=0, cutmix=0, smoothing=0, erasing=0)
 
 
 def module(**options: Any) -> FineTuning:
@@ -43,7 +43,7 @@ def test_fine_tuning_learns_the_classes_of_scenes(tmp_path: Path) -> None:
     data = ClassificationData(
         "scenes", num_scenes=1000, size=32, batch_size=32, augment="", num_workers=0
     )
-    optimizer = OptimizerParameters(name="adamw", base_lr=8e-3, warmup_epochs=0.5)
+    optimizer = OptimizerConfig(name="adamw", base_lr=8e-3, warmup_epochs=0.5)
     model = module(regularisation=PLAIN, optimizer=optimizer, classes=data.classes)
     run = trainer(tmp_path, 10)
     run.fit(model, data)
@@ -68,7 +68,7 @@ def test_a_frozen_backbone_stays_as_it_is(tmp_path: Path) -> None:
 
 def test_layer_decay_scales_the_rate_of_each_layer(tmp_path: Path) -> None:
     data = ClassificationData("scenes", num_scenes=80, size=32, batch_size=16, num_workers=0)
-    optimizer = OptimizerParameters(name="adamw", base_lr=0.016, warmup_epochs=0)
+    optimizer = OptimizerConfig(name="adamw", base_lr=0.016, warmup_epochs=0)
     model = module(
         backbone="random:vit_tiny_patch16_224",
         layer_decay=0.5,
@@ -90,7 +90,7 @@ def test_layer_decay_scales_the_rate_of_each_layer(tmp_path: Path) -> None:
 
 
 def test_mixed_targets_sum_to_one_and_loss_is_finite() -> None:
-    model = module(regularisation=Regularisation())
+    model = module(regularisation=RegularisationConfig())
     images = torch.randint(0, 255, (4, 3, 32, 32), dtype=torch.uint8)
     labels = torch.tensor([0, 1, 2, 3])
     assert model.mix is not None

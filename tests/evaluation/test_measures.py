@@ -11,7 +11,7 @@ from sklearn.multiclass import OneVsRestClassifier
 from sklearn.neighbors import NearestNeighbors
 
 from cmid.evaluation import (
-    Settings,
+    MeasureConfig,
     clustering_nmi,
     evaluate,
     few_shot_accuracy,
@@ -136,7 +136,7 @@ def test_multilabel_votes_and_scores_equal_scikit_learn() -> None:
 
 
 def test_all_measures_of_one_and_of_several_labels() -> None:
-    scores = evaluate(clusters(120, 1), clusters(60, 2), ALL, Settings(shots=(1, 5), seeds=2))
+    scores = evaluate(clusters(120, 1), clusters(60, 2), ALL, MeasureConfig(shots=(1, 5), seeds=2))
     expected = {"knn", "linear", "linear l2", "1-shot", "5-shot", "recall@1", "mAP", "NMI"}
     assert expected <= scores.keys()
     several = evaluate(tagged(120, 1), tagged(60, 2), ("knn", "linear", "retrieval"))

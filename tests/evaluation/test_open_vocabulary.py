@@ -12,7 +12,7 @@ from torchmetrics.classification import MulticlassJaccardIndex
 from cmid.data.windows import window_starts
 from cmid.evaluation.image_text import embed_classes
 from cmid.evaluation.open_vocabulary import (
-    Sliding,
+    SlidingConfig,
     Vocabulary,
     class_probabilities,
     label_pixels,
@@ -88,7 +88,7 @@ def test_images_of_any_shape_get_a_size_that_windows_fit_in() -> None:
 
 
 def reference(
-    model: ColourCLIP, pixels: Tensor, vocabulary: Vocabulary, settings: Sliding
+    model: ColourCLIP, pixels: Tensor, vocabulary: Vocabulary, settings: SlidingConfig
 ) -> Tensor:
     """Probabilities, one window and one query at a time."""
     text = queries(model, vocabulary)
@@ -122,13 +122,13 @@ def reference(
 @pytest.mark.parametrize(
     ("shape", "settings"),
     [
-        ((40, 40), Sliding(long_side=32)),
-        ((50, 23), Sliding(long_side=45, stride=7, cls_weight=0.3, batch_size=3)),
-        ((9, 7), Sliding(long_side=16, scale=None)),  # smaller than a window
-        ((12, 90), Sliding(long_side=16, batch_size=5)),  # the short side decides
+        ((40, 40), SlidingConfig(long_side=32)),
+        ((50, 23), SlidingConfig(long_side=45, stride=7, cls_weight=0.3, batch_size=3)),
+        ((9, 7), SlidingConfig(long_side=16, scale=None)),  # smaller than a window
+        ((12, 90), SlidingConfig(long_side=16, batch_size=5)),  # the short side decides
     ],
 )
-def test_probabilities_equal_brute_force(shape: tuple[int, int], settings: Sliding) -> None:
+def test_probabilities_equal_brute_force(shape: tuple[int, int], settings: SlidingConfig) -> None:
     model, vocabulary = ColourCLIP().eval(), Vocabulary.parse(LINES)
     pixels, _ = striped(*shape)
     found = class_probabilities(
@@ -167,13 +167,16 @@ def test_the_way_to_resize_an_image_is_an_option() -> None:
     model, vocabulary = ColourCLIP().eval(), Vocabulary.parse(LINES)
     pixels = torch.randint(0, 256, (3, 48, 48), dtype=torch.uint8)
     text = queries(model, vocabulary)
-    published = Sliding(long_side=16, antialias=False)
+    published = SlidingConfig(long_side=16, antialias=False)
     found = sliding_similarities(model, pixels, text, published)
     small = nearest_four(pixels, (16, 16)).round().to(torch.uint8)
     torch.testing.assert_close(
-        found, sliding_similarities(model, small, text, Sliding(long_side=16)), atol=0.02, rtol=0
+        found,
+        sliding_similarities(model, small, text, SlidingConfig(long_side=16)),
+        atol=0.02,
+        rtol=0,
     )
-    default = sliding_similarities(model, pixels, text, Sliding(long_side=16))
+    default = sliding_similarities(model, pixels, text, SlidingConfig(long_side=16))
     assert float((found - default).abs().max()) > 0.2
 
 

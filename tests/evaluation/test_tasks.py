@@ -11,9 +11,9 @@ import pytest
 import torch
 from PIL import Image as PillowImage
 
-from cmid.evaluation import Settings, comparison, evaluate, tasks
+from cmid.evaluation import MeasureConfig, comparison, evaluate, tasks
+from cmid.evaluation.config import ComparisonConfig
 from cmid.evaluation.linear import few_shot_accuracy, linear_probe
-from cmid.evaluation.parameters import ComparisonConfig
 from cmid.evaluation.tasks import TASKS, measure
 
 
@@ -27,7 +27,7 @@ def test_few_images_of_a_class_leave_out_what_needs_more(
 ) -> None:
     data = features([0] * 20 + [1] * 9)
     with caplog.at_level(logging.WARNING):
-        scores = evaluate(data, data, list(TASKS), Settings(seeds=2))
+        scores = evaluate(data, data, list(TASKS), MeasureConfig(seeds=2))
     assert {"knn", "linear", "1-shot", "5-shot", "recall@1", "NMI"} <= scores.keys()
     assert "10-shot" not in scores
     assert "10-shot left out: 10 shots need 10 images of every class, one has 9" in caplog.text
@@ -46,7 +46,9 @@ def test_few_images_of_a_class_leave_out_what_needs_more(
 def test_each_kind_of_want_costs_its_own_measure_only(
     train: list[int], test: list[int], kept: set[str], lost: set[str]
 ) -> None:
-    found = measure(features(train), features(test), list(TASKS), Settings(shots=(1, 5), seeds=2))
+    found = measure(
+        features(train), features(test), list(TASKS), MeasureConfig(shots=(1, 5), seeds=2)
+    )
     assert kept <= found.scores.keys()
     assert lost <= found.left_out.keys()
     assert found.error is None
@@ -61,7 +63,7 @@ def test_numbers_of_classes_with_gaps_are_counted_rightly() -> None:
 def test_nothing_that_could_be_measured_is_an_error() -> None:
     data = features([0, 1])
     with pytest.raises(ValueError, match="nothing could be measured: 5-shot: 5 shots need"):
-        evaluate(data, data, ["fewshot"], Settings(shots=(5,)))
+        evaluate(data, data, ["fewshot"], MeasureConfig(shots=(5,)))
     with pytest.raises(ValueError, match="1 of 2 images have no label"):
         evaluate(data, features([0, -1]), ["knn"])
     with pytest.raises(ValueError, match="has no image"):

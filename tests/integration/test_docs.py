@@ -15,7 +15,7 @@ import pytest
 import timm
 
 from cmid.vision_language.clip.building import build_clip
-from cmid.vision_language.clip.parameters import CLIPParameters
+from cmid.vision_language.clip.config import CLIPConfig
 from cmid.vision_language.clip.storage import save_clip
 from tests.declared import ROOT
 
@@ -64,7 +64,7 @@ def test_the_quickstart_pretrains_exports_loads_and_measures(tmp_path: Path) -> 
 def test_the_examples_of_scores_and_rewards_run(tmp_path: Path, tiny_clip: str) -> None:
     for name, code in blocks("scoring.md"):
         (tmp_path / name).write_text(code)
-    clip = build_clip(CLIPParameters(tiny_clip))
+    clip = build_clip(CLIPConfig(tiny_clip))
     save_clip(clip, tmp_path / "runs/farslip_stage1_scenes/clip")
     assert len(json.loads(run("scorers.py", folder=tmp_path))) == 2
     assert run("preferences.py", folder=tmp_path) == "0.8458 0.5477\n"

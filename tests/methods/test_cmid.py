@@ -8,10 +8,10 @@ import torch
 
 from cmid.data import PretrainData, SceneSource
 from cmid.methods import CMID
-from cmid.methods.cmid import LossWeights
+from cmid.methods.cmid import LossConfig
 from cmid.models import ema_momentum
 from cmid.optimization import (
-    OptimizerParameters,
+    OptimizerConfig,
     build_optimizer,
     build_schedule,
     scaled_lr,
@@ -72,15 +72,15 @@ def _statistics(bands: int) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("weights", "terms"),
     [
-        (LossWeights(1, 0, 0), {"spatial", "frequency"}),
-        (LossWeights(0, 1, 0), {"contrastive"}),
-        (LossWeights(0, 0, 1), {"local"}),
-        (LossWeights(1, 1, 0), {"spatial", "frequency", "contrastive"}),
-        (LossWeights(1, 0, 1), {"spatial", "frequency", "local"}),
-        (LossWeights(0, 1, 1), {"contrastive", "local"}),
+        (LossConfig(1, 0, 0), {"spatial", "frequency"}),
+        (LossConfig(0, 1, 0), {"contrastive"}),
+        (LossConfig(0, 0, 1), {"local"}),
+        (LossConfig(1, 1, 0), {"spatial", "frequency", "contrastive"}),
+        (LossConfig(1, 0, 1), {"spatial", "frequency", "local"}),
+        (LossConfig(0, 1, 1), {"contrastive", "local"}),
     ],
 )
-def test_every_part_and_pair_is_a_matter_of_weights(weights: LossWeights, terms: set[str]) -> None:
+def test_every_part_and_pair_is_a_matter_of_weights(weights: LossConfig, terms: set[str]) -> None:
     model = method(weights=weights)
     found, _ = model.losses(views_of(), 0.04)
     assert set(found) == terms
@@ -98,7 +98,7 @@ def test_heads_have_the_width_that_is_asked_for(agreement: str, hidden: int) -> 
 
 
 def test_weights_scale_the_total() -> None:
-    model = method(weights=LossWeights(2.0, 0.5, 3.0))
+    model = method(weights=LossConfig(2.0, 0.5, 3.0))
     terms, _ = model.losses(views_of(), 0.04)
     expected = (
         2 * (terms["spatial"] + terms["frequency"])
@@ -110,7 +110,7 @@ def test_weights_scale_the_total() -> None:
 
 def test_no_weight_at_all_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one loss"):
-        method(weights=LossWeights(0, 0, 0))
+        method(weights=LossConfig(0, 0, 0))
 
 
 def test_joint_forward_of_both_views_equals_separate_ones_without_batchnorm() -> None:
@@ -153,8 +153,8 @@ def test_queue_and_centre_take_in_what_the_teacher_said() -> None:
     assert model.local_loss.center.abs().sum() > 0
 
 
-@pytest.mark.parametrize("weights", [LossWeights(), LossWeights(1, 0, 0)])
-def test_running_statistics_are_those_of_clean_images(weights: LossWeights) -> None:
+@pytest.mark.parametrize("weights", [LossConfig(), LossConfig(1, 0, 0)])
+def test_running_statistics_are_those_of_clean_images(weights: LossConfig) -> None:
     model = method("resnet18", weights=weights)
     views = views_of()
     views = Views(views.images, views.images * 0 + 50, views.masks, views.matrices)
@@ -181,7 +181,7 @@ def test_a_run_evaluates_the_student_with_statistics_of_its_own() -> None:
 @pytest.mark.parametrize("name", ["adan", "adamw", "lars", "sgd"])
 def test_optimizers_decay_matrices_only(name: str) -> None:
     model = method()
-    optimizer = build_optimizer(model, OptimizerParameters(name=name, weight_decay=0.1), 0.5)
+    optimizer = build_optimizer(model, OptimizerConfig(name=name, weight_decay=0.1), 0.5)
     held = [p for group in optimizer.param_groups for p in group["params"]]
     assert len(held) == sum(p.requires_grad for p in model.parameters())
     for group in optimizer.param_groups:
@@ -192,11 +192,11 @@ def test_optimizers_decay_matrices_only(name: str) -> None:
 
 def test_unknown_optimizer_is_named() -> None:
     with pytest.raises(ValueError, match="addam"):
-        build_optimizer(method(), OptimizerParameters(name="addam"), 0.1)
+        build_optimizer(method(), OptimizerConfig(name="addam"), 0.1)
 
 
 def test_schedule_warms_up_then_falls_on_a_cosine() -> None:
-    parameters = OptimizerParameters(name="sgd", warmup_epochs=2, warmup_factor=0.01, min_lr=1e-4)
+    parameters = OptimizerConfig(name="sgd", warmup_epochs=2, warmup_factor=0.01, min_lr=1e-4)
     optimizer = build_optimizer(method(), parameters, 0.1)
     schedule = build_schedule(optimizer, parameters, steps_per_epoch=10, total_steps=100)
     rates = []
@@ -213,8 +213,8 @@ def test_schedule_warms_up_then_falls_on_a_cosine() -> None:
 
 
 def test_published_rate_is_one_thousandth_per_64_images() -> None:
-    assert scaled_lr(OptimizerParameters(), 64) == pytest.approx(1e-3)
-    assert scaled_lr(OptimizerParameters(), 4 * 64) == pytest.approx(4e-3)
+    assert scaled_lr(OptimizerConfig(), 64) == pytest.approx(1e-3)
+    assert scaled_lr(OptimizerConfig(), 4 * 64) == pytest.approx(4e-3)
 
 
 def train(model: CMID, *, steps: int, images: int = 16, batch: int = 4, **options: Any) -> Any:
@@ -255,13 +255,13 @@ def test_teacher_moves_once_per_optimizer_step_with_the_scheduled_momentum(
 def test_losses_fall_on_a_few_images() -> None:
     model = method(
         "convnext_atto",
-        optimizer=OptimizerParameters(name="adamw", base_lr=0.1, warmup_epochs=0),
-        weights=LossWeights(1, 0, 0),
+        optimizer=OptimizerConfig(name="adamw", base_lr=0.1, warmup_epochs=0),
+        weights=LossConfig(1, 0, 0),
     )
     views = views_of(4)
     with torch.no_grad():
         before = model.total(model.losses(views, 0.04)[0])
-    optimizer = build_optimizer(model, OptimizerParameters(name="adamw"), 2e-3)
+    optimizer = build_optimizer(model, OptimizerConfig(name="adamw"), 2e-3)
     for _ in range(25):
         optimizer.zero_grad()
         loss = model.total(model.losses(views, 0.04)[0])

@@ -24,20 +24,20 @@ from cmid.callbacks import OnlineKNN
 from cmid.data import PretrainData, SceneSource
 from cmid.methods import CMID
 from cmid.methods.branches import BatchAgreement
-from cmid.methods.cmid import LossWeights
-from cmid.optimization import OptimizerParameters
+from cmid.methods.cmid import LossConfig
+from cmid.optimization import OptimizerConfig
 from cmid.processes import leave_group
-from cmid.views import ColourParameters, TwoViews, ViewColours
+from cmid.views import ColourConfig, TwoViews, ViewColourConfig
 
 STEPS = 3
 VIT = ("vit_tiny_patch16_224", {"depth": 1, "embed_dim": 48, "num_heads": 3})
 # Its head has a norm that only the contrastive loss trains.
 CONVNEXT = ("convnext_atto", {"depths": (1, 1, 1, 1), "dims": (8, 16, 24, 32)})
 LEFT_OUT = {
-    "reconstruction": LossWeights(0, 1, 1),
-    "contrastive": LossWeights(1, 0, 1),
-    "local": LossWeights(1, 1, 0),
-    "all but reconstruction": LossWeights(1, 0, 0),
+    "reconstruction": LossConfig(0, 1, 1),
+    "contrastive": LossConfig(1, 0, 1),
+    "local": LossConfig(1, 1, 0),
+    "all but reconstruction": LossConfig(1, 0, 0),
 }
 # Name of a job: strategy and what differs from the comparison with one process.
 JOBS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -65,9 +65,9 @@ def train(strategy: str, batch: int, result: Path, **options: Any) -> None:
         num_prototypes=32,
         num_matches=4,
         # Colour is drawn on each device for itself; here it would only blur the comparison.
-        colours=ViewColours(ColourParameters(), ColourParameters()),
+        colours=ViewColourConfig(ColourConfig(), ColourConfig()),
         # SGD: Adam would turn the rounding of vanishing gradients into whole steps.
-        optimizer=OptimizerParameters(name="sgd", base_lr=1.0, warmup_epochs=0),
+        optimizer=OptimizerConfig(name="sgd", base_lr=1.0, warmup_epochs=0),
         **options,
     )
     labelled = {

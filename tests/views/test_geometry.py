@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cmid.data.source import Image, ImageSource
-from cmid.views import CropParameters, TwoViews, cell_centres, gather_cells, match_positions
+from cmid.views import CropConfig, TwoViews, cell_centres, gather_cells, match_positions
 
 
 class PositionImages(ImageSource):
@@ -43,7 +43,7 @@ class PositionImages(ImageSource):
         return Image(pixels, (self.height, self.width))
 
 
-TURNING = CropParameters(quarter_turns=True)
+TURNING = CropConfig(quarter_turns=True)
 
 
 @settings(deadline=None, max_examples=30)
@@ -69,7 +69,7 @@ def test_matrices_map_view_pixels_to_the_source(
 @settings(deadline=None, max_examples=30)
 @given(seed=st.integers(0, 10_000), turns=st.booleans())
 def test_matched_cells_show_the_same_place_within_half_a_cell(seed: int, turns: bool) -> None:
-    views = TwoViews(size=224, block_size=32, crop=CropParameters(quarter_turns=turns))
+    views = TwoViews(size=224, block_size=32, crop=CropConfig(quarter_turns=turns))
     sample = views.sample(PositionImages(300, 300), 0, np.random.default_rng(seed))
     centres = cell_centres(sample["matrices"], (224, 224), (7, 7))
     first, second = centres[:1], centres[1:]
@@ -130,7 +130,7 @@ def test_positions_are_exact_under_autocast() -> None:
 
 
 def test_crops_respect_scale_and_ratio() -> None:
-    views = TwoViews(size=32, block_size=8, crop=CropParameters(scale=(0.3, 0.5), flip=0))
+    views = TwoViews(size=32, block_size=8, crop=CropConfig(scale=(0.3, 0.5), flip=0))
     for seed in range(50):
         sample = views.sample(PositionImages(400, 400), 0, np.random.default_rng(seed))
         width, height = (sample["matrices"][:, i, i] * 32 for i in (0, 1))
@@ -153,7 +153,7 @@ def test_impossible_views_are_refused(arguments: dict[str, float], message: str)
 
 def test_impossible_crops_are_refused() -> None:
     with pytest.raises(ValueError, match="scale"):
-        CropParameters(scale=(0.0, 1.0))
+        CropConfig(scale=(0.0, 1.0))
 
 
 class TwoDates(ImageSource):

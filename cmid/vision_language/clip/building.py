@@ -14,6 +14,7 @@ from torch import nn
 from cmid.checkpoints import Backbone, load_backbone
 from cmid.data.statistics import ChannelStatistics
 from cmid.models.encoder import MaskedEncoder
+from cmid.vision_language.clip.config import DEFAULT_DENSE_MODE, CLIPConfig
 from cmid.vision_language.clip.image_towers import (
     ImageTower,
     OpenCLIPResNet,
@@ -21,7 +22,6 @@ from cmid.vision_language.clip.image_towers import (
     TimmTower,
 )
 from cmid.vision_language.clip.model import CLIP, SIGLIP_LOGIT_BIAS, SIGLIP_LOGIT_SCALE
-from cmid.vision_language.clip.parameters import DEFAULT_DENSE_MODE, CLIPParameters
 from cmid.vision_language.clip.text_tower import TextTower, freeze_kept_positions, lengthen
 
 _NO_TOWER = {"image_size": 32, "patch_size": 32, "layers": 1, "width": 64}
@@ -38,7 +38,7 @@ def import_open_clip() -> ModuleType:
     return open_clip
 
 
-def build_clip(parameters: CLIPParameters = CLIPParameters(), *, sigmoid: bool = False) -> CLIP:
+def build_clip(parameters: CLIPConfig = CLIPConfig(), *, sigmoid: bool = False) -> CLIP:
     """Build a CLIP as the parameters say.
 
     Args:
@@ -131,7 +131,7 @@ def _arguments(config: Mapping[str, Any], image_size: int | None) -> dict[str, A
 
 
 def _with_weights(
-    name: str, config: dict[str, Any], parameters: CLIPParameters
+    name: str, config: dict[str, Any], parameters: CLIPConfig
 ) -> tuple[Any, dict[str, Any]]:
     open_clip = import_open_clip()
     weights = str(parameters.weights)
@@ -174,7 +174,7 @@ def _tokenizer_of_clip() -> Any:
 
 
 def _similarity(
-    model: Any, config: Mapping[str, Any], parameters: CLIPParameters, *, sigmoid: bool
+    model: Any, config: Mapping[str, Any], parameters: CLIPConfig, *, sigmoid: bool
 ) -> tuple[float, float | None]:
     """Logarithm of the scale of similarities, and their bias: given, trained, or SigLIP's start."""
     scale = model.logit_scale.item()
@@ -192,7 +192,7 @@ def _similarity(
 
 
 def _image_tower(
-    model: Any, config: dict[str, Any], backbone: Backbone | None, parameters: CLIPParameters
+    model: Any, config: dict[str, Any], backbone: Backbone | None, parameters: CLIPConfig
 ) -> ImageTower:
     about: dict[str, Any] = {"dense_mode": parameters.dense_mode or DEFAULT_DENSE_MODE}
     if backbone is None:

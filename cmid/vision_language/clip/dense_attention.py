@@ -28,7 +28,7 @@ from timm.layers import Attention
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
-from cmid.vision_language.clip.parameters import DENSE_MODES, DenseMode
+from cmid.vision_language.clip.config import DENSE_MODES, DenseMode
 
 _PUBLISHED = "_published"  # ending of the modes that keep residual and MLP
 

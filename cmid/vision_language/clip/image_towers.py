@@ -12,8 +12,8 @@ from cmid.data.statistics import ChannelStatistics
 from cmid.models.dual_encoder import ImageFeatures
 from cmid.models.feature_map import FeatureMap
 from cmid.views.colour import Standardize
+from cmid.vision_language.clip.config import DENSE_MODES, DenseMode
 from cmid.vision_language.clip.dense_attention import LastBlock
-from cmid.vision_language.clip.parameters import DENSE_MODES, DenseMode
 
 
 class ImageTower(nn.Module):

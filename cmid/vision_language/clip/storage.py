@@ -20,13 +20,13 @@ from cmid.checkpoints.strict import load_strictly
 from cmid.checkpoints.weight_files import open_weights, sha256_of
 from cmid.files import whole_file
 from cmid.vision_language.clip.building import build_clip, rebuild
+from cmid.vision_language.clip.config import CLIPConfig, DenseMode
 from cmid.vision_language.clip.model import (
     CLIP,
     SIGLIP_LOGIT_BIAS,
     SIGLIP_LOGIT_SCALE,
     interpolate,
 )
-from cmid.vision_language.clip.parameters import CLIPParameters, DenseMode
 
 CONFIG_FILE = "open_clip_config.json"
 WEIGHTS_FILE = "open_clip_model.safetensors"
@@ -93,13 +93,13 @@ def load_clip(spec: str | Path, *, dense_mode: DenseMode | None = None) -> CLIP:
         name, _, weights = str(spec).partition(":")
         if Path(spec).suffix == "" and "/" in name and not weights:
             raise FileNotFoundError(f"no CLIP {spec}: give a folder, NAME or NAME:TAG of open_clip")
-        clip = build_clip(CLIPParameters(name, weights or None, dense_mode=dense_mode))
+        clip = build_clip(CLIPConfig(name, weights or None, dense_mode=dense_mode))
     else:
         clip = _load_folder(Path(spec), dense_mode)
     return clip.eval().requires_grad_(False)
 
 
-def starting_clip(parameters: CLIPParameters, *, sigmoid: bool = False) -> CLIP:
+def starting_clip(parameters: CLIPConfig, *, sigmoid: bool = False) -> CLIP:
     """The CLIP that training starts from: built, or that of a folder of `save_clip`.
 
     A folder keeps its own way to read patches, scale and bias, unless the parameters name others.
@@ -151,7 +151,7 @@ def export_checkpoint(path: str | Path, folder: str | Path, *, alpha: float = 1.
     if alpha != 1:
         # Random parts of the start are drawn anew from the run's seed, as training drew them.
         torch.manual_seed(origin["seed"])
-        clip = interpolate(starting_clip(CLIPParameters(**origin["start"])), clip, alpha)
+        clip = interpolate(starting_clip(CLIPConfig(**origin["start"])), clip, alpha)
     kept = ("version", "method", "global_step", "epoch", "weights", "distillation")
     provenance = {key: origin[key] for key in kept} | {"wise_ft": alpha}
     return save_clip(clip, folder, provenance=provenance)

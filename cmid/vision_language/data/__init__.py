@@ -5,7 +5,7 @@ from typing import Any
 
 # Imported on first use: a table of captions should not need webdataset, or lightning.
 _HOMES = {
-    "BoxLimits": "boxes",
+    "BoxLimitConfig": "boxes",
     "CaptionShards": "shards",
     "CaptionTable": "captions",
     "CocoRegions": "coco",

@@ -12,7 +12,7 @@ from cmid.vision_language.data.problems import AnnotationError
 
 
 @dataclass(frozen=True)
-class BoxLimits:
+class BoxLimitConfig:
     """Which boxes are used, by their area in square pixels of the stored image.
 
     FarSLIP (arXiv:2511.14901) takes ``min_area`` 64 * 64 and ``max_area`` 1024 * 1024.

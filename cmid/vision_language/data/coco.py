@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cmid.boxes import Box
-from cmid.vision_language.data.boxes import BoxLimits, check_box, check_size
+from cmid.vision_language.data.boxes import BoxLimitConfig, check_box, check_size
 from cmid.vision_language.data.files import AnnotatedFiles, FileEntry, RegionEntry
 from cmid.vision_language.data.objects import ImageObjects, describe_image, describe_objects
 from cmid.vision_language.data.problems import (
@@ -50,7 +50,7 @@ class CocoRegions(AnnotatedFiles):
         root: str | os.PathLike[str] | None = None,
         phrases: bool = True,
         templates: Sequence[str] = CATEGORY_TEMPLATES,
-        limits: BoxLimits = BoxLimits(),
+        limits: BoxLimitConfig = BoxLimitConfig(),
         on_error: OnError = "error",
         seed: int = 0,
     ) -> None:
@@ -70,7 +70,7 @@ class CocoRegions(AnnotatedFiles):
 
 
 def _entry(
-    objects: ImageObjects, phrases: bool, limits: BoxLimits, seed: int, problems: Problems
+    objects: ImageObjects, phrases: bool, limits: BoxLimitConfig, seed: int, problems: Problems
 ) -> FileEntry | None:
     captions = describe_image(objects, seed=seed)
     if not captions:

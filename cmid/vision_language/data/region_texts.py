@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cmid.boxes import Box
-from cmid.vision_language.data.boxes import BoxLimits, check_box, check_size
+from cmid.vision_language.data.boxes import BoxLimitConfig, check_box, check_size
 from cmid.vision_language.data.files import AnnotatedFiles, FileEntry, RegionEntry
 from cmid.vision_language.data.problems import (
     AnnotationError,
@@ -58,7 +58,7 @@ class RegionTexts(AnnotatedFiles):
         coordinates: Literal["auto", "pixel", "normalized"] = "auto",
         captions: Sequence[str] = CAPTION_FIELDS,
         templates: Sequence[str] = CATEGORY_TEMPLATES,
-        limits: BoxLimits = BoxLimits(),
+        limits: BoxLimitConfig = BoxLimitConfig(),
         on_error: OnError = "error",
     ) -> None:
         path = Path(path)

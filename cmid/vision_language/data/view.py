@@ -16,9 +16,9 @@ from torch import Tensor
 from cmid.boxes import Box, area, overlap
 from cmid.data.source import Image, UnreadableImageError
 from cmid.data.values import require_8bit
+from cmid.views.config import CropConfig
 from cmid.views.crops import Crop, cut, draw_crop
-from cmid.views.parameters import CropParameters
-from cmid.vision_language.data.boxes import BoxLimits
+from cmid.vision_language.data.boxes import BoxLimitConfig
 from cmid.vision_language.data.directions import names_direction
 from cmid.vision_language.data.source import ImageTextSource, Region
 
@@ -65,7 +65,7 @@ class ImageTextView:
         max_regions: int = 4,
         region_scale: tuple[float, float] = (0.3, 0.7),
         region_ratio: tuple[float, float] = (3 / 4, 4 / 3),
-        limits: BoxLimits = BoxLimits(),
+        limits: BoxLimitConfig = BoxLimitConfig(),
         min_visible: float = 0.5,
         training: bool = True,
     ) -> None:
@@ -84,7 +84,7 @@ class ImageTextView:
         self.regions = regions
         self.region_text = region_text
         self.max_regions = max_regions
-        self.region_crop = CropParameters(scale=region_scale, ratio=region_ratio, flip=0)
+        self.region_crop = CropConfig(scale=region_scale, ratio=region_ratio, flip=0)
         self.limits = limits
         self.min_visible = min_visible
         self.training = training

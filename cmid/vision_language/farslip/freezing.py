@@ -11,7 +11,7 @@ from torch import nn
 
 from cmid.vision_language.clip.image_towers import ImageTower
 from cmid.vision_language.clip.model import CLIP
-from cmid.vision_language.farslip.parameters import Distillation, FarSLIPWeights
+from cmid.vision_language.farslip.config import DistillationConfig, FarSLIPLossConfig
 
 
 def lock_tower(clip: CLIP, which: str) -> list[nn.Module]:
@@ -34,7 +34,7 @@ def lock_tower(clip: CLIP, which: str) -> list[nn.Module]:
 
 
 def freeze_unreached(
-    clip: CLIP, weights: FarSLIPWeights, distillation: Distillation, *, sigmoid: bool
+    clip: CLIP, weights: FarSLIPLossConfig, distillation: DistillationConfig, *, sigmoid: bool
 ) -> None:
     """Freeze what the losses of these weights do not reach.
 

@@ -14,23 +14,23 @@ import cmid
 from cmid.models import EMATeacher
 from cmid.models.dual_encoder import ImageFeatures
 from cmid.objective import require_finite, weighted_sum
-from cmid.optimization import OptimizerParameters, configure_training, seed_step
-from cmid.views import ColourParameters
+from cmid.optimization import OptimizerConfig, configure_training, seed_step
+from cmid.views import ColourConfig
 from cmid.views.colour import ColourAugmentation
+from cmid.vision_language.clip.config import CLIPConfig
 from cmid.vision_language.clip.contrastive import (
     gather_pairs,
     multi_positive_loss,
     pairwise_sigmoid_loss,
 )
 from cmid.vision_language.clip.model import MAX_LOGIT_SCALE
-from cmid.vision_language.clip.parameters import CLIPParameters
 from cmid.vision_language.clip.storage import starting_clip
+from cmid.vision_language.farslip.config import DistillationConfig, FarSLIPLossConfig, RegionLoss
 from cmid.vision_language.farslip.freezing import freeze_unreached, lock_tower
 from cmid.vision_language.farslip.losses import (
     multi_positive_cross_entropy,
     region_distillation_loss,
 )
-from cmid.vision_language.farslip.parameters import Distillation, FarSLIPWeights, RegionLoss
 from cmid.vision_language.regions import pool_regions
 
 
@@ -61,16 +61,16 @@ class FarSLIP(L.LightningModule):
 
     def __init__(
         self,
-        clip: CLIPParameters = CLIPParameters(),
+        clip: CLIPConfig = CLIPConfig(),
         *,
-        weights: FarSLIPWeights = FarSLIPWeights(),
-        distillation: Distillation = Distillation(),
+        weights: FarSLIPLossConfig = FarSLIPLossConfig(),
+        distillation: DistillationConfig = DistillationConfig(),
         similarity: Literal["infonce", "sigmoid"] = "infonce",
         region_loss: RegionLoss = "unique",
         class_balance: bool = False,
         lock: Literal["none", "image", "text"] = "none",
-        colours: ColourParameters | None = None,
-        optimizer: OptimizerParameters = OptimizerParameters(
+        colours: ColourConfig | None = None,
+        optimizer: OptimizerConfig = OptimizerConfig(
             name="adamw",
             base_lr=1.6e-6,
             weight_decay=1.0,

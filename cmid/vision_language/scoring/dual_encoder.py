@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cmid.evaluation.config import Fit
 from cmid.evaluation.image_text import fit_square
-from cmid.evaluation.parameters import Fit
 from cmid.precision import full_precision
 from cmid.vision_language.clip.model import CLIP
 from cmid.vision_language.scoring.scorer import LearnedScorer

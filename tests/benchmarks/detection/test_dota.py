@@ -10,7 +10,7 @@ import pytest
 from PIL import Image as PillowImage
 
 from benchmarks.detection.scene_crops import open_scene
-from benchmarks.detection.tiling import Tiling, split_folder
+from benchmarks.detection.tiling import TilingConfig, split_folder
 from cmid.data.decoding import decode_image
 from cmid.data.dota import DOTA_CLASSES, read_objects
 from cmid.data.image_size import stored_size
@@ -135,7 +135,7 @@ def test_objects_beside_their_image_are_counted(tmp_path: Path) -> None:
         tmp_path / "images",
         tmp_path / "labelTxt",
         tmp_path / "out",
-        tiling=Tiling(size=32, gap=0),
+        tiling=TilingConfig(size=32, gap=0),
         workers=1,
     )
     assert (counts.lost, counts.outside) == (1, 1)

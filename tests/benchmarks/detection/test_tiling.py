@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.detection.tiling import Tiling, objects_inside, split_folder
+from benchmarks.detection.tiling import TilingConfig, objects_inside, split_folder
 from cmid.boxes import box_corners, oriented_box
 from cmid.data.dota import OrientedObjects, read_objects, write_objects
 
@@ -45,13 +45,13 @@ def dota(tmp_path: Path) -> Path:
 
 
 def test_windows_cover_an_image_and_end_at_its_border() -> None:
-    tiling = Tiling(size=1024, gap=200)
+    tiling = TilingConfig(size=1024, gap=200)
     assert tiling.windows(1024, 600) == [(0, 0, 1024)]
     assert [left for left, _, _ in tiling.windows(2000, 1000)] == [0, 824, 976]
     assert [left for left, _, _ in tiling.windows(1848, 1)] == [0, 824]  # fits without a rest
-    assert {side for _, _, side in Tiling(scales=(0.5, 1.0)).windows(9, 9)} == {1024, 2048}
+    assert {side for _, _, side in TilingConfig(scales=(0.5, 1.0)).windows(9, 9)} == {1024, 2048}
     covered = np.zeros((300, 470), dtype=int)
-    for left, top, side in Tiling(size=128, gap=40).windows(470, 300):
+    for left, top, side in TilingConfig(size=128, gap=40).windows(470, 300):
         assert left + side <= 470
         assert top + side <= 300
         covered[top : top + side, left : left + side] += 1
@@ -76,7 +76,11 @@ def test_objects_are_kept_by_the_share_that_lies_inside() -> None:
 def test_tiles_hold_the_pixels_and_the_objects_of_their_place(dota: Path, tmp_path: Path) -> None:
     out = tmp_path / "tiles"
     counts = split_folder(
-        dota / "images", dota / "labelTxt", out, tiling=Tiling(SIZE, 16), classes=["ship", "plane"]
+        dota / "images",
+        dota / "labelTxt",
+        out,
+        tiling=TilingConfig(SIZE, 16),
+        classes=["ship", "plane"],
     )
     names = sorted(path.stem for path in (out / "images").iterdir())
     assert names == sorted(path.stem for path in (out / "labelTxt").iterdir())
@@ -101,7 +105,7 @@ def test_what_no_tile_holds_is_counted(dota: Path, tmp_path: Path) -> None:
     objects = OrientedObjects(long, ("ship",), np.zeros(1, dtype=np.int64))
     write_objects(dota / "labelTxt" / "P0001.txt", objects)
     counts = split_folder(
-        dota / "images", dota / "labelTxt", tmp_path / "tiles", tiling=Tiling(SIZE, 16)
+        dota / "images", dota / "labelTxt", tmp_path / "tiles", tiling=TilingConfig(SIZE, 16)
     )
     assert (counts.lost, counts.written.total(), counts.empty_tiles) == (1, 0, 6)
 
@@ -111,7 +115,7 @@ def test_split_then_merge_gives_the_boxes_back(dota: Path, tmp_path: Path) -> No
     from benchmarks.detection.merging import Detections, merge_tiles, write_submission
 
     out = tmp_path / "tiles"
-    tiling = Tiling(SIZE, 24, scales=(0.5, 1.0))  # 128-pixel tiles hold all
+    tiling = TilingConfig(SIZE, 24, scales=(0.5, 1.0))  # 128-pixel tiles hold all
     split_folder(dota / "images", dota / "labelTxt", out, tiling=tiling)
     classes = ("plane", "ship")
     tiles = {}
@@ -153,19 +157,19 @@ def test_split_then_merge_gives_the_boxes_back(dota: Path, tmp_path: Path) -> No
 def test_bad_input_is_named(dota: Path, tmp_path: Path) -> None:
     images, labels, out = dota / "images", dota / "labelTxt", tmp_path / "tiles"
     with pytest.raises(ValueError, match=r"P0001.txt, line 3 has the category 'ship'"):
-        split_folder(images, labels, out, tiling=Tiling(SIZE, 16), classes=["plane"])
+        split_folder(images, labels, out, tiling=TilingConfig(SIZE, 16), classes=["plane"])
     (images / "P0001.png").write_bytes(b"")
     with pytest.raises(RuntimeError, match=r"P0001.png: file is empty"):
-        split_folder(images, labels, out, tiling=Tiling(SIZE, 16))
+        split_folder(images, labels, out, tiling=TilingConfig(SIZE, 16))
     (labels / "P0002.txt").unlink()
     with pytest.raises(FileNotFoundError, match=r"no labels .*P0002.txt"):
-        split_folder(images, labels, out, tiling=Tiling(SIZE, 16))
+        split_folder(images, labels, out, tiling=TilingConfig(SIZE, 16))
     with pytest.raises(FileNotFoundError, match="no folder"):
-        split_folder(tmp_path / "nothing", None, out, tiling=Tiling())
+        split_folder(tmp_path / "nothing", None, out, tiling=TilingConfig())
     assert not out.exists()
     assert not list(tmp_path.glob(".*"))
     with pytest.raises(ValueError, match="gap must be"):
-        Tiling(64, 64)
+        TilingConfig(64, 64)
 
 
 def test_the_command_prints_counts_or_one_line(
@@ -184,6 +188,9 @@ def test_the_command_prints_counts_or_one_line(
 
 def test_the_real_images(shared_data: Path, tmp_path: Path) -> None:
     counts = split_folder(
-        shared_data / "dota/images", shared_data / "dota/labelTxt", tmp_path / "t", tiling=Tiling()
+        shared_data / "dota/images",
+        shared_data / "dota/labelTxt",
+        tmp_path / "t",
+        tiling=TilingConfig(),
     )
     assert (counts.images, counts.tiles, counts.objects.total(), counts.lost) == (2, 5, 600, 0)

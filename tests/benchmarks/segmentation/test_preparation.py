@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from benchmarks.segmentation.colours import labels_of_colours
-from benchmarks.segmentation.preparation import Preparation, prepare, report
+from benchmarks.segmentation.preparation import PreparationConfig, prepare, report
 from benchmarks.segmentation.raw_data import RAW_DATA, find_pairs, usual_division
 from cmid.data.raster_files import read_raster
 from cmid.data.windows import cut, tile
@@ -92,7 +92,7 @@ def test_colours_of_no_class_are_named_or_resolved() -> None:
 
 
 def test_vaihingen_is_cut_counted_and_hashed(published: Path, tmp_path: Path) -> None:
-    job = Preparation("vaihingen", **SMALL)
+    job = PreparationConfig("vaihingen", **SMALL)
     summary = prepare(job, published, tmp_path / "out", workers=1)
     train, val = summary["splits"]["train"], summary["splits"]["val"]
     assert (train["images"], train["tiles"]) == (16, 64)
@@ -110,7 +110,7 @@ def test_vaihingen_is_cut_counted_and_hashed(published: Path, tmp_path: Path) ->
     again = prepare(job, published, tmp_path / "again", workers=2)
     assert again == summary
     full = prepare(
-        Preparation("vaihingen", labels="full", ignore=("clutter",), **SMALL),
+        PreparationConfig("vaihingen", labels="full", ignore=("clutter",), **SMALL),
         published,
         tmp_path / "full",
         workers=1,
@@ -124,7 +124,7 @@ def test_vaihingen_is_cut_counted_and_hashed(published: Path, tmp_path: Path) ->
 
 
 def test_a_second_call_makes_what_is_missing_or_damaged(published: Path, tmp_path: Path) -> None:
-    job = Preparation("vaihingen", **SMALL)
+    job = PreparationConfig("vaihingen", **SMALL)
     summary = prepare(job, published, tmp_path, workers=1)
     tiles = sorted((tmp_path / "img_dir/train").iterdir())
     gone, changed, kept = tiles[0], tiles[10], tiles[-1]
@@ -140,13 +140,13 @@ def test_a_second_call_makes_what_is_missing_or_damaged(published: Path, tmp_pat
     assert kept.stat().st_mtime_ns == kept_at
     assert json.loads((tmp_path / "data.json").read_text()) == json.loads(json.dumps(summary))
     with pytest.raises(ValueError, match="was made with other options"):
-        prepare(Preparation("vaihingen", size=16, stride=16), published, tmp_path, workers=1)
+        prepare(PreparationConfig("vaihingen", size=16, stride=16), published, tmp_path, workers=1)
 
 
 def test_only_an_empty_folder_is_filled(published: Path, tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").touch()
     with pytest.raises(ValueError, match="is not empty and not from here"):
-        prepare(Preparation("vaihingen"), published, tmp_path, workers=1)
+        prepare(PreparationConfig("vaihingen"), published, tmp_path, workers=1)
 
 
 def test_what_is_missing_is_named(published: Path, tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_sizes_must_agree(published: Path, tmp_path: Path) -> None:
     areas = [area for area in usual_division("vaihingen") if area != "2"]
     save(tmp_path / "raw/top/top_mosaic_09cm_area2.tif", noise(0))
     save(tmp_path / "raw/eroded/top_mosaic_09cm_area2_noBoundary.tif", coloured(RED)[:, :30])
-    job = Preparation("vaihingen", without=tuple(areas))
+    job = PreparationConfig("vaihingen", without=tuple(areas))
     with pytest.raises(ValueError, match=r"area2\.tif is \(40, 50\), .*\(40, 30\): sizes must"):
         prepare(job, tmp_path / "raw", tmp_path / "out", workers=1)
     assert not (tmp_path / "out/data.json").exists()
@@ -180,7 +180,7 @@ def test_four_bands_of_potsdam_become_geotiff(tmp_path: Path) -> None:
     pixels = noise(0, bands=4)
     write_image(tmp_path / "raw/4_Ortho_RGBIR/top_potsdam_2_10_RGBIR.tif", pixels)
     save(tmp_path / "raw/labels/top_potsdam_2_10_label_noBoundary.tif", coloured(BLUE))
-    job = Preparation("potsdam", composite="RGBIR", without=tuple(areas), **SMALL)
+    job = PreparationConfig("potsdam", composite="RGBIR", without=tuple(areas), **SMALL)
     prepare(job, tmp_path / "raw", tmp_path / "out", workers=1)
     values, _ = read_raster(tmp_path / "out/img_dir/train/2_10_0_0_32_32.tif")
     assert np.array_equal(values, pixels[:32, :32].transpose(2, 0, 1))
@@ -196,7 +196,7 @@ def test_loveda_keeps_its_images_and_checks_its_labels(tmp_path: Path) -> None:
         save(raw / f"{split}/{place}/images_png/{number}.png", noise(number))
         if split != "Test":
             save(raw / f"{split}/{place}/masks_png/{number}.png", labels)
-    job = Preparation("loveda")
+    job = PreparationConfig("loveda")
     summary = prepare(job, raw, tmp_path / "out", workers=1)
     assert {s: found["tiles"] for s, found in summary["splits"].items()} == {
         "train": 2,
@@ -220,14 +220,14 @@ def test_labels_that_are_none_are_named_before_they_are_cast(
     save(tmp_path / "raw/Train/Rural/images_png/1.png", noise(0))
     save(tmp_path / "raw/Train/Rural/masks_png/1.png", np.full((40, 50), value, kind))
     with pytest.raises(ValueError, match=rf"1\.png holds label {value} \(2000 pixels .* 0 to 7"):
-        prepare(Preparation("loveda"), tmp_path / "raw", tmp_path / "out", workers=1)
+        prepare(PreparationConfig("loveda"), tmp_path / "raw", tmp_path / "out", workers=1)
 
 
 def test_wide_masks_are_stored_in_bytes_and_absent_classes_told(tmp_path: Path) -> None:
     labels = np.full((40, 50), 3, np.uint16)
     save(tmp_path / "raw/Train/Rural/images_png/1.png", noise(0))
     save(tmp_path / "raw/Train/Rural/masks_png/1.png", labels)
-    job = Preparation("loveda")
+    job = PreparationConfig("loveda")
     summary = prepare(job, tmp_path / "raw", tmp_path / "out", workers=1)
     with Image.open(tmp_path / "out/ann_dir/train/1.png") as mask:
         assert mask.mode == "L"
@@ -240,7 +240,7 @@ def test_images_of_more_than_8_bits_are_named(tmp_path: Path) -> None:
     save(tmp_path / "raw/Train/Rural/images_png/1.png", np.full((40, 50), 4000, np.uint16))
     save(tmp_path / "raw/Train/Rural/masks_png/1.png", np.zeros((40, 50), np.uint8))
     with pytest.raises(ValueError, match=r"1\.png has 1 band of \w+: convert it to 8 bits"):
-        prepare(Preparation("loveda"), tmp_path / "raw", tmp_path / "out", workers=1)
+        prepare(PreparationConfig("loveda"), tmp_path / "raw", tmp_path / "out", workers=1)
 
 
 def test_colours_of_a_large_mask_are_looked_up_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -264,7 +264,7 @@ def test_isaid_is_padded_with_ignored_pixels(tmp_path: Path) -> None:
         masks = tmp_path / f"raw/{split}/Semantic_masks/images"
         save(masks / f"{name}_instance_color_RGB.png", coloured((0, 0, 0), ship))
         save(masks.with_name("other") / f"{name}_instance_id_RGB.png", coloured(ship))
-    summary = prepare(Preparation("isaid"), tmp_path / "raw", tmp_path / "out", workers=1)
+    summary = prepare(PreparationConfig("isaid"), tmp_path / "raw", tmp_path / "out", workers=1)
     pixels = {k: v for k, v in summary["splits"]["val"]["pixels"].items() if v}
     assert pixels == {"0": 1000, "1": 1000, "255": 896 * 896 - 2000}
     name = "P0003_0_896_0_896"
@@ -274,13 +274,13 @@ def test_isaid_is_padded_with_ignored_pixels(tmp_path: Path) -> None:
 
 def test_options_must_fit() -> None:
     with pytest.raises(ValueError, match="potsdam has no class roof: it has impervious_surface"):
-        Preparation("potsdam", ignore=("roof",))
+        PreparationConfig("potsdam", ignore=("roof",))
     with pytest.raises(ValueError, match="not cut: leave out size"):
-        Preparation("loveda", size=512)
+        PreparationConfig("loveda", size=512)
     with pytest.raises(ValueError, match="one kind of masks"):
-        Preparation("isaid", labels="full")
+        PreparationConfig("isaid", labels="full")
     with pytest.raises(ValueError, match="one kind of images"):
-        Preparation("vaihingen", composite="RGBIR")
+        PreparationConfig("vaihingen", composite="RGBIR")
 
 
 def test_the_command_answers_in_one_line(root: Path, tmp_path: Path) -> None:

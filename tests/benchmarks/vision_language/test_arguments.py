@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.commands.evaluate_clip import main, parse_arguments
-from benchmarks.vision_language.outcome import Options
+from benchmarks.vision_language.outcome import EvaluationConfig
 from benchmarks.vision_language.suite import run_evaluations
 from benchmarks.vision_language.tasks import Segmentation, ZeroShot
 from tests.evaluation.image_text_model import ColourCLIP
@@ -71,11 +71,11 @@ def test_a_file_in_the_place_of_the_report_is_refused_before_any_work(tmp_path: 
         raise AssertionError("a model was loaded")
 
     with pytest.raises(NotADirectoryError, match=r"the report's folder .*out is a file"):
-        run_evaluations([ZeroShot("scenes")], ["m"], load=load, options=Options(out=out))
+        run_evaluations([ZeroShot("scenes")], ["m"], load=load, options=EvaluationConfig(out=out))
 
 
 def test_scenes_need_their_own_list_of_classes_and_a_threshold_a_background() -> None:
-    options = Options(scenes=1, scene_size=32)
+    options = EvaluationConfig(scenes=1, scene_size=32)
     with pytest.raises(ValueError, match="scenes have 11 classes, roads 2: give --vocabulary"):
         Segmentation("scenes", "roads").run(ColourCLIP(), "m", options)
     with pytest.raises(ValueError, match="--threshold needs the class of unsure pixels"):
@@ -88,4 +88,4 @@ def test_a_folder_of_one_class_is_told_from_one_without_labels(tmp_path: Path) -
 
     write_image(tmp_path / "reds/0.png", coloured("red").permute(1, 2, 0).contiguous().numpy())
     with pytest.raises(ValueError, match="has the class reds only: put the images of each class"):
-        ZeroShot(str(tmp_path)).run(ColourCLIP(), "m", Options())
+        ZeroShot(str(tmp_path)).run(ColourCLIP(), "m", EvaluationConfig())

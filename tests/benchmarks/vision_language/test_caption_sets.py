@@ -9,8 +9,8 @@ import pytest
 
 from benchmarks.commands.evaluate_clip import parse_arguments
 from benchmarks.vision_language.caption_sets import CAPTION_COLUMN_OF, open_captions
-from benchmarks.vision_language.outcome import Options
-from benchmarks.vision_language.retrieval import Retrieval
+from benchmarks.vision_language.outcome import EvaluationConfig
+from benchmarks.vision_language.tasks import Retrieval
 from cmid.data.writing import write_image
 from cmid.vision_language.data import CaptionTable
 from cmid.vision_language.data.columns import caption_columns
@@ -39,7 +39,7 @@ def test_a_published_table_without_splits_is_read_whole(
     root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     table = write(root, "t.csv", "filepath,title", *(f"{c}.png,something {c}" for c in COLOURS))
-    outcome = Retrieval(table).run(ColourCLIP(), "colours", Options())
+    outcome = Retrieval(table).run(ColourCLIP(), "colours", EvaluationConfig())
     assert outcome.measures["mean"] == 1
     assert outcome.facts.startswith("all rows (no splits are told); 3 images and 3 captions")
     assert "t.csv tells no splits: all of it is read" in capsys.readouterr().err
@@ -115,10 +115,12 @@ def test_skyscripts_captions_are_those_of_its_protocol(
     assert captions(table, protocol="skyscript") == expected
     assert captions(table, caption_column="Title_Multi_Objects") == expected
     assert captions(table, caption_column="title") == [(other,) for other in others]
-    outcome = Retrieval(table).run(ColourCLIP(), "colours", Options())
+    outcome = Retrieval(table).run(ColourCLIP(), "colours", EvaluationConfig())
     assert outcome.measures["mean"] == 1
     assert "captions of the column title_multi_objects" in outcome.facts
-    wrong = Retrieval(table, caption_column="title").run(ColourCLIP(), "colours", Options())
+    wrong = Retrieval(table, caption_column="title").run(
+        ColourCLIP(), "colours", EvaluationConfig()
+    )
     assert wrong.measures["mean"] < 1
     with pytest.raises(ValueError, match="give --caption_column or --protocol, not both"):
         captions(table, protocol="skyscript", caption_column="title")
@@ -186,6 +188,6 @@ def test_karpathys_json_has_no_columns(root: Path) -> None:
 
 def test_the_command_knows_the_protocols() -> None:
     for protocol in CAPTION_COLUMN_OF:
-        args, *_ = parse_arguments(["retrieval", "t.csv", "--model", "m", "--protocol", protocol])
-        assert args.protocol == protocol
-        assert args.split is None
+        asked, *_ = parse_arguments(["retrieval", "t.csv", "--model", "m", "--protocol", protocol])
+        assert asked.protocol == protocol
+        assert asked.split is None

@@ -9,7 +9,7 @@ import torch
 pytest.importorskip("mmcv._ext", reason="extra openmmlab is not installed")
 
 from benchmarks.vision_language.mmseg_masks import open_dataset
-from benchmarks.vision_language.outcome import Options
+from benchmarks.vision_language.outcome import EvaluationConfig
 from benchmarks.vision_language.tasks import Segmentation
 from cmid.data.decoding import decode_image
 from cmid.data.writing import write_image
@@ -73,14 +73,18 @@ def test_a_dataset_gives_its_images_as_they_are(root: Path) -> None:
 def test_pixels_of_a_dataset_are_named(root: Path) -> None:
     (root / "list.txt").write_text("red\ngreen\nblue\n")
     evaluation = Segmentation(config(root), str(root / "list.txt"), templates="plain")
-    outcome = evaluation.run(ColourCLIP(), "colours", Options())
+    outcome = evaluation.run(ColourCLIP(), "colours", EvaluationConfig())
     assert outcome.measures["mIoU"] > 0.9
-    named = Segmentation(config(root), templates="plain").run(ColourCLIP(), "colours", Options())
+    named = Segmentation(config(root), templates="plain").run(
+        ColourCLIP(), "colours", EvaluationConfig()
+    )
     assert named.per_class is not None
     assert [*named.per_class[1]] == ["background", "building", "road"]
     (root / "short.txt").write_text("red\ngreen\n")
     with pytest.raises(ValueError, match=r"config.py has 3 classes, .*short.txt 2"):
-        Segmentation(config(root), str(root / "short.txt")).run(ColourCLIP(), "a", Options())
+        Segmentation(config(root), str(root / "short.txt")).run(
+            ColourCLIP(), "a", EvaluationConfig()
+        )
     with pytest.raises(ValueError, match="needs names of its classes: give --vocabulary"):
         Segmentation(str(root))
 

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from benchmarks.vision_language.data import open_labelled, open_masks
-from benchmarks.vision_language.outcome import Options, Outcome, file_name
+from benchmarks.vision_language.outcome import EvaluationConfig, Outcome, file_name
 from benchmarks.vision_language.report import make_section
 from benchmarks.vision_language.suite import run_evaluations, suite
 from benchmarks.vision_language.tasks import Regions, Retrieval, Segmentation, ZeroShot
@@ -92,7 +92,7 @@ def test_all_tasks_give_one_report_with_pictures(data: Path, tmp_path: Path) -> 
         [*evaluations(data), missing],
         names,
         load=load,
-        options=Options(out=out, pictures=2, cache=tmp_path / "cache", batch_size=4),
+        options=EvaluationConfig(out=out, pictures=2, cache=tmp_path / "cache", batch_size=4),
         skip_missing=True,
         command="python tools/evaluate_clip.py",
     )
@@ -149,7 +149,7 @@ def test_an_evaluation_that_fails_costs_no_other_its_scores(
             raise FileNotFoundError("no model gone")
         return ColourCLIP()
 
-    options = Options(out=tmp_path / "out", batch_size=4)
+    options = EvaluationConfig(out=tmp_path / "out", batch_size=4)
     table = run_evaluations([bad, good], ["gone", "a"], load=load, options=options)
     assert "| top-1 | 100.0 |" in table
     results = json.loads((tmp_path / "out/results.json").read_text())

@@ -16,9 +16,9 @@ open_clip = pytest.importorskip("open_clip", reason="extra vision-language is no
 from cmid.export import to_timm  # noqa: E402
 from cmid.models import MaskedEncoder  # noqa: E402
 from cmid.vision_language.clip.building import build_clip  # noqa: E402
+from cmid.vision_language.clip.config import DENSE_MODES, CLIPConfig  # noqa: E402
 from cmid.vision_language.clip.dense_attention import LastBlock, attend  # noqa: E402
 from cmid.vision_language.clip.model import CLIP, interpolate  # noqa: E402
-from cmid.vision_language.clip.parameters import DENSE_MODES, CLIPParameters  # noqa: E402
 from cmid.vision_language.clip.storage import load_clip, save_clip  # noqa: E402
 from cmid.vision_language.clip.text_tower import lengthen, stretch_positions  # noqa: E402
 
@@ -59,7 +59,7 @@ def test_modes_add_the_maps_that_they_name() -> None:
 @pytest.mark.parametrize("of", ["open_clip", "timm"])
 def test_the_last_block_is_read_as_the_formula_says(of: str, tiny_clip: str) -> None:
     if of == "open_clip":
-        block: Any = build_clip(CLIPParameters(tiny_clip)).image.visual.transformer.resblocks[-1]  # type: ignore[union-attr]
+        block: Any = build_clip(CLIPConfig(tiny_clip)).image.visual.transformer.resblocks[-1]  # type: ignore[union-attr]
         norm, out = block.ln_1, block.attn.out_proj
         weight, bias = block.attn.in_proj_weight, block.attn.in_proj_bias
     else:
@@ -96,7 +96,7 @@ def test_published_modes_keep_residual_and_mlp_and_the_others_do_not(
     of: str, name: str, tiny_clip: str
 ) -> None:
     if of == "open_clip":
-        block: Any = build_clip(CLIPParameters(tiny_clip)).image.visual.transformer.resblocks[-1]  # type: ignore[union-attr]
+        block: Any = build_clip(CLIPConfig(tiny_clip)).image.visual.transformer.resblocks[-1]  # type: ignore[union-attr]
         norms, attention, out = (block.ln_1, block.ln_2), block.attn, block.attn.out_proj
         weight, bias = attention.in_proj_weight, attention.in_proj_bias
         first, second = block.mlp.c_fc, block.mlp.c_proj
@@ -142,7 +142,7 @@ def test_blocks_that_norm_behind_the_attention_are_refused() -> None:
 def test_reading_patches_leaves_the_pooled_feature_as_open_clip_has_it(
     mode: Any, tiny_clip: str
 ) -> None:
-    clip = build_clip(CLIPParameters(tiny_clip, dense_mode=mode)).eval()
+    clip = build_clip(CLIPConfig(tiny_clip, dense_mode=mode)).eval()
     pooled, dense = clip.encode_images(images(32))
     assert dense.shape == (2, 32, 4, 4)
     visual = clip.image.visual
@@ -160,7 +160,7 @@ BACKBONES = [
 
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_backbones_give_dense_and_pooled_features(backbone: str, tiny_clip: str) -> None:
-    clip = build_clip(CLIPParameters(tiny_clip, backbone=backbone, dense_mode="vanilla")).eval()
+    clip = build_clip(CLIPConfig(tiny_clip, backbone=backbone, dense_mode="vanilla")).eval()
     pooled, dense = clip.encode_images(images(clip.size))
     assert pooled.shape == (2, 32)
     # Linear behind an average: the mean over cells is the pooled feature.
@@ -172,7 +172,7 @@ def test_exported_backbone_is_the_image_tower(tmp_path: Path, tiny_clip: str) ->
     statistics = {"mean": [0.1, 0.2, 0.3], "std": [0.5, 0.6, 0.7]}
     encoder = MaskedEncoder("resnet18", img_size=64, output_stride=16).eval()
     export = to_timm(encoder, tmp_path / "export", statistics=statistics)
-    clip = build_clip(CLIPParameters(tiny_clip, backbone=str(export))).eval()
+    clip = build_clip(CLIPConfig(tiny_clip, backbone=str(export))).eval()
     assert clip.size == 64
     assert clip.image.statistics.std == (0.5, 0.6, 0.7)
     pooled, dense = clip.encode_images(images(64))
@@ -187,7 +187,7 @@ def test_exported_backbone_is_the_image_tower(tmp_path: Path, tiny_clip: str) ->
 def test_a_saved_clip_loads_here_and_in_open_clip(
     backbone: str | None, tiny_clip: str, tmp_path: Path
 ) -> None:
-    clip = build_clip(CLIPParameters(tiny_clip, backbone=backbone, dense_mode="sclip")).eval()
+    clip = build_clip(CLIPConfig(tiny_clip, backbone=backbone, dense_mode="sclip")).eval()
     folder = save_clip(clip, tmp_path / "clip", provenance={"method": "none"})
     again = load_clip(folder)
     assert again.digest == clip.digest
@@ -215,7 +215,7 @@ def test_a_saved_clip_loads_here_and_in_open_clip(
 def test_another_dense_mode_can_be_asked_of_a_folder(
     backbone: str | None, tiny_clip: str, tmp_path: Path
 ) -> None:
-    clip = build_clip(CLIPParameters(tiny_clip, backbone=backbone, dense_mode="vanilla")).eval()
+    clip = build_clip(CLIPConfig(tiny_clip, backbone=backbone, dense_mode="vanilla")).eval()
     folder = save_clip(clip, tmp_path / "clip")
     pixels = images(clip.size)
     vanilla = clip.encode_images(pixels).dense
@@ -225,7 +225,7 @@ def test_another_dense_mode_can_be_asked_of_a_folder(
 
 
 def test_weights_of_a_file_are_loaded_by_open_clip(tiny_clip: str, tmp_path: Path) -> None:
-    clip = build_clip(CLIPParameters(tiny_clip)).eval()
+    clip = build_clip(CLIPConfig(tiny_clip)).eval()
     folder = save_clip(clip, tmp_path / "clip")
     again = load_clip(f"{tiny_clip}:{folder / 'open_clip_model.safetensors'}")
     torch.testing.assert_close(
@@ -254,7 +254,7 @@ def test_stretched_positions() -> None:
 
 
 def test_leaving_out_padding_changes_nothing(tiny_clip: str) -> None:
-    text = build_clip(CLIPParameters(tiny_clip)).eval().text
+    text = build_clip(CLIPConfig(tiny_clip)).eval().text
     texts = ["a ship", "many planes are parked beside the terminal of an airport"]
     torch.testing.assert_close(text(texts), text.module(text.tokenizer(texts, context_length=77)))
     assert text.module.attn_mask.shape == (77, 77)
@@ -264,7 +264,7 @@ def test_short_texts_keep_their_embedding_and_long_ones_are_read_to_their_end(
     tiny_clip: str, tmp_path: Path
 ) -> None:
     torch.manual_seed(0)
-    clip = build_clip(CLIPParameters(tiny_clip)).eval()
+    clip = build_clip(CLIPConfig(tiny_clip)).eval()
     short = ["a ship", "many planes are parked beside the terminal of an airport"]
     long = "an aerial image of " + " ".join(f"{n} houses and" for n in range(60))
     before = clip.encode_texts(short)
@@ -276,7 +276,7 @@ def test_short_texts_keep_their_embedding_and_long_ones_are_read_to_their_end(
     gradient = clip.text.module.positional_embedding.grad
     assert gradient[:20].abs().max() == 0  # the first positions are frozen
     assert gradient[20:].abs().max() > 0
-    stretched = build_clip(CLIPParameters(tiny_clip, context_length=248)).eval()
+    stretched = build_clip(CLIPConfig(tiny_clip, context_length=248)).eval()
     again = load_clip(save_clip(stretched, tmp_path / "clip"))
     assert again.text.context_length == 248
     torch.testing.assert_close(again.encode_texts([long]), stretched.encode_texts([long]))
@@ -285,7 +285,7 @@ def test_short_texts_keep_their_embedding_and_long_ones_are_read_to_their_end(
 def test_interpolation_reaches_both_ends(tiny_clip: str) -> None:
     def model(seed: int) -> CLIP:
         torch.manual_seed(seed)
-        return build_clip(CLIPParameters(tiny_clip)).eval()
+        return build_clip(CLIPConfig(tiny_clip)).eval()
 
     name = "image.visual.conv1.weight"
     start, tuned = model(0).state_dict()[name], model(1).state_dict()[name]
@@ -298,16 +298,16 @@ def test_interpolation_reaches_both_ends(tiny_clip: str) -> None:
 
 def test_errors_name_what_is_wrong(tiny_clip: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no model 'ViT-B-33'; did you mean ViT-B-32"):
-        build_clip(CLIPParameters("ViT-B-33"))
+        build_clip(CLIPConfig("ViT-B-33"))
     with pytest.raises(ValueError, match=r"no weights 'opeenai' for ViT-B-32.*openai"):
-        build_clip(CLIPParameters("ViT-B-32", "opeenai"))
+        build_clip(CLIPConfig("ViT-B-32", "opeenai"))
     with pytest.raises(FileNotFoundError, match=r"no weights nowhere\.safetensors"):
-        build_clip(CLIPParameters("ViT-B-32", "nowhere.safetensors"))
+        build_clip(CLIPConfig("ViT-B-32", "nowhere.safetensors"))
     with pytest.raises(FileNotFoundError, match=r"no model configuration absent\.json"):
-        build_clip(CLIPParameters("absent.json"))
+        build_clip(CLIPConfig("absent.json"))
     with pytest.raises(FileNotFoundError, match="no CLIP runs/absent"):
         load_clip("runs/absent")
-    clip = build_clip(CLIPParameters(tiny_clip))
+    clip = build_clip(CLIPConfig(tiny_clip))
     with pytest.raises(ValueError, match="images of 48x48 pixels, the image tower takes 32x32"):
         clip.encode_images(images(48))
     folder = save_clip(clip, tmp_path / "clip")

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image as PillowImage
 
 from cmid.data.scenes.phrases import place, plural
-from cmid.vision_language.data import BoxLimits, CocoRegions, RegionTexts
+from cmid.vision_language.data import BoxLimitConfig, CocoRegions, RegionTexts
 from cmid.vision_language.data.conversion import existing_images, write_region_texts
 from cmid.vision_language.data.objects import ImageObjects, describe_image, describe_objects
 from cmid.vision_language.data.problems import Problems
@@ -156,7 +156,7 @@ def test_coco_categories_become_texts(tmp_path: Path) -> None:
             {"bbox": [0, 0, 50, 50], "iscrowd": 1, "category_id": 9},
         ],
     )
-    source = CocoRegions(path, limits=BoxLimits(min_area=5), templates=["{}!"])
+    source = CocoRegions(path, limits=BoxLimitConfig(min_area=5), templates=["{}!"])
     assert len(source) == 1
     assert source.left_out == {
         "boxes around a crowd": 1,

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image as PillowImage
 
 from cmid.data.source import UnreadableImageError
-from cmid.vision_language.data import BoxLimits, RegionTexts
+from cmid.vision_language.data import BoxLimitConfig, RegionTexts
 
 BOX = {"x1": 4, "y1": 2, "x2": 20, "y2": 12, "W": 40, "H": 30}
 ENTRY = {
@@ -149,12 +149,12 @@ def test_limits_of_area_are_counted(
     write: Callable[..., Path], caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING):
-        source = RegionTexts(write(ENTRY), limits=BoxLimits(5, 1000))
+        source = RegionTexts(write(ENTRY), limits=BoxLimitConfig(5, 1000))
     assert [region.category for region in source[0].regions] == ["storage tank", None]
     assert source.left_out == {"boxes beyond the limits of area": 1}
     assert "left out: 1 boxes beyond the limits of area" in caplog.text
     with pytest.raises(ValueError, match="min_area <= max_area"):
-        BoxLimits(5, 1)
+        BoxLimitConfig(5, 1)
 
 
 def test_the_file_and_the_folder_of_images_are_named(write: Callable[..., Path]) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from cmid.data.source import Image, UnreadableImageError
 from cmid.vision_language.data import (
-    BoxLimits,
+    BoxLimitConfig,
     CaptionTable,
     ImageText,
     ImageTextSource,
@@ -207,7 +207,7 @@ def test_unused_boxes_are_counted() -> None:
         region(50, 10, 190, 150, text="large"),
         region(70, 50, 100, 100, text="inside"),
     )
-    view = ImageTextView(size=32, regions="annotated", limits=BoxLimits(100, 15000)).centred()
+    view = ImageTextView(size=32, regions="annotated", limits=BoxLimitConfig(100, 15000)).centred()
     made = sample(view, Gradient(("a",), regions))
     assert made["region_texts"] == ["mostly inside", "inside"]
     assert made["boxes"][0].tolist() == pytest.approx([0, 0, 60 / 160, 30 / 160])

@@ -12,14 +12,14 @@ from torch.utils.data import DataLoader
 
 pytest.importorskip("open_clip", reason="extra vision-language is not installed")
 
-from cmid.optimization import OptimizerParameters
+from cmid.optimization import OptimizerConfig
 from cmid.vision_language.farslip.module import (
     FarSLIP,
-    FarSLIPWeights,
+    FarSLIPLossConfig,
 )
 
-ALL = FarSLIPWeights(1.0, 0.5, 1.0)
-SGD = OptimizerParameters(name="sgd", base_lr=0.5, warmup_epochs=0)
+ALL = FarSLIPLossConfig(1.0, 0.5, 1.0)
+SGD = OptimizerConfig(name="sgd", base_lr=0.5, warmup_epochs=0)
 STEPS = 3
 
 

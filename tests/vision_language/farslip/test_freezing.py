@@ -18,8 +18,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 pytest.importorskip("open_clip", reason="extra vision-language is not installed")
 
-from cmid.vision_language.clip.parameters import CLIPParameters
-from cmid.vision_language.farslip.module import Distillation, FarSLIP, FarSLIPWeights
+from cmid.vision_language.clip.config import CLIPConfig
+from cmid.vision_language.farslip.module import DistillationConfig, FarSLIP, FarSLIPLossConfig
 from tests.vision_language.farslip.batches import SGD, batch_of, train
 
 SAMPLES = [[0, 1, 2, 3], [3, 0, 0, 4]]  # the second process of the second batch has no region
@@ -31,18 +31,18 @@ def settings() -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for number, given in enumerate(itertools.product((0.0, 1.0), repeat=3)):
         if any(given):
-            weights = FarSLIPWeights(*given)
+            weights = FarSLIPLossConfig(*given)
             # Where a loss of texts reads the pooled feature, no teacher changes what is reached.
             chosen = teachers[number % 4 : number % 4 + 1] if weights.texts else teachers
-            found += [{"weights": weights, "distillation": Distillation(*t)} for t in chosen]  # type: ignore[arg-type]
+            found += [{"weights": weights, "distillation": DistillationConfig(*t)} for t in chosen]  # type: ignore[arg-type]
     for given in ((1, 0, 0), (0, 1, 0), (0, 0, 1)):
-        found.append({"weights": FarSLIPWeights(*given), "similarity": "sigmoid"})
-    published = {"weights": FarSLIPWeights(0, 1, 1), "region_loss": "published", "lock": "text"}
+        found.append({"weights": FarSLIPLossConfig(*given), "similarity": "sigmoid"})
+    published = {"weights": FarSLIPLossConfig(0, 1, 1), "region_loss": "published", "lock": "text"}
     return [*found, published]
 
 
 def build(spec: str, given: dict[str, Any], *, backbone: str | None = None) -> FarSLIP:
-    clip = CLIPParameters(spec, backbone=backbone, image_size=None if backbone is None else 32)
+    clip = CLIPConfig(spec, backbone=backbone, image_size=None if backbone is None else 32)
     return FarSLIP(clip, optimizer=SGD, seed=5, **given)
 
 
@@ -74,7 +74,7 @@ def test_exactly_what_no_loss_reaches_is_frozen(given: dict[str, Any], tiny_clip
 
 @pytest.mark.parametrize("backbone", ["random:resnet18", "random:vit_tiny_patch16_224"])
 def test_backbones_are_frozen_as_far_as_nothing_reaches_them(backbone: str, tiny_clip: str) -> None:
-    given = {"weights": FarSLIPWeights(0, 1, 0), "distillation": Distillation("frozen")}
+    given = {"weights": FarSLIPLossConfig(0, 1, 0), "distillation": DistillationConfig("frozen")}
     module = build(tiny_clip, given, backbone=backbone)
     reached = gradients(module, Total(module), SAMPLES[:1])
     assert {n for n, p in module.named_parameters() if p.requires_grad} == reached.keys()
@@ -86,13 +86,13 @@ def test_backbones_are_frozen_as_far_as_nothing_reaches_them(backbone: str, tiny
 
 
 def test_freezing_leaves_statistics_of_batch_norm_as_they_are(tiny_clip: str) -> None:
-    given = {"weights": FarSLIPWeights(0, 1, 0), "distillation": Distillation("ema")}
+    given = {"weights": FarSLIPLossConfig(0, 1, 0), "distillation": DistillationConfig("ema")}
     module = build(tiny_clip, given, backbone="random:resnet18")
     assert int(module.clip.image.trunk.bn1.num_batches_tracked) == 0  # type: ignore[union-attr]
 
 
 def test_a_bias_that_infonce_does_not_read_is_frozen(tiny_clip: str) -> None:
-    module = FarSLIP(CLIPParameters(tiny_clip, logit_bias=-3.0))
+    module = FarSLIP(CLIPConfig(tiny_clip, logit_bias=-3.0))
     assert module.clip.logit_bias is not None
     assert not module.clip.logit_bias.requires_grad
     assert float(module.clip.logit_bias) == -3
@@ -100,9 +100,9 @@ def test_a_bias_that_infonce_does_not_read_is_frozen(tiny_clip: str) -> None:
 
 def test_nothing_to_train_is_an_error(tiny_clip: str) -> None:
     with pytest.raises(ValueError, match=r"model\.lock and model\.weights leave nothing"):
-        FarSLIP(CLIPParameters(tiny_clip), weights=FarSLIPWeights(0, 1, 0), lock="image")
+        FarSLIP(CLIPConfig(tiny_clip), weights=FarSLIPLossConfig(0, 1, 0), lock="image")
     with pytest.raises(ValueError, match="no loss has a weight below 0, not -1"):
-        FarSLIPWeights(1, -1, 0)
+        FarSLIPLossConfig(1, -1, 0)
 
 
 def run_process(rank: int, port: int, spec: str, folder: Path) -> None:
@@ -117,7 +117,7 @@ def run_process(rank: int, port: int, spec: str, folder: Path) -> None:
         reached = gradients(module, DistributedDataParallel(Total(module)), own)
         found |= {f"{number} {name}": gradient for name, gradient in reached.items()}
     # The reported case, through the trainer: three steps, with an optimizer.
-    given = {"weights": FarSLIPWeights(0, 1, 0), "distillation": Distillation("frozen")}
+    given = {"weights": FarSLIPLossConfig(0, 1, 0), "distillation": DistillationConfig("frozen")}
     train(build(spec, given), folder, processes=2)
     if rank == 0:
         torch.save(found, folder / "found.pt")

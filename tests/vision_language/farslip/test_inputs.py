@@ -13,9 +13,9 @@ pytest.importorskip("open_clip", reason="extra vision-language is not installed"
 
 from cmid.data.folder import ImageFolder
 from cmid.vision_language.callbacks import LeftOutRegions, OnlineZeroShot
-from cmid.vision_language.clip.parameters import CLIPParameters
+from cmid.vision_language.clip.config import CLIPConfig
 from cmid.vision_language.data import (
-    BoxLimits,
+    BoxLimitConfig,
     CaptionTable,
     ImageTextData,
     ImageTextView,
@@ -23,7 +23,7 @@ from cmid.vision_language.data import (
 )
 from cmid.vision_language.farslip.module import (
     FarSLIP,
-    FarSLIPWeights,
+    FarSLIPLossConfig,
 )
 from tests.vision_language.farslip.batches import ALL
 
@@ -31,14 +31,14 @@ from tests.vision_language.farslip.batches import ALL
 @pytest.mark.parametrize(
     ("weights", "regions", "message"),
     [
-        (FarSLIPWeights(1.0, 1.0, 0.0), "none", "distillation needs regions"),
-        (FarSLIPWeights(1.0, 0.0, 1.0), "random", "region_text needs .*annotated, not random"),
+        (FarSLIPLossConfig(1.0, 1.0, 0.0), "none", "distillation needs regions"),
+        (FarSLIPLossConfig(1.0, 0.0, 1.0), "random", "region_text needs .*annotated, not random"),
     ],
 )
 def test_losses_of_regions_need_regions(
-    weights: FarSLIPWeights, regions: Any, message: str, tiny_clip: str, tmp_path: Path
+    weights: FarSLIPLossConfig, regions: Any, message: str, tiny_clip: str, tmp_path: Path
 ) -> None:
-    module = FarSLIP(CLIPParameters(tiny_clip), weights=weights)
+    module = FarSLIP(CLIPConfig(tiny_clip), weights=weights)
     data = ImageTextData(
         SceneTexts(8, size=32), ImageTextView(size=32, regions=regions), batch_size=4
     )
@@ -55,7 +55,7 @@ def test_sources_and_sizes_that_do_not_fit_the_model_are_named(
     table = CaptionTable(tmp_path / "t.csv")
     view = ImageTextView(size=32, regions="annotated")
     trainer = L.Trainer(accelerator="cpu", max_epochs=1, logger=False, default_root_dir=tmp_path)
-    module = FarSLIP(CLIPParameters(tiny_clip), weights=ALL)
+    module = FarSLIP(CLIPConfig(tiny_clip), weights=ALL)
     with pytest.raises(ValueError, match="CaptionTable has captions only, no annotated regions"):
         trainer.fit(module, ImageTextData(table, view, batch_size=1, num_workers=0))
     view = ImageTextView(size=48, regions="annotated")
@@ -66,8 +66,8 @@ def test_sources_and_sizes_that_do_not_fit_the_model_are_named(
 def test_an_epoch_without_regions_says_so(
     tiny_clip: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    limits = BoxLimits(min_area=1e6)  # no box of a small scene
-    for weights, said in ((ALL, True), (FarSLIPWeights(1.0, 0.0, 0.0), False)):
+    limits = BoxLimitConfig(min_area=1e6)  # no box of a small scene
+    for weights, said in ((ALL, True), (FarSLIPLossConfig(1.0, 0.0, 0.0), False)):
         view = ImageTextView(size=32, regions="annotated" if said else "none", limits=limits)
         data = ImageTextData(SceneTexts(8, size=32), view, batch_size=4, num_workers=0)
         trainer = L.Trainer(
@@ -79,7 +79,7 @@ def test_an_epoch_without_regions_says_so(
             default_root_dir=tmp_path,
             callbacks=[LeftOutRegions()],
         )
-        trainer.fit(FarSLIP(CLIPParameters(tiny_clip), weights=weights), data)
+        trainer.fit(FarSLIP(CLIPConfig(tiny_clip), weights=weights), data)
         assert ("epoch 1: 0 regions used" in capsys.readouterr().out) == said
 
 

@@ -17,33 +17,33 @@ from torch import Tensor
 
 pytest.importorskip("open_clip", reason="extra vision-language is not installed")
 
-from cmid.vision_language.clip.parameters import CLIPParameters
+from cmid.vision_language.clip.config import CLIPConfig
 from cmid.vision_language.farslip.module import (
-    Distillation,
+    DistillationConfig,
     FarSLIP,
-    FarSLIPWeights,
+    FarSLIPLossConfig,
 )
 from tests.vision_language.farslip.batches import ALL, SGD, batch_of, train
 
 
 def test_terms_are_those_of_the_weights(tiny_clip: str) -> None:
-    clip = CLIPParameters(tiny_clip)
+    clip = CLIPConfig(tiny_clip)
     batch = batch_of([0, 1, 2, 3])
     terms = FarSLIP(clip, weights=ALL).losses(batch)
     assert terms.keys() == {"image_text", "distillation", "region_text"}
     assert all(torch.isfinite(term) for term in terms.values())
     assert FarSLIP(clip).losses(batch).keys() == {"image_text", "distillation"}
-    stage2 = FarSLIP(clip, weights=FarSLIPWeights(1.0, 0.0, 1.0)).losses(batch)
+    stage2 = FarSLIP(clip, weights=FarSLIPLossConfig(1.0, 0.0, 1.0)).losses(batch)
     assert stage2.keys() == {"image_text", "region_text"}
     with pytest.raises(ValueError, match="at least one loss"):
-        FarSLIP(clip, weights=FarSLIPWeights(0, 0, 0))
+        FarSLIP(clip, weights=FarSLIPLossConfig(0, 0, 0))
 
 
 @pytest.mark.parametrize("teacher", ["shared", "ema", "frozen"])
 def test_distillation_is_zero_where_the_region_is_the_whole_image(
     teacher: Any, tiny_clip: str
 ) -> None:
-    module = FarSLIP(CLIPParameters(tiny_clip), distillation=Distillation(teacher)).eval()
+    module = FarSLIP(CLIPConfig(tiny_clip), distillation=DistillationConfig(teacher)).eval()
     batch = batch_of([0, 0])
     batch |= {
         "regions": torch.tensor([[0.0, 0, 0, 1, 1], [1.0, 0, 0, 1, 1]]),
@@ -57,7 +57,7 @@ def test_targets_and_teachers_differ(tiny_clip: str) -> None:
     batch = batch_of([1, 2, 4])
 
     def distilled(**settings: Any) -> Tensor:
-        module = FarSLIP(CLIPParameters(tiny_clip), distillation=Distillation(**settings))
+        module = FarSLIP(CLIPConfig(tiny_clip), distillation=DistillationConfig(**settings))
         return module.losses(batch)["distillation"]
 
     patch, cls = distilled(target="patch"), distilled(target="cls")
@@ -71,7 +71,7 @@ def test_targets_and_teachers_differ(tiny_clip: str) -> None:
 def test_only_a_shared_teacher_takes_a_gradient(tiny_clip: str) -> None:
     batch = batch_of([1, 2])
     for teacher in ("shared", "ema"):
-        module = FarSLIP(CLIPParameters(tiny_clip), distillation=Distillation(teacher))  # type: ignore[arg-type]
+        module = FarSLIP(CLIPConfig(tiny_clip), distillation=DistillationConfig(teacher))  # type: ignore[arg-type]
         crops = batch["region_images"].float().requires_grad_()
         module.losses(batch | {"region_images": crops})["distillation"].backward()
         assert (crops.grad is not None) == (teacher == "shared")
@@ -83,8 +83,8 @@ def test_teachers_follow_or_stay(tiny_clip: str, tmp_path: Path) -> None:
     name = "conv1.weight"
     for teacher in ("ema", "frozen"):
         module = FarSLIP(
-            CLIPParameters(tiny_clip),
-            distillation=Distillation(teacher, momentum=0.5),  # type: ignore[arg-type]
+            CLIPConfig(tiny_clip),
+            distillation=DistillationConfig(teacher, momentum=0.5),  # type: ignore[arg-type]
             optimizer=SGD,
         )
         start = module.clip.image.visual.get_parameter(name).clone()  # type: ignore[union-attr]
@@ -102,7 +102,7 @@ def test_locked_towers_stay(tiny_clip: str, tmp_path: Path) -> None:
         ("image", "image.trunk.conv1.weight"),
         ("text", "text.module.ln_final.bias"),
     ):
-        clip = CLIPParameters(tiny_clip, backbone="random:resnet18", image_size=32)
+        clip = CLIPConfig(tiny_clip, backbone="random:resnet18", image_size=32)
         module = FarSLIP(clip, lock=lock, optimizer=SGD)  # type: ignore[arg-type]
         start = {k: v.clone() for k, v in module.clip.state_dict().items()}
         train(module, tmp_path, steps=1)
@@ -116,7 +116,7 @@ def test_locked_towers_stay(tiny_clip: str, tmp_path: Path) -> None:
 
 
 def test_weight_decay_spares_norms_tokens_and_positions(tiny_clip: str, tmp_path: Path) -> None:
-    module = FarSLIP(CLIPParameters(tiny_clip))
+    module = FarSLIP(CLIPConfig(tiny_clip))
     trainer = train(module, tmp_path, steps=1)
     decayed = {
         id(p)
@@ -136,8 +136,8 @@ def test_weight_decay_spares_norms_tokens_and_positions(tiny_clip: str, tmp_path
 
 
 def test_the_published_region_loss_is_that_of_its_formula(tiny_clip: str) -> None:
-    weights = FarSLIPWeights(0.0, 0.0, 1.0)
-    module = FarSLIP(CLIPParameters(tiny_clip), weights=weights, region_loss="published")
+    weights = FarSLIPLossConfig(0.0, 0.0, 1.0)
+    module = FarSLIP(CLIPConfig(tiny_clip), weights=weights, region_loss="published")
     batch = batch_of([1, 2, 4, 5])
     loss = module.losses(batch)["region_text"]
     texts = batch["region_texts"]
@@ -154,23 +154,21 @@ def test_the_published_region_loss_is_that_of_its_formula(tiny_clip: str) -> Non
         share = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
         total -= (target * np.log(share)).sum(axis=1).mean() / 2
     assert float(loss.detach()) == pytest.approx(total, rel=1e-5)
-    ours = FarSLIP(CLIPParameters(tiny_clip), weights=weights)
+    ours = FarSLIP(CLIPConfig(tiny_clip), weights=weights)
     assert float(ours.losses(batch)["region_text"].detach()) < total - 0.1
     with pytest.raises(ValueError, match=r"class_balance needs model\.region_loss=unique"):
-        FarSLIP(
-            CLIPParameters(tiny_clip), weights=weights, region_loss="published", class_balance=True
-        )
+        FarSLIP(CLIPConfig(tiny_clip), weights=weights, region_loss="published", class_balance=True)
 
 
 def test_sigmoid_similarity_learns_its_bias(tiny_clip: str, tmp_path: Path) -> None:
-    module = FarSLIP(CLIPParameters(tiny_clip), similarity="sigmoid", optimizer=SGD)
+    module = FarSLIP(CLIPConfig(tiny_clip), similarity="sigmoid", optimizer=SGD)
     assert module.clip.logit_bias is not None
     train(module, tmp_path)
     assert float(module.clip.logit_bias) != -10.0
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(tiny_clip: str, tmp_path: Path) -> None:
-    module = FarSLIP(CLIPParameters(tiny_clip))
+    module = FarSLIP(CLIPConfig(tiny_clip))
     module.clip.image.visual.proj.data.fill_(float("nan"))  # type: ignore[union-attr]
     with pytest.raises(FloatingPointError, match=r"at step 0 \(image_text nan.*\): lower"):
         train(module, tmp_path)
@@ -180,7 +178,7 @@ def run_process(rank: int, port: int, spec: str, settings: dict[str, Any], folde
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     os.environ |= {"WORLD_SIZE": "2", "NODE_RANK": "0", "LOCAL_RANK": str(rank)}
     torch.set_num_threads(1)
-    module = FarSLIP(CLIPParameters(spec), weights=ALL, optimizer=SGD, **settings)
+    module = FarSLIP(CLIPConfig(spec), weights=ALL, optimizer=SGD, **settings)
     train(module, folder, processes=2)
     if rank == 0:
         torch.save(module.state_dict(), folder / "two.pt")
@@ -190,8 +188,8 @@ def run_process(rank: int, port: int, spec: str, settings: dict[str, Any], folde
 
 @pytest.mark.slow
 def test_two_processes_equal_one(tiny_clip: str, tmp_path: Path) -> None:
-    settings: dict[str, Any] = {"class_balance": True, "distillation": Distillation("ema")}
-    module = FarSLIP(CLIPParameters(tiny_clip), weights=ALL, optimizer=SGD, **settings)
+    settings: dict[str, Any] = {"class_balance": True, "distillation": DistillationConfig("ema")}
+    module = FarSLIP(CLIPConfig(tiny_clip), weights=ALL, optimizer=SGD, **settings)
     start = {k: v.clone() for k, v in module.state_dict().items()}
     train(module, tmp_path)
     with socket.socket() as free:
@@ -209,14 +207,14 @@ def test_two_processes_equal_one(tiny_clip: str, tmp_path: Path) -> None:
 def test_checkpointing_activations_changes_no_gradient(tiny_clip: str) -> None:
     gradients = []
     for checkpointing in (False, True):
-        module = FarSLIP(CLIPParameters(tiny_clip), weights=ALL, grad_checkpointing=checkpointing)
+        module = FarSLIP(CLIPConfig(tiny_clip), weights=ALL, grad_checkpointing=checkpointing)
         module.total(module.losses(batch_of([1, 2]))).backward()
         gradients.append(module.clip.image.visual.conv1.weight.grad)  # type: ignore[union-attr]
     torch.testing.assert_close(*gradients)
 
 
 def test_a_teacher_with_batch_norm_passes_a_batch_without_regions(tiny_clip: str) -> None:
-    clip = CLIPParameters(tiny_clip, backbone="random:resnet18", image_size=32)
-    module = FarSLIP(clip, distillation=Distillation("ema"))
+    clip = CLIPConfig(tiny_clip, backbone="random:resnet18", image_size=32)
+    module = FarSLIP(clip, distillation=DistillationConfig("ema"))
     terms = module.losses(batch_of([0, 3]))  # images without regions
     assert float(terms["distillation"].detach()) == 0

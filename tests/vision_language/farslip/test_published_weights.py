@@ -13,9 +13,9 @@ from torch import Tensor
 
 pytest.importorskip("open_clip", reason="extra vision-language is not installed")
 
-from cmid.vision_language.clip.parameters import CLIPParameters
+from cmid.vision_language.clip.config import CLIPConfig
 from cmid.vision_language.farslip.losses import multi_positive_cross_entropy
-from cmid.vision_language.farslip.module import FarSLIP, FarSLIPWeights
+from cmid.vision_language.farslip.module import FarSLIP, FarSLIPLossConfig
 from cmid.vision_language.regions import pool_regions
 from tests.vision_language.farslip.batches import batch_of
 
@@ -69,8 +69,8 @@ def gradients(module: FarSLIP, total: Tensor) -> dict[str, Tensor]:
 def test_both_towers_get_the_gradient_of_the_published_training(
     stage: int, nominal: tuple[float, float], tiny_clip: str
 ) -> None:
-    weights = FarSLIPWeights(**configured(stage)["model"]["weights"])
-    module = FarSLIP(CLIPParameters(tiny_clip), weights=weights, region_loss="published")
+    weights = FarSLIPLossConfig(**configured(stage)["model"]["weights"])
+    module = FarSLIP(CLIPConfig(tiny_clip), weights=weights, region_loss="published")
     expected = gradients(
         module, published_total(module, distillation=nominal[0], region_text=nominal[1])
     )

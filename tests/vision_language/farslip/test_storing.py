@@ -13,7 +13,7 @@ import torch
 
 pytest.importorskip("open_clip", reason="extra vision-language is not installed")
 
-from cmid.vision_language.clip.parameters import CLIPParameters
+from cmid.vision_language.clip.config import CLIPConfig
 from cmid.vision_language.clip.storage import export_checkpoint, load_clip, save_clip
 from cmid.vision_language.farslip.module import (
     FarSLIP,
@@ -22,7 +22,7 @@ from tests.vision_language.farslip.batches import SGD, batch_of, train
 
 
 def test_checkpoints_become_folders_and_mix_with_the_start(tiny_clip: str, tmp_path: Path) -> None:
-    module = FarSLIP(CLIPParameters(tiny_clip), optimizer=SGD, seed=3)
+    module = FarSLIP(CLIPConfig(tiny_clip), optimizer=SGD, seed=3)
     start = {k: v.clone() for k, v in module.clip.state_dict().items()}
     trainer = train(module, tmp_path)
     trainer.save_checkpoint(tmp_path / "last.ckpt")
@@ -36,16 +36,16 @@ def test_checkpoints_become_folders_and_mix_with_the_start(tiny_clip: str, tmp_p
 
 
 def test_training_goes_on_from_a_folder(tiny_clip: str, tmp_path: Path) -> None:
-    clip = CLIPParameters(tiny_clip, backbone="random:resnet18", image_size=32)
+    clip = CLIPConfig(tiny_clip, backbone="random:resnet18", image_size=32)
     folder = save_clip(FarSLIP(clip, seed=1).clip, tmp_path / "clip")
-    module = FarSLIP(CLIPParameters(str(folder), dense_mode="vanilla"), optimizer=SGD, seed=2)
+    module = FarSLIP(CLIPConfig(str(folder), dense_mode="vanilla"), optimizer=SGD, seed=2)
     name = "image.trunk.conv1.weight"
     start = load_clip(folder).state_dict()[name]
     assert torch.equal(module.clip.state_dict()[name], start)
     train(module, tmp_path)
     assert not torch.equal(module.clip.state_dict()[name], start)
     with pytest.raises(ValueError, match="its own backbone: leave out"):
-        FarSLIP(CLIPParameters(str(folder), backbone="random:resnet18"))
+        FarSLIP(CLIPConfig(str(folder), backbone="random:resnet18"))
 
 
 def test_a_folder_keeps_its_dense_mode_unless_another_is_given(
@@ -53,23 +53,23 @@ def test_a_folder_keeps_its_dense_mode_unless_another_is_given(
 ) -> None:
     for mode in ("vanilla", "sclip_published"):
         folder = save_clip(
-            FarSLIP(CLIPParameters(tiny_clip, dense_mode=mode)).clip,  # type: ignore[arg-type]
+            FarSLIP(CLIPConfig(tiny_clip, dense_mode=mode)).clip,  # type: ignore[arg-type]
             tmp_path / mode,
         )
-        module = FarSLIP(CLIPParameters(str(folder)), optimizer=SGD)
+        module = FarSLIP(CLIPConfig(str(folder)), optimizer=SGD)
         assert module.clip.image.dense_mode == mode
         trainer = train(module, tmp_path, steps=1)
         trainer.save_checkpoint(tmp_path / "last.ckpt")
         again = load_clip(export_checkpoint(tmp_path / "last.ckpt", tmp_path / "next"))
         assert again.image.dense_mode == mode
-    assert FarSLIP(CLIPParameters(tiny_clip)).clip.image.dense_mode == "segearth"
-    given = FarSLIP(CLIPParameters(str(folder), dense_mode="clearclip")).clip
+    assert FarSLIP(CLIPConfig(tiny_clip)).clip.image.dense_mode == "segearth"
+    given = FarSLIP(CLIPConfig(str(folder), dense_mode="clearclip")).clip
     assert given.image.dense_mode == "clearclip"
 
 
 def test_a_checkpoint_can_be_read_in_another_dense_mode(tiny_clip: str, tmp_path: Path) -> None:
-    clip = CLIPParameters(tiny_clip, backbone="random:vit_tiny_patch16_224", dense_mode="vanilla")
-    module = FarSLIP(CLIPParameters(**(asdict(clip) | {"image_size": 32})), optimizer=SGD)
+    clip = CLIPConfig(tiny_clip, backbone="random:vit_tiny_patch16_224", dense_mode="vanilla")
+    module = FarSLIP(CLIPConfig(**(asdict(clip) | {"image_size": 32})), optimizer=SGD)
     train(module, tmp_path, steps=1).save_checkpoint(tmp_path / "last.ckpt")
     pixels = batch_of([0, 1])["images"]
     dense = {
@@ -82,7 +82,7 @@ def test_a_checkpoint_can_be_read_in_another_dense_mode(tiny_clip: str, tmp_path
 
 def test_sigmoid_similarity_starts_at_ten_and_minus_ten(tiny_clip: str, tmp_path: Path) -> None:
     def start(spec: str, **given: Any) -> tuple[float, float | None]:
-        clip = FarSLIP(CLIPParameters(spec, **given), similarity="sigmoid").clip
+        clip = FarSLIP(CLIPConfig(spec, **given), similarity="sigmoid").clip
         return clip.start_of_similarity
 
     siglip = pytest.approx((math.log(10), -10.0))
@@ -95,7 +95,7 @@ def test_sigmoid_similarity_starts_at_ten_and_minus_ten(tiny_clip: str, tmp_path
     untrained = load_clip(tmp_path / "tiny_siglip.json")
     assert (float(untrained.logit_scale), float(untrained.logit_bias)) == siglip  # type: ignore[arg-type]
     # One that a softmax has trained has a scale that means something else, and no bias.
-    infonce = FarSLIP(CLIPParameters(tiny_clip)).clip
+    infonce = FarSLIP(CLIPConfig(tiny_clip)).clip
     assert float(infonce.logit_scale) == pytest.approx(math.log(1 / 0.07))
     assert infonce.logit_bias is None
     folder = save_clip(infonce, tmp_path / "infonce")
@@ -103,7 +103,7 @@ def test_sigmoid_similarity_starts_at_ten_and_minus_ten(tiny_clip: str, tmp_path
     weights = str(folder / "open_clip_model.safetensors")
     assert start(tiny_clip, weights=weights) == siglip
     # What SigLIP's loss has trained goes on from where it is.
-    trained = FarSLIP(CLIPParameters(tiny_clip), similarity="sigmoid").clip
+    trained = FarSLIP(CLIPConfig(tiny_clip), similarity="sigmoid").clip
     with torch.no_grad():
         trained.logit_scale.fill_(3.0)
         assert trained.logit_bias is not None
@@ -118,7 +118,7 @@ def test_sigmoid_similarity_starts_at_ten_and_minus_ten(tiny_clip: str, tmp_path
 def test_mixing_with_the_start_knows_scale_and_bias_of_siglip(
     tiny_clip: str, tmp_path: Path
 ) -> None:
-    module = FarSLIP(CLIPParameters(tiny_clip), similarity="sigmoid", optimizer=SGD)
+    module = FarSLIP(CLIPConfig(tiny_clip), similarity="sigmoid", optimizer=SGD)
     train(module, tmp_path).save_checkpoint(tmp_path / "last.ckpt")
     start = load_clip(export_checkpoint(tmp_path / "last.ckpt", tmp_path / "start", alpha=0.0))
     assert float(start.logit_scale) == pytest.approx(math.log(10))

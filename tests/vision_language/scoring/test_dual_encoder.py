@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cmid.vision_language.clip.parameters import CLIPParameters
+from cmid.vision_language.clip.config import CLIPConfig
 from cmid.vision_language.scoring.dual_encoder import DualEncoderScorer
 from cmid.vision_language.scoring.storage import load_scorer, save_scorer
 
@@ -27,7 +27,7 @@ def scorer(tiny_clip: str) -> DualEncoderScorer:
     from cmid.vision_language.clip.building import build_clip
 
     torch.manual_seed(1)
-    scorer = DualEncoderScorer(build_clip(CLIPParameters(tiny_clip)), hidden=16)
+    scorer = DualEncoderScorer(build_clip(CLIPConfig(tiny_clip)), hidden=16)
     torch.nn.init.normal_(scorer.head[2].weight)  # as after training
     return scorer
 
@@ -63,7 +63,7 @@ def test_image_text_and_question_all_count(scorer: DualEncoderScorer, pictures: 
 def test_untrained_it_is_the_score_of_the_clip(tiny_clip: str, pictures: Draw) -> None:
     from cmid.vision_language.clip.building import build_clip
 
-    clip = build_clip(CLIPParameters(tiny_clip)).eval()
+    clip = build_clip(CLIPConfig(tiny_clip)).eval()
     images = pictures((32, 32), (32, 32))
     with torch.no_grad():
         image = clip.encode_images(torch.stack(images)).pooled

@@ -153,6 +153,34 @@ def test_a_new_head_is_put_on_a_model_of_hugging_face(
         load_scorer(tmp_path)
 
 
+@pytest.mark.parametrize("family", ["Qwen2_5_VL", "Qwen3VL"])
+def test_later_models_of_the_family_are_scorers_as_well(
+    family: str, qwen_config: dict[str, Any], qwen_processor: Any, pictures: Draw, tmp_path: Path
+) -> None:
+    import transformers
+
+    text = {k: v for k, v in qwen_config.items() if isinstance(v, int) and "token" not in k}
+    text |= {"rope_scaling": qwen_config["rope_scaling"], "head_dim": 16}
+    signs = {k: v for k, v in qwen_config.items() if k.endswith("_token_id")}
+    vision = {"depth": 1, "hidden_size": 32, "intermediate_size": 64, "num_heads": 2}
+    vision |= {"out_hidden_size": 32, "patch_size": 14, "spatial_merge_size": 2}
+    vision |= {"temporal_patch_size": 2, "num_position_embeddings": 64}
+    vision |= {"deepstack_visual_indexes": [0]} if family == "Qwen3VL" else {"window_size": 56}
+    vision |= {} if family == "Qwen3VL" else {"fullatt_block_indexes": [0]}
+    config = getattr(transformers, f"{family}Config")(
+        text_config=text, vision_config=vision, **signs
+    )
+    model = getattr(transformers, f"{family}Model")(config).eval()
+    scorer = LanguageModelScorer(model, copy.deepcopy(qwen_processor))
+    images = pictures(*SIZES)
+    scores = scorer.score(images, TEXTS, QUESTIONS)
+    scorer.processor.tokenizer.padding_side = "left"
+    close(scorer.score(images, TEXTS, QUESTIONS), scores)
+    close(scorer.score(images[1:2], TEXTS[1:2], QUESTIONS[1:2]), scores[1:2])
+    again = load_scorer(save_scorer(scorer, tmp_path))
+    close(again.score(images, TEXTS, QUESTIONS), scores)
+
+
 @pytest.fixture
 def released(scorer: LanguageModelScorer, qwen_config: dict[str, Any], tmp_path: Path) -> Path:
     """The scorer in the layout of released weights: two files and their index."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
-class CropParameters:
+class CropConfig:
     """Geometry of a view; both views draw from the same distribution.
 
     Attributes:
@@ -34,7 +34,7 @@ class CropParameters:
 
 
 @dataclass(frozen=True)
-class ColourParameters:
+class ColourConfig:
     """Colour of a view, in the order of application; every ``p_`` is a probability per image.
 
     Attributes:
@@ -69,9 +69,9 @@ class ColourParameters:
             raise ValueError(f"blur_kernel {self.blur_kernel} must hold odd sizes of at least 1")
 
 
-def strong_colour() -> ColourParameters:
+def strong_colour() -> ColourConfig:
     """The published "strong" view."""
-    return ColourParameters(
+    return ColourConfig(
         brightness=0.4,
         contrast=0.4,
         saturation=0.2,
@@ -85,8 +85,8 @@ def strong_colour() -> ColourParameters:
 
 
 @dataclass(frozen=True)
-class ViewColours:
+class ViewColourConfig:
     """Colour of the first ("weak") and the second ("strong") view."""
 
-    weak: ColourParameters = field(default_factory=ColourParameters)
-    strong: ColourParameters = field(default_factory=strong_colour)
+    weak: ColourConfig = field(default_factory=ColourConfig)
+    strong: ColourConfig = field(default_factory=strong_colour)

@@ -21,7 +21,7 @@ DEFAULT_DENSE_MODE: DenseMode = "segearth"
 
 
 @dataclass(frozen=True)
-class CLIPParameters:
+class CLIPConfig:
     """Where the two towers come from.
 
     Attributes:

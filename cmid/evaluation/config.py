@@ -15,7 +15,7 @@ PREFIX = "a satellite image. "
 
 
 @dataclass(frozen=True)
-class Sliding:
+class SlidingConfig:
     """How an image becomes class probabilities.
 
     Attributes:

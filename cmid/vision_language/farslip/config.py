@@ -9,7 +9,7 @@ RegionLoss = Literal["unique", "published"]
 
 
 @dataclass(frozen=True)
-class FarSLIPWeights:
+class FarSLIPLossConfig:
     """Weights of the three losses; 0 leaves a loss (and the passes that only it needs) out.
 
     The defaults are the paper's. Its published training gathers the features of whole images over
@@ -41,7 +41,7 @@ class FarSLIPWeights:
 
 
 @dataclass(frozen=True)
-class Distillation:
+class DistillationConfig:
     """What a region's patches learn from.
 
     Attributes:
