@@ -183,3 +183,12 @@ class WarmupCosine(LambdaLR):
                 f"resumed at step {step}, {self.place(step)} of {self.total} of the schedule:"
                 f" learning rate {self.highest * factor:g}"
             )
+
+
+def is_last_epoch(trainer: L.Trainer) -> bool:
+    """Whether the epoch that ends now is the last of the run, by either limit or a stop."""
+    return (
+        trainer.should_stop
+        or trainer.current_epoch + 1 == trainer.max_epochs
+        or 0 < trainer.max_steps <= trainer.global_step
+    )

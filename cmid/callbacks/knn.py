@@ -11,6 +11,7 @@ from cmid.data.classes import match_classes
 from cmid.data.source import ImageSource
 from cmid.evaluation import PooledFeatures, extract_features, knn_accuracy
 from cmid.models import MaskedEncoder
+from cmid.schedule import is_last_epoch
 
 
 class OnlineKNN(L.Callback):
@@ -57,7 +58,7 @@ class OnlineKNN(L.Callback):
         if trainer.datamodule.knn_train is None:  # type: ignore[attr-defined]
             return
         epoch = trainer.current_epoch + 1
-        last = epoch == trainer.max_epochs or trainer.should_stop
+        last = is_last_epoch(trainer)
         if not last and (self.every_n_epochs < 1 or epoch % self.every_n_epochs):
             return
         self.scores = {

@@ -10,6 +10,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.data import default_collate
 
+from cmid.schedule import is_last_epoch
 from cmid.views import Views
 from cmid.visualization.curves import curve_figure, read_metrics
 from cmid.visualization.reconstruction import reconstruction_figure
@@ -32,7 +33,7 @@ class ReconstructionPicture(L.Callback):
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         epoch = trainer.current_epoch + 1
-        last = epoch == trainer.max_epochs or trainer.should_stop
+        last = is_last_epoch(trainer)
         if not (last or epoch % self.every_n_epochs == 0):
             return
         # All processes draw: the forward pass of a sharded model needs all of them.
