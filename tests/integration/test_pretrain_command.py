@@ -173,7 +173,7 @@ def test_second_start_leaves_the_first_run_alone(finished: tuple[Path, str]) -> 
         (["--data.statistics=missing.json"], "missing.json"),
         (["--ckpt_path=last", "--run_dir=nowhere"], "nowhere"),
         (["--data.source=cmid.data.ImageFolder", "--data.source.root=missing"], "missing"),
-        (["--data.views.init_args.block_size=24"], "24"),
+        (["--data.views.init_args.block_size=20"], "block_size 20 does not divide"),
     ],
 )
 def test_bad_configurations_give_one_line_that_helps(arguments: list[str], expected: str) -> None:
