@@ -87,7 +87,7 @@ def box_iou(a: Numbers, b: Numbers, *, frames: tuple[Frame, Frame]) -> float:
     """Intersection over union in [0, 1]; 0 for boxes without an area, reversed or folded.
 
     Args:
-        frames: of either box.
+        frames: coordinate frame of either box.
     """
     if len(a) == len(b) == 4:
         first, second = (_upright(box, frame) for box, frame in zip((a, b), frames, strict=True))
@@ -108,7 +108,7 @@ def matched_worth(
     """Sum of `STEPS` over the best matching, one to one; at most the smaller number of boxes.
 
     Args:
-        frames: of the found boxes and of the true ones.
+        frames: coordinate frames of the found boxes and of the true ones.
     """
     worth = np.zeros((len(found), len(true)))
     for i, j in np.ndindex(worth.shape):

@@ -30,7 +30,7 @@ class DualEncoderScorer(LearnedScorer):
     than its context.
 
     Args:
-        clip: its towers, trained further or not as their ``requires_grad`` says.
+        clip: image and text tower, trained further or not as their ``requires_grad`` says.
         hidden: width of the perceptron.
         fit: how an image becomes a square, see
             :func:`cmid.evaluation.image_text.fit_square`.

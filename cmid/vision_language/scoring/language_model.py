@@ -40,7 +40,8 @@ class LanguageModelScorer(LearnedScorer):
     Args:
         model: without a head over words, as ``AutoModel`` gives it (Qwen2-VL, Qwen2.5-VL, Qwen3-VL
             and others): takes what the processor gives, and gives ``last_hidden_state``.
-        processor: of the model, with its chat template; its settings bound the size of images.
+        processor: the processor of that model with its chat template; its settings bound the size
+            of images.
     """
 
     def __init__(self, model: nn.Module, processor: Any) -> None:
@@ -55,7 +56,7 @@ class LanguageModelScorer(LearnedScorer):
 
         Args:
             name: folder, or name on the hub.
-            options: of ``AutoModel.from_pretrained``, as ``dtype``.
+            options: arguments of ``AutoModel.from_pretrained``, as ``dtype``.
 
         Raises:
             ModuleNotFoundError: transformers is not installed.

@@ -60,11 +60,11 @@ def load_scorer(
     """Load a scorer for evaluation; all weights find their places, or nothing is loaded.
 
     Args:
-        folder: of `save_scorer`; or a released ScoreRS: ``config.json`` of Qwen2-VL, weights
-            ``visual.*``, ``model.*`` and ``reward_head.weight`` in one safetensors file or several
-            with their index, and the files of the processor.
-        dtype: of a language model; None takes the one that its configuration names. The head is
-            float32 in any case.
+        folder: one that `save_scorer` wrote, or a released ScoreRS: ``config.json`` of Qwen2-VL,
+            weights ``visual.*``, ``model.*`` and ``reward_head.weight`` in one safetensors file or
+            several with their index, and the files of the processor.
+        dtype: floating type of a language model; None takes the one that its configuration names.
+            The head is float32 in any case.
 
     Raises:
         FileNotFoundError: no such folder, or a file of it is missing.
