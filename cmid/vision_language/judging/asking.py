@@ -25,7 +25,7 @@ class Request:
         digest: hash of its pixels.
         prompt: what the model reads behind the image.
         schema: JSON schema of the answer; None for words.
-        round: requests that differ in it alone are asked independently.
+        round, attempt: requests that differ in them alone are asked independently.
     """
 
     about: About
@@ -34,6 +34,7 @@ class Request:
     prompt: str
     schema: Mapping[str, Any] | None = None
     round: int = 0
+    attempt: int = 0
 
 
 @dataclass(frozen=True)
@@ -75,8 +76,9 @@ class VisionModel(Protocol):
 
 def request_key(model: VisionModel, request: Request) -> str:
     """Hash of all that an answer depends on."""
-    about = [model.name, {**model.settings}, request.digest, request.prompt, request.round]
-    text = json.dumps([*about, request.schema], sort_keys=True, ensure_ascii=False)
+    about = [model.name, {**model.settings}, request.digest, request.prompt, request.schema]
+    about += [request.round, request.attempt]
+    text = json.dumps(about, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 

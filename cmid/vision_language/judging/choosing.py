@@ -106,12 +106,18 @@ def as_published(
 ) -> dict[str, Any]:
     """The JSON form of ScoreRS (``question``, ``chosen``, ``rejected``, ``image_path``), and more.
 
-    ``scores``, ``dimensions`` and ``sources`` are those of the chosen text and then of each
-    rejected one.
+    ``kind`` is ``caption``, ``open`` or ``closed``; ``scores``, ``dimensions`` and ``sources`` are
+    those of the chosen text and then of each rejected one.
     """
     texts = (choice.chosen, *choice.rejected)
     entry: dict[str, Any] = {"question": item.question} if item.question else {}
-    entry |= {"chosen": choice.chosen, "rejected": [*choice.rejected], "image_path": image_path}
+    kind = "caption" if not item.question else "closed" if item.answer is not None else "open"
+    entry |= {
+        "kind": kind,
+        "chosen": choice.chosen,
+        "rejected": [*choice.rejected],
+        "image_path": image_path,
+    }
     if choice.scores:
         entry["scores"] = [round(score, 4) for score in choice.scores]
         entry["dimensions"] = [judgements.dimensions(choice.item, text) for text in texts]

@@ -15,7 +15,9 @@ ENDPOINT = "openai:"
 CAPTION_QUESTION = "Provide a factual description highlighting important details in this picture."
 
 
-def _json_object(text: str) -> dict[str, Any]:
+def _json_object(text: Any) -> dict[str, Any]:
+    if isinstance(text, dict):  # the parser checks what it has read
+        return text
     try:
         content = parse_json(text, name=repr(text))
     except ValueError as error:

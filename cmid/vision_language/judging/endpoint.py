@@ -128,8 +128,8 @@ def _reply(answer: Any, retries: int) -> Reply:
     except (AttributeError, IndexError, TypeError, ValueError):
         return Reply(error="the server's answer has no message", retries=retries)
     usage = getattr(completion, "usage", None)
-    counts = (getattr(usage, name, None) for name in ("prompt_tokens", "completion_tokens"))
-    return Reply(as_utf8(text or ""), *counts, retries=retries)
+    read, new = (getattr(usage, name, None) for name in ("prompt_tokens", "completion_tokens"))
+    return Reply(as_utf8(text or ""), read, new, retries)
 
 
 def _data_url(pixels: Tensor, side: int) -> str:

@@ -262,13 +262,11 @@ def _read_row(row: dict[str, Any]) -> tuple[str, str, str | None, list[tuple[str
         given = [{"text": text, "source": each} for each, text in given.items()]
     texts = []
     for entry in listed(given):
-        if isinstance(entry, dict):
-            entry, own = entry.get("text"), str(entry.get("source") or source)
-        else:
-            own = source
-        if not isinstance(entry, str):
-            raise AnnotationError(f"its {column} holds {json.dumps(entry, default=str)}, no text")
-        texts.append((entry, own))
+        own = entry if isinstance(entry, dict) else {"text": entry}
+        text = own.get("text")
+        if not isinstance(text, str):
+            raise AnnotationError(f"its {column} holds {json.dumps(text, default=str)}, no text")
+        texts.append((text, str(own.get("source") or source)))
     return name, question, answer or None, texts
 
 

@@ -95,16 +95,16 @@ def judge_items(
                 for turn in range(rounds):
                     texts[number, place, turn] = number, text
 
-    def request(about: About, complaint: str) -> Request:
+    def request(about: About, complaint: str, attempt: int) -> Request:
         number, text = texts[about]
         item = items[number]
         read, digest = partial(images.read, item.image), images.digests[item.image]
         prompt = judge_prompt(text, item.question, complaint=complaint)
-        return Request(about, read, digest, prompt, SCHEMA, about[-1])
+        return Request(about, read, digest, prompt, SCHEMA, about[-1], attempt)
 
     pending = dict.fromkeys(texts, "")
     for attempt in range(attempts):
-        answers = transcript.ask(model, (request(*each) for each in pending.items()))
+        answers = transcript.ask(model, (request(*each, attempt) for each in pending.items()))
         unread: dict[About, str] = {}
         title = model.name if not attempt else f"{model.name}, attempt {attempt + 1}"
         for about, reply in tqdm(answers, desc=title, total=len(pending), leave=False):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -126,7 +125,7 @@ def write_preferences(made: Preferences, run_dir: Path) -> None:
 
 def _open(
     candidates: CandidatesConfig, asking: AskingConfig
-) -> tuple[Sequence[Item], Images, list[str]]:
+) -> tuple[list[Item], Images, list[str]]:
     if candidates.candidates is not None:
         items, source, skipped = items_of_file(
             candidates.candidates,

@@ -57,7 +57,7 @@ def summary(made: Preferences, asking: AskingConfig) -> list[str]:
 
 def left_out(made: Preferences) -> list[str]:
     """What did not become a preference, a line each, with its number."""
-    reasons = Counter(made.choices.left_out)
+    reasons = Counter({f"item: {why}": n for why, n in made.choices.left_out.items()})
     reasons.update({f"candidate of {reason}": n for reason, n in made.missing.items()})
     reasons.update({f"judgement: {why}": n for why, n in made.judgements.dropped.items()})
     return [f"{count} x {reason}" for reason, count in reasons.most_common()] + made.skipped
@@ -83,10 +83,9 @@ def write_pages(made: Preferences, asking: AskingConfig, *, run_dir: Path, comma
             table = _examples(choices)
             shown = [(f"{title} chosen texts, with their images in a row", picture)]
             sections.append(Section(f"{title} chosen texts", tables=[table], pictures=shown))
-    gone = left_out(made)
-    facts = summary(made, asking)
-    total = f"the reasons for {len(made.items)} items"
-    write_report(run_dir, Report("Preferences", command, sections, facts, gone, total))
+    if gone := left_out(made):
+        sections.append(Section("Left out", gone))
+    write_report(run_dir, Report("Preferences", command, sections, summary(made, asking)))
 
 
 def _usage(name: str, usage: Counter[str]) -> str:
@@ -137,7 +136,7 @@ def _dimensions(made: Preferences) -> Table:
         for name, count in counts.items()
         if count
     )
-    return Table(("dimension alone orders two candidates", "as the mean", "not", "against"), rows)
+    return Table(("dimension alone orders two candidates", "as the mean", "equal", "against"), rows)
 
 
 def _rounds(made: Preferences) -> Table:

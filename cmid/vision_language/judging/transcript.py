@@ -114,7 +114,8 @@ class Transcript:
         if not reply.error:
             self._replies[key] = reply
         assert self._file is not None
-        asked = {"image": request.digest, "prompt": request.prompt, "round": request.round}
+        asked = {"image": request.digest, "prompt": request.prompt}
+        asked |= {"round": request.round, "attempt": request.attempt}
         line = {"key": key, "model": model.name, "settings": {**model.settings}, **asked}
         self._file.write((json.dumps(line | asdict(reply), ensure_ascii=False) + "\n").encode())
         self._file.flush()

@@ -32,6 +32,7 @@ def test_the_best_mean_is_chosen_and_the_rest_is_rejected_best_first() -> None:
         made.made[0], captions("a", "b", "c"), image_path="i.png", judgements=judgements
     )
     assert entry == {
+        "kind": "caption",
         "chosen": "b",
         "rejected": ["c", "a"],
         "image_path": "i.png",
@@ -89,6 +90,7 @@ def test_wrong_answers_to_closed_questions_are_rejected(
         entry = as_published(made.made[0], item, image_path="i", judgements=Judgements())
         assert entry == {
             "question": "q",
+            "kind": "closed",
             "chosen": answer,
             "rejected": [candidate],
             "image_path": "i",

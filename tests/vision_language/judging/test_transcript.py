@@ -28,10 +28,10 @@ class Parrot:
             yield request, Reply(error="no") if failed else Reply(request.prompt, 10, 2, 1)
 
 
-def requests(*prompts: str, round: int = 0) -> list[Request]:
+def requests(*prompts: str, **settings: int) -> list[Request]:
     image = torch.zeros(3, 2, 2, dtype=torch.uint8)
     return [
-        Request((number,), lambda: image, "d", prompt, None, round)
+        Request((number,), lambda: image, "d", prompt, **settings)
         for number, prompt in enumerate(prompts)
     ]
 
@@ -73,8 +73,8 @@ def test_a_record_replays_without_a_model_and_stays_as_it_is(tmp_path: Path) -> 
     found, _ = ask(path, AbsentModel("parrot", {"temperature": 1}), "b", replay=True)
     assert found[0,].error == NOT_RECORDED
     model = Parrot()
-    keys = {request_key(model, *requests("a")), request_key(model, *requests("a", round=1))}
-    assert len(keys | {request_key(model, *requests("b"))}) == 3
+    others = [requests("a"), requests("b"), requests("a", round=1), requests("a", attempt=1)]
+    assert len({request_key(model, *each) for each in others}) == 4
     with pytest.raises(FileNotFoundError, match=r"none\.jsonl does not exist"):
         Transcript(tmp_path / "none.jsonl", replay=True)
 
