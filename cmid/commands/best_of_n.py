@@ -13,31 +13,21 @@ of an oracle (report.md, report.html, accuracy.png, results.json). Needs the ext
 
 from __future__ import annotations
 
-import shlex
-import sys
-from collections.abc import Sequence
-
-from cmid.boundary import error_boundary
-from cmid.command_line import parse
+from cmid.command_line import command
 from cmid.console import quieten
-from cmid.program import program
 from cmid.vision_language.scoring.best_of_n_config import BestOfNConfig
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse the command line, draw, pick, print a table, write the report."""
-    given = sys.argv[1:] if arguments is None else [*arguments]
-    config, traceback = parse(BestOfNConfig, arguments=given, verb="best_of_n", description=__doc__)
-    with error_boundary(
-        traceback=traceback,
-        memory="--batch_size, --n or --max_new_tokens",
-        again="the same command goes on with the answers in --out",
-    ):
-        quieten()
-        # After parsing: --help and typing errors answer at once.
-        from cmid.vision_language.scoring.best_of_n import best_of_n
-        from cmid.vision_language.scoring.best_of_n_report import report_best_of_n
+@command(
+    BestOfNConfig,
+    memory="--batch_size, --n or --max_new_tokens",
+    again="the same command goes on with the answers in --out",
+)
+def main(config: BestOfNConfig) -> None:
+    """Draw, pick, print a table, write the report."""
+    quieten()
+    # After parsing: --help and typing errors answer at once.
+    from cmid.vision_language.scoring.best_of_n import best_of_n
+    from cmid.vision_language.scoring.best_of_n_report import report_best_of_n
 
-        rows = best_of_n(config)
-        command = f"{program('best_of_n')} {shlex.join(given)}"
-        report_best_of_n(config, rows, command=command)
+    report_best_of_n(config, best_of_n(config))

@@ -1,15 +1,5 @@
-"""Train a vision-language model by rewards (GRPO); without arguments, on generated scenes."""
+"""Train a vision-language model by rewards (GRPO); without arguments, on generated scenes.
 
-from __future__ import annotations
-
-import sys
-from collections.abc import Sequence
-
-from cmid.launch import launch
-
-DEFAULT = "configs/scoring/grpo_scenes.yaml"
-
-HELP = """\
 usage: python tools/train_grpo.py [--config FILE] [--ckpt_path last] [--FIELD VALUE ...]
 
 Train an image-text-to-text model of Hugging Face with group relative policy optimisation: TRL's
@@ -27,19 +17,26 @@ the mean reward and the model go to --run_dir. Needs the extra: pip install 'cmi
 
   --model FOLDER|NAME|scenes   --data FILE|scenes   --image_root DIR   --num_scenes N
   --scorer FOLDER              rewards of questions of type open; without it they are left out
-  --trainer.FIELD VALUE        any field of TRL's GRPOConfig: learning_rate, max_steps, beta, epsilon,
-                               num_generations, temperature, max_completion_length, use_cpu, bf16 ...
+  --trainer.FIELD VALUE        any field of TRL's GRPOConfig: learning_rate, max_steps, beta,
+                               num_generations, temperature, max_completion_length, use_cpu ...
 
 The configuration used by default:
 
-@DEFAULT@"""
+@DEFAULT@
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cmid.launch import launch
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Answer ``--help``, or train."""
     launch(
-        sys.argv[1:] if arguments is None else arguments,
+        arguments,
         command="cmid.vision_language.scoring.grpo_training:train_grpo",
-        default=DEFAULT,
-        usage=HELP,
+        default="configs/scoring/grpo_scenes.yaml",
+        usage=__doc__,
     )

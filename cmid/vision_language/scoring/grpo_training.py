@@ -67,7 +67,7 @@ class GRPORunConfig:
     scene_seed: int = 2
     system: str = THINK
     seed: int = 0
-    scene_answerer: SceneAnswererConfig = SceneAnswererConfig()
+    scene_answerer: SceneAnswererConfig = field(default_factory=SceneAnswererConfig)
     trainer: dict[str, Any] = field(default_factory=dict)
 
 

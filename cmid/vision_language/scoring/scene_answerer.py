@@ -98,7 +98,8 @@ def build_answerer(
     processor = _processor([f"{q.text}\n{said(q)}" for q in questions], config.size, scratch)
     tokens = processor.tokenizer.convert_tokens_to_ids
     heads = max(1, config.width // 32)
-    half = config.width // heads // 2
+    half = config.width // heads // 2  # of a head's width: for time, height and width
+    third = half // 3
     names = ("vision_start", "vision_end", "image", "video")
     qwen = transformers.Qwen2VLConfig(
         hidden_size=config.width,
@@ -183,10 +184,9 @@ def _labels(inputs: Any, tokenizer: Any) -> Tensor:
 
 def _processor(texts: Sequence[str], size: int, scratch: Path) -> Any:
     transformers = import_transformers()
-    from transformers.models.gpt2.tokenization_gpt2 import bytes_to_unicode
-
+    byte_letters = transformers.models.gpt2.tokenization_gpt2.bytes_to_unicode
     with scratch_folder(scratch / "words") as folder:
-        letters = {letter: number for number, letter in enumerate(bytes_to_unicode().values())}
+        letters = {letter: number for number, letter in enumerate(byte_letters().values())}
         (folder / "vocab.json").write_text(json.dumps(letters))
         (folder / "merges.txt").write_text("#version: 0.2\n")
         bytewise = transformers.Qwen2TokenizerFast(

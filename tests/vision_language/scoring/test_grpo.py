@@ -159,7 +159,7 @@ def test_settings_that_trl_does_not_have_are_named(answerer_folder: Path, tmp_pa
     for options, message in (
         (
             {"trainer.learning_rat": 1},
-            "no setting of TRL's GRPOConfig: did you mean learning_rate?",
+            "GRPOConfig: did you mean learning_rate?",
         ),
         ({"trainer.scale_rewards": "none"}, "trainer.scale_rewards is set by the command"),
         ({"trainer.num_generations": 7}, "TRL refuses what trainer sets ("),
