@@ -171,7 +171,7 @@ def _questions(config: GRPORunConfig) -> list[Question]:
 def _progress(transformers: Any) -> Any:
     """A bar with the mean reward, in the place of a line of twenty numbers a step."""
 
-    class RewardBar(transformers.trainer_callback.ProgressCallback):  # type: ignore[misc, name-defined]
+    class RewardBar(transformers.trainer_callback.ProgressCallback):
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
             if self.training_bar is not None and "reward" in (logs or {}):
                 self.training_bar.set_postfix(reward=f"{logs['reward']:.3f}")

@@ -128,7 +128,7 @@ def _question(row: Any, name: str, root: Path) -> Question:
     text, answer = row.get("question", row.get("problem")), row.get("answer")
     if "conversations" in row:
         text, answer = (_said(turn) for turn in row["conversations"][:2])
-    kind = row.get("kind", row.get("type", "exact"))
+    kind = str(row.get("kind", row.get("type", "exact")))
     kind = _KINDS.get(kind, kind)
     if kind not in KINDS:
         raise ValueError(f"kind {kind}: only {', '.join(KINDS)}")
@@ -141,8 +141,8 @@ def _question(row: Any, name: str, root: Path) -> Question:
 
 def _said(turn: Any) -> str:
     """A turn of a conversation: a text, or an object with it."""
-    said = turn.get("value", turn.get("content")) if isinstance(turn, dict) else turn
-    return said.replace("<image>", "").strip()
+    said = turn["value" if "value" in turn else "content"] if isinstance(turn, dict) else turn
+    return str(said).replace("<image>", "").strip()
 
 
 def _image(image: Any, root: Path) -> Path | bytes:

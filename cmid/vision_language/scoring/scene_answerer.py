@@ -110,10 +110,7 @@ def build_answerer(
         vocab_size=len(processor.tokenizer),
         max_position_embeddings=1024,
         tie_word_embeddings=True,
-        rope_scaling={
-            "type": "mrope",
-            "mrope_section": [half - 2 * (half // 3), half // 3, half // 3],
-        },
+        rope_scaling={"type": "mrope", "mrope_section": [half - 2 * third, third, third]},
         vision_config={
             "depth": config.depth,
             "embed_dim": config.width,
