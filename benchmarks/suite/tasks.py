@@ -81,6 +81,10 @@ def _scenes(task: str, config: str, measure: Measure, *, epochs: int) -> Task:
     )
 
 
+def _real(name: str, config: str, measure: Measure, data: str) -> Task:
+    return Task(name, f"configs/{config}", measure, f"data/{data}")
+
+
 SUITES: dict[str, tuple[Task, ...]] = {
     "scenes": (
         _scenes("classification", "mmpretrain_scenes.py", TOP1, epochs=3),
@@ -90,35 +94,15 @@ SUITES: dict[str, tuple[Task, ...]] = {
         _scenes("change_detection", "bit_resnet18_scenes.py", F1, epochs=5),
     ),
     "real": (
-        Task(
-            "roads",
-            "configs/segmentation/upernet_resnet18_roads.py",
-            MIOU,
-            "data/segmentation/roads",
-        ),
-        Task(
-            "airplanes",
-            "configs/detection/faster_rcnn_resnet18_airplanes.py",
-            AP50,
-            "data/airplanes",
-        ),
-        Task(
-            "NWPU VHR-10",
-            "configs/detection/faster_rcnn_resnet18_nwpu_vhr10.py",
-            AP50,
-            "data/nwpu_vhr10",
-        ),
-        Task(
+        _real("roads", "segmentation/upernet_resnet18_roads.py", MIOU, "segmentation/roads"),
+        _real("airplanes", "detection/faster_rcnn_resnet18_airplanes.py", AP50, "airplanes"),
+        _real("NWPU VHR-10", "detection/faster_rcnn_resnet18_nwpu_vhr10.py", AP50, "nwpu_vhr10"),
+        _real(
             "NWPU VHR-10, oriented",
-            "configs/oriented_detection/oriented_rcnn_resnet18_nwpu_vhr10.py",
+            "oriented_detection/oriented_rcnn_resnet18_nwpu_vhr10.py",
             ORIENTED_AP50,
-            "data/nwpu_vhr10",
+            "nwpu_vhr10",
         ),
-        Task(
-            "overfitted change",
-            "configs/change_detection/bit_resnet18_overfit.py",
-            F1,
-            "data/change",
-        ),
+        _real("overfitted change", "change_detection/bit_resnet18_overfit.py", F1, "change"),
     ),
 }
