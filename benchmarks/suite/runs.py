@@ -104,6 +104,7 @@ def _score(folder: Path, task: Task) -> float:
     """The measure of the newest test below a work dir."""
     logs = sorted(folder.glob("*/*.json"))
     scores = json.loads(logs[-1].read_text()) if logs else {}
-    if task.key not in scores:
-        raise FailedRunError(f"{folder}: no {task.key} among {', '.join(scores) or 'no scores'}")
-    return float(scores[task.key]) * task.scale
+    key = task.measure.key
+    if key not in scores:
+        raise FailedRunError(f"{folder}: no {key} among {', '.join(scores) or 'no scores'}")
+    return float(scores[key]) * task.measure.scale
