@@ -54,9 +54,9 @@ class SceneAnswererConfig:
     size: int = 64
     steps: int = 250
     batch_size: int = 32
-    learning_rate: float = 2e-3
-    width: int = 128
-    depth: int = 3
+    learning_rate: float = 3e-3
+    width: int = 96
+    depth: int = 2
     seed: int = 0
 
 
