@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import sys
 from collections.abc import Callable, Sequence
@@ -14,7 +13,7 @@ from benchmarks.vision_language.outcome import EvaluationConfig, Outcome, file_n
 from benchmarks.vision_language.report import make_section
 from benchmarks.vision_language.tasks import Evaluation
 from cmid.data.source import UnreadableImageError
-from cmid.files import write_text
+from cmid.files import write_json
 from cmid.models.dual_encoder import ImageTextModel
 from cmid.reporting import Report, Section, markdown_table, write_report
 
@@ -72,8 +71,7 @@ def run_evaluations(
     if options.out is not None and sections:
         total = f"{len(sections) + len(skipped)} evaluations"
         write_report(options.out, Report(title, command, sections, runs.models, skipped, total))
-        results = json.dumps(_plain(runs.outcomes, skipped), indent=2)
-        write_text(options.out / "results.json", results + "\n")
+        write_json(options.out / "results.json", _plain(runs.outcomes, skipped))
     if runs.error is not None:
         if sections:
             print(_summary(sections, skipped))
