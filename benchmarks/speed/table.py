@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import statistics
@@ -12,7 +11,7 @@ from typing import Any
 
 import torch
 
-from cmid.files import write_text
+from cmid.files import write_json
 from cmid.reporting import Row, Table, markdown_table
 
 
@@ -48,7 +47,7 @@ def show(rows: list[dict[str, Any]], config: Any) -> None:
     out = context.pop("out")
     print(", ".join(f"{key} {value}" for key, value in context.items()))
     if out:
-        write_text(out, json.dumps({"rows": rows, **context}, indent=2) + "\n")
+        write_json(out, {"rows": rows, **context})
 
 
 def _text(value: Any) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benchmarks.suite.tasks import Task
 from cmid.configurations import working_folder
-from cmid.files import write_text
+from cmid.files import write_json
 
 
 class FailedRunError(RuntimeError):
@@ -76,7 +76,7 @@ def run_task(
         0.0 if started else round(time.perf_counter() - begin, 1),
         tuple(str(p.relative_to(out)) for p in sorted(pictures.rglob("*.*g"))),
     )
-    write_text(path, json.dumps(asdict(result), indent=2) + "\n")
+    write_json(path, asdict(result))
     return result
 
 
