@@ -178,7 +178,7 @@ def items_of_file(
         on_error: faulty rows: stop, or count and leave out.
 
     Returns:
-        Items in the order of the file, their images, and a line for each row that was skipped.
+        Items in the order of the file, their images, and lines about what was skipped.
 
     Raises:
         FileNotFoundError: the file or its first image does not exist.
@@ -201,8 +201,8 @@ def items_of_file(
             if answer is not None and answer != (item.answer or answer):
                 raise AnnotationError(f"{question!r} has two true answers")
             item.answer = answer if item.answer is None else item.answer
-            for text, source in texts:
-                item.add(text, source) or problems.left_out.update(["empty candidates"])
+            empty = sum(not item.add(text, source) for text, source in texts)
+            problems.left_out.update({"empty candidates": empty} if empty else {})
     problems.report()
     if not items:
         raise ValueError(f"{path} names no image with candidates")
@@ -212,7 +212,8 @@ def items_of_file(
             f"{path}: its first image {first} does not exist; name the folder of the images with"
             " --images"
         )
-    return [*items.values()], _Files(folder, [*images]), problems.skipped
+    lines = [f"{count} x {reason} in {path}" for reason, count in problems.left_out.items()]
+    return [*items.values()], _Files(folder, [*images]), [*problems.skipped, *lines]
 
 
 def _rows(path: Path, problems: Problems) -> Iterator[tuple[str, dict[str, Any]]]:

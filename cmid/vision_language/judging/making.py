@@ -36,7 +36,7 @@ class Preferences:
         group_sizes: number of items of each group of near-duplicates, the largest first; empty
             where they were not looked for.
         missing: candidates that captioners did not give, by reason.
-        skipped: a line for each unreadable image and faulty row.
+        skipped: lines about unreadable images, faulty rows and empty candidates.
     """
 
     items: list[Item]

@@ -7,8 +7,6 @@ from collections.abc import Iterator, Sequence
 from itertools import combinations
 from pathlib import Path
 
-from PIL import Image as PillowImage
-
 from cmid.evaluation.image_text import fit_square
 from cmid.files import whole_file
 from cmid.reporting import Report, Row, Section, Table, write_report
@@ -20,7 +18,6 @@ from cmid.visualization.panels import panels
 
 _SHOWN, _SIDE = 6, 160  # examples, and pixels of their images
 _TEXT = 200  # letters of an example
-_GREEN, _RED = (40, 140, 60), (190, 50, 40)
 
 
 def summary(made: Preferences, asking: AskingConfig) -> list[str]:
@@ -81,7 +78,7 @@ def write_pages(made: Preferences, asking: AskingConfig, *, run_dir: Path, comma
             picture = f"{title.lower()}.png"
             _sheet(made, choices, run_dir / picture)
             table = _examples(choices)
-            shown = [(f"{title} chosen texts, with their images in a row", picture)]
+            shown = [("example: score of the chosen text / of the last rejected one", picture)]
             sections.append(Section(f"{title} chosen texts", tables=[table], pictures=shown))
     if gone := left_out(made):
         sections.append(Section("Left out", gone))
@@ -177,9 +174,8 @@ def _sheet(made: Preferences, choices: Sequence[Choice], path: Path) -> None:
         square = fit_square(pixels, _SIDE, fit="squash")
         title = f"{number}: {choice.scores[0]:.1f} / {choice.scores[-1]:.1f}"
         pictures[title] = square.permute(1, 2, 0).numpy()
-    legend = [("score of the chosen text", _GREEN), ("of the last rejected one", _RED)]
     with whole_file(path) as partial:
-        sheet: PillowImage.Image = panels(pictures, legend, smooth=[*pictures], smallest=_SIDE)
+        sheet = panels(pictures, [], smooth=[*pictures], smallest=_SIDE)
         sheet.save(partial, format="PNG")
 
 
