@@ -1,18 +1,7 @@
-"""Train a scorer of image-text pairs on preferences; without arguments, on generated scenes."""
+"""Train a scorer of image-text pairs on preferences between texts (ScoreRS).
 
-from __future__ import annotations
-
-import sys
-from collections.abc import Sequence
-
-from cmid.launch import launch
-
-DEFAULT = "configs/scoring/dual_encoder_scenes.yaml"
-
-HELP = """\
 usage: python tools/train_scorer.py [--config FILE] [--ckpt_path last] [--FIELD VALUE ...]
 
-Train a score of how well a text describes an image (ScoreRS), on preferences between texts.
 Without --config: a small CLIP with a head, on generated scenes with true and corrupted captions,
 some minutes on two cores. Checkpoints, logs, pictures and the scorer (a folder) go to --run_dir.
 Needs the extra: pip install 'cmid[vision-language]', and for --model.lora 'cmid[scoring]'
@@ -37,15 +26,22 @@ Frequent fields (each key of a configuration file is an option of the same name)
 
 The configuration used by default:
 
-@DEFAULT@"""
+@DEFAULT@
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cmid.launch import launch
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Answer ``--help``, or train."""
     launch(
-        sys.argv[1:] if arguments is None else arguments,
+        arguments,
         command="cmid.vision_language.scoring.training:train_scorer",
-        default=DEFAULT,
-        usage=HELP,
+        default="configs/scoring/dual_encoder_scenes.yaml",
+        usage=__doc__,
         skip="--data.source.init_args.on_error skip",
     )

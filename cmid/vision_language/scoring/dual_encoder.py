@@ -46,7 +46,7 @@ class DualEncoderScorer(LearnedScorer):
         self.clip, self.hidden, self.fit = clip, hidden, fit
         width = clip.image.embed_dim
         self.patches = PatchAttention(width) if patches else None
-        inputs = (5 if patches else 4) * width + 1
+        inputs = (6 if patches else 4) * width + 1
         self.head = nn.Sequential(nn.Linear(inputs, hidden), nn.GELU(), nn.Linear(hidden, 1))
         for parameter in self.head[2].parameters():
             nn.init.zeros_(parameter)
@@ -81,14 +81,22 @@ class DualEncoderScorer(LearnedScorer):
         seen = self.clip.encode_images(pixels.to(device))
         of_image = torch.tensor([places[id(image)] for image in images], device=device)
         of_text = torch.tensor([said[text] for text in joined], device=device)
-        dense = None if self.patches is None else seen.dense[of_image]
-        return self.compare(seen.pooled[of_image], self.clip.encode_texts([*said])[of_text], dense)
+        memory = self.remember(seen.dense)
+        memory = None if memory is None else memory[of_image]
+        return self.compare(seen.pooled[of_image], self.clip.encode_texts([*said])[of_text], memory)
 
-    def compare(self, images: Tensor, texts: Tensor, dense: Tensor | None = None) -> Tensor:
+    def remember(self, dense: Tensor) -> Tensor | None:
+        """What `PatchAttention` keeps of ``(B, E, N, M)`` patches; None for a head without it."""
+        if self.patches is None:
+            return None
+        with full_precision(dense):
+            return self.patches.remember(dense.float())
+
+    def compare(self, images: Tensor, texts: Tensor, memory: Tensor | None = None) -> Tensor:
         """Scores ``(B,)`` of ``(B, E)`` embeddings, of any length and of any floating type.
 
         Args:
-            dense: ``(B, E, N, M)`` features of patches, for a scorer that sees them.
+            memory: what `remember` keeps of each image.
         """
         with full_precision(images):
             image, text = (F.normalize(x.float(), dim=1) for x in (images, texts))
@@ -96,6 +104,6 @@ class DualEncoderScorer(LearnedScorer):
             v, t = (x * math.sqrt(x.shape[1]) for x in (image, text))
             pair = [v, t, v * t, (v - t).abs(), cosine[:, None]]
             if self.patches is not None:
-                assert dense is not None
-                pair.append(self.patches(dense.float(), t))
+                assert memory is not None
+                pair.append(self.patches(memory, t))
             return self.head(torch.cat(pair, dim=1))[:, 0] + self.cosine_weight * cosine

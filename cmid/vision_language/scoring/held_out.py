@@ -10,7 +10,7 @@ import lightning as L
 import torch
 
 from cmid.processes import gather_rows
-from cmid.vision_language.scoring.preferences import PreferenceSource
+from cmid.vision_language.scoring.preferences import PreferenceSource, score_preferences
 from cmid.vision_language.scoring.scorer import Scorer
 
 
@@ -45,32 +45,27 @@ def pair_accuracy(
     """Accuracy on held-out preferences.
 
     Args:
-        batch_size: preferences at a time.
+        batch_size: images at a time.
         rank, world_size: this process, and how many share the work; each gets the same result.
         device: where processes exchange what they counted.
 
     Raises:
         UnreadableImageError: an image cannot be decoded.
     """
-    kinds = sorted({source.preference(i).kind for i in range(len(source))})
+    kinds = sorted({each.kind for k in range(len(source)) for each in source.preferences(k)})
     counts = torch.zeros(len(kinds), 2, dtype=torch.int64)  # pairs, and right ones
     # All processes score equally often: a sharded model needs all of them at once.
     own = range(rank, -(-len(source) // world_size) * world_size, world_size)
     for start in range(0, len(own), batch_size):
-        indices = [k % len(source) for k in own[start : start + batch_size]]
-        chosen = [source.preference(k) for k in indices]
-        counted = [len(preference.candidates) for preference in chosen]
-        read = [source.read(index) for index in indices]
-        scores = scorer.score(
-            [image for image, n in zip(read, counted, strict=True) for _ in range(n)],
-            [text for preference in chosen for text in preference.candidates],
-            [each.question for each, n in zip(chosen, counted, strict=True) for _ in range(n)],
-        )
-        parts = scores.split(counted)
-        for number, preference, part in zip(own[start:], chosen, parts, strict=False):
+        numbers = own[start : start + batch_size]
+        indices = [number % len(source) for number in numbers]
+        of_images = [source.preferences(index) for index in indices]
+        scored = score_preferences(scorer.score, [source.read(k) for k in indices], of_images)
+        for number, preferences, scores in zip(numbers, of_images, scored, strict=True):
             if number < len(source):
-                right = [bool(part[i] > part[j]) for i, j in preference.pairs()]
-                counts[kinds.index(preference.kind)] += torch.tensor([len(right), sum(right)])
+                for each, own_scores in zip(preferences, scores, strict=True):
+                    right = [bool(own_scores[i] > own_scores[j]) for i, j in each.pairs()]
+                    counts[kinds.index(each.kind)] += torch.tensor([len(right), sum(right)])
     total = gather_rows(counts[None].to(device)).sum(dim=0).tolist()
     pairs = sum(number for number, _ in total)
     return PairAccuracy(
@@ -88,7 +83,7 @@ class HeldOutPreferences(L.Callback):
     Args:
         source: preferences that are not trained on.
         every_n_steps: how often; 0 measures after each epoch only, as it always does.
-        batch_size: preferences at a time.
+        batch_size: images at a time.
     """
 
     def __init__(

@@ -9,7 +9,6 @@ from typing import Any
 import lightning as L
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pad_sequence
 
 import cmid
 from cmid.objective import require_finite
@@ -22,15 +21,15 @@ from cmid.vision_language.scoring.config import (
     ScorerConfig,
 )
 from cmid.vision_language.scoring.losses import bradley_terry_loss, plackett_luce_loss
-from cmid.vision_language.scoring.preferences import ranked_pairs
+from cmid.vision_language.scoring.preferences import ranked_pairs, score_preferences
 from cmid.vision_language.scoring.starting import choose_trained, starting_scorer
 
 
 class ScorerTraining(L.LightningModule):
     """A scorer on a CLIP or on a language model, trained by preferences (arXiv:2503.00743).
 
-    The loss is a mean over preferences, so that processes of equal batches, averaged, are one
-    process with all of them. Scores are trained as they are used, raw.
+    The loss is the mean over images of the mean over their preferences, so that processes of equal
+    batches, averaged, are one process with all of them. Scores are trained as they are used, raw.
 
     Args:
         start: where the scorer comes from.
@@ -73,48 +72,37 @@ class ScorerTraining(L.LightningModule):
         self.resting = [m for name, ms in towers.items() if name not in trained for m in ms]
         if grad_checkpointing:
             self._recompute()
+        self.train()
 
     def losses(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         """The loss of a batch of :class:`PreferenceData`, and its accuracy over pairs."""
-        scores = self.scores(batch)
-        accuracy = [
-            scores[row, better] > scores[row, worse]
-            for row, ranks in enumerate(batch["ranks"])
-            for better, worse in ranked_pairs(ranks)
+        scored = score_preferences(self.scorer, batch["images"], batch["preferences"])
+        right = [
+            scores[better] > scores[worse]
+            for own, of_image in zip(batch["preferences"], scored, strict=True)
+            for preference, scores in zip(own, of_image, strict=True)
+            for better, worse in preference.pairs()
         ]
-        compare = self._ranking if self.loss.name == "ranking" else self._pairs
-        loss = compare(scores, batch["ranks"])
-        return {"preference": loss, "accuracy": torch.stack(accuracy).float().mean()}
+        compare = self._rank if self.loss.name == "ranking" else self._compare
+        losses = [
+            torch.stack([compare(s, p.ranks) for s, p in zip(of_image, own, strict=True)]).mean()
+            for own, of_image in zip(batch["preferences"], scored, strict=True)
+        ]
+        return {
+            "preference": torch.stack(losses).mean(),
+            "accuracy": torch.stack(right).float().mean(),
+        }
 
-    def scores(self, batch: dict[str, Any]) -> Tensor:
-        """``(B, N)`` scores of all candidates, 0 where a preference has fewer than ``N``."""
-        counts = [len(texts) for texts in batch["candidates"]]
+    def _rank(self, scores: Tensor, ranks: Sequence[int | None]) -> Tensor:
+        known = torch.tensor([[rank is not None for rank in ranks]], device=scores.device)
+        order = torch.tensor([[rank or 0 for rank in ranks]], device=scores.device)
+        return plackett_luce_loss(scores[None], known, ranks=order)
 
-        def repeat(values: Sequence[Any]) -> list[Any]:
-            return [v for v, count in zip(values, counts, strict=True) for _ in range(count)]
-
-        texts = [text for candidates in batch["candidates"] for text in candidates]
-        scores = self.scorer(repeat(batch["images"]), texts, repeat(batch["questions"]))
-        return pad_sequence([*scores.split(counts)], batch_first=True)
-
-    def _ranking(self, scores: Tensor, ranks: Sequence[Sequence[int | None]]) -> Tensor:
-        width = scores.shape[1]
-        # Without a rank, as without a candidate, a place takes no part.
-        rows = [[-1 if r is None else r for r in row] + [-1] * (width - len(row)) for row in ranks]
-        order = torch.tensor(rows, device=scores.device)
-        return plackett_luce_loss(scores, order >= 0, ranks=order)
-
-    def _pairs(self, scores: Tensor, ranks: Sequence[Sequence[int | None]]) -> Tensor:
-        each = []
-        for row, own in zip(scores, ranks, strict=True):
-            better, worse = (list(places) for places in zip(*ranked_pairs(own), strict=True))
-            loss = self.loss
-            each.append(
-                bradley_terry_loss(
-                    row[better], row[worse], margin=loss.margin, centring=loss.centring
-                )
-            )
-        return torch.stack(each).mean()
+    def _compare(self, scores: Tensor, ranks: Sequence[int | None]) -> Tensor:
+        better, worse = (list(places) for places in zip(*ranked_pairs(ranks), strict=True))
+        return bradley_terry_loss(
+            scores[better], scores[worse], margin=self.loss.margin, centring=self.loss.centring
+        )
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         seed_step(self, self.seed)

@@ -10,45 +10,55 @@ from torch import Tensor, nn
 
 
 class PatchAttention(nn.Module):
-    """Queries that are made of a text attend to each other and to patches that know their place.
+    """Queries that are made of a text look for things among patches that know their place.
 
     Args:
         width: ``E``, that of the embeddings.
         queries: number of queries, such as one for each thing that a text speaks of.
-        layers: decoder layers (self-attention, attention to patches, perceptron).
-        heads: attention heads.
-        waves: frequencies of a position along an axis.
+        heads: attention heads of each.
+        waves: frequencies of a place along an axis.
     """
 
-    def __init__(
-        self, width: int, *, queries: int = 4, layers: int = 2, heads: int = 4, waves: int = 4
-    ) -> None:
+    def __init__(self, width: int, *, queries: int = 4, heads: int = 4, waves: int = 4) -> None:
         super().__init__()
-        self.queries = nn.Linear(width, queries * width)
+        self.heads = heads
+        self.ask = nn.Linear(width, queries * width)
         self.place = nn.Linear(4 * waves, width)
-        layer = nn.TransformerDecoderLayer(
-            width,
-            heads,
-            2 * width,
-            dropout=0.0,
-            activation="gelu",
-            batch_first=True,
-            norm_first=True,
+        self.keys_and_values = nn.Sequential(
+            nn.LayerNorm(width),
+            nn.Linear(width, 2 * width),
+            nn.GELU(),
+            nn.Linear(2 * width, 2 * width),
         )
-        self.decoder = nn.TransformerDecoder(layer, layers, norm=nn.LayerNorm(width))
-        self.register_buffer("waves", math.pi * 2.0 ** torch.arange(waves) / 2, persistent=False)
+        self.answer = nn.Linear(queries * width, width)
+        self.gate = nn.Linear(width, width)
+        waves_ = math.pi / 2 * 2.0 ** torch.arange(waves)
+        self.register_buffer("waves", waves_, persistent=False)
 
-    def forward(self, dense: Tensor, text: Tensor) -> Tensor:
-        """Args: ``(B, E, N, M)`` patch features and ``(B, E)`` embeddings of texts.
+    def remember(self, dense: Tensor) -> Tensor:
+        """Keys and values ``(B, N*M, 2E)`` of ``(B, E, N, M)`` patches; once for an image."""
+        patches = F.normalize(dense.flatten(2).transpose(1, 2), dim=2) * math.sqrt(dense.shape[1])
+        place = self.place(self._waves(dense.shape[2], dense.shape[3]))  # (N*M, E)
+        return self.keys_and_values(patches + place)
+
+    def forward(self, memory: Tensor, text: Tensor) -> Tensor:
+        """What is found for texts.
+
+        Args:
+            memory: ``(B, N*M, 2E)`` of `remember`.
+            text: ``(B, E)`` embeddings of unit variance.
 
         Returns:
-            ``(B, E)``.
+            ``(B, 2E)``: what is found, and the same weighed by the text.
         """
-        width = dense.shape[1]
-        patches = F.normalize(dense.flatten(2).transpose(1, 2), dim=2) * math.sqrt(width)
-        patches = patches + self.place(self._waves(dense.shape[2], dense.shape[3]))  # (B, N*M, E)
-        queries = self.queries(text).unflatten(1, (-1, width))  # (B, Q, E)
-        return self.decoder(queries, patches).mean(dim=1)
+        heads = (self.heads, text.shape[1] // self.heads)
+        query = self.ask(text).unflatten(1, (-1, text.shape[1])).unflatten(2, heads)
+        key, value = (part.unflatten(2, heads) for part in memory.chunk(2, dim=2))
+        found = F.scaled_dot_product_attention(
+            *(part.transpose(1, 2) for part in (query, key, value))
+        )  # (B, heads, Q, E / heads)
+        answer = self.answer(found.transpose(1, 2).flatten(1))
+        return torch.cat([answer, answer * self.gate(text)], dim=1)
 
     def _waves(self, rows: int, columns: int) -> Tensor:
         """``(rows * columns, 4 * waves)`` sines and cosines of the places of patches."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
+import torch
 
 from cmid.data.resumable import ResumableData
 from cmid.vision_language.scoring.preferences import PreferenceSource
@@ -16,7 +17,7 @@ class PreferenceData(ResumableData):
 
     Args:
         source: what to train on.
-        batch_size: preferences per process and step, each with all its candidates.
+        batch_size: images per process and step, each with all its preferences.
         num_workers: processes that read images, see `ImageTextData`; generated scenes are in memory
             and need none.
         on_error: what an unreadable image does: ``error`` or ``skip`` (counted, reported).
@@ -43,28 +44,32 @@ class PreferenceData(ResumableData):
         )
         self.source = source
 
+    def transfer_batch_to_device(
+        self, batch: dict[str, Any], device: torch.device, dataloader_idx: int
+    ) -> dict[str, Any]:
+        """Move the images; Lightning would take preferences apart, too."""
+        images = [None if image is None else image.to(device) for image in batch["images"]]
+        return batch | {"images": images}
+
 
 class _Whole:
-    """A preference as it is: a flip would make texts about directions wrong."""
+    """An image as it is: a flip would make texts about directions wrong."""
 
     def sample(
         self, source: PreferenceSource, index: int, generator: np.random.Generator
     ) -> dict[str, Any]:
-        return {"image": source.read(index), "preference": source.preference(index)}
+        return {"image": source.read(index), "preferences": source.preferences(index)}
 
 
 def collate_preferences(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Make a batch of B preferences.
+    """Make a batch of B images.
 
     Returns:
-        ``images``, B tensors ``(3, H, W)`` uint8 or None; ``questions``, B strings; ``candidates``
-        and ``ranks``, B tuples each; ``skipped``, one string for each image that was replaced.
+        ``images``, B tensors ``(3, H, W)`` uint8 or None; ``preferences``, B tuples of
+        `Preference`; ``skipped``, one string for each image that was replaced.
     """
-    preferences = [sample["preference"] for sample in samples]
     return {
         "images": [sample["image"] for sample in samples],
-        "questions": [preference.question for preference in preferences],
-        "candidates": [preference.candidates for preference in preferences],
-        "ranks": [preference.ranks for preference in preferences],
+        "preferences": [sample["preferences"] for sample in samples],
         "skipped": [line for s in samples for line in s.get("skipped", "").splitlines()],
     }

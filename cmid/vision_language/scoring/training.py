@@ -47,7 +47,7 @@ class TrainScorerCLI(RunCLI):
 
     def images(self) -> str:
         source = self.datamodule.source
-        return f"{len(source)} preferences of {type(source).__name__}"
+        return f"{len(source)} images of {type(source).__name__} with their preferences"
 
     def finish(self) -> Path:
         """Write the scorer and its held-out accuracy, and say what came out."""
