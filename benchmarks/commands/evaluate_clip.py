@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from benchmarks.vision_language.outcome import EvaluationConfig, ModelsConfig
-from benchmarks.vision_language.tasks import Regions, Retrieval, Segmentation, ZeroShot
+from benchmarks.vision_language.tasks import Regions, Retrieval, Segmentation, ZeroShot, suite
 from cmid.boundary import error_boundary
 from cmid.command_line import parse, split_verb
 from cmid.options import option
@@ -80,7 +80,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ):
         # After parsing: --help and typing errors answer at once.
         from benchmarks.vision_language.evaluation import evaluate_models
-        from benchmarks.vision_language.suite import suite
 
         whole = isinstance(asked, SuiteConfig)
         evaluate_models(

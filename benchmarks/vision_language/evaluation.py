@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import torch
 
-from benchmarks.vision_language.outcome import Evaluation, EvaluationConfig, ModelsConfig
+from benchmarks.vision_language.outcome import EvaluationConfig, ModelsConfig
 from benchmarks.vision_language.suite import run_evaluations
+from benchmarks.vision_language.tasks import Evaluation
 from cmid.models.dual_encoder import ImageTextModel
 from cmid.vision_language.clip.storage import load_clip
 
