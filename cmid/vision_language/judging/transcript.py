@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from cmid.vision_language.judging.asking import (
     About,
@@ -114,9 +114,15 @@ class Transcript:
         if not reply.error:
             self._replies[key] = reply
         assert self._file is not None
-        asked = {"image": request.digest, "prompt": request.prompt}
-        asked |= {"round": request.round, "attempt": request.attempt}
-        line = {"key": key, "model": model.name, "settings": {**model.settings}, **asked}
+        line: dict[str, Any] = {
+            "key": key,
+            "model": model.name,
+            "settings": {**model.settings},
+            "image": request.digest,
+            "prompt": request.prompt,
+            "round": request.round,
+            "attempt": request.attempt,
+        }
         self._file.write((json.dumps(line | asdict(reply), ensure_ascii=False) + "\n").encode())
         self._file.flush()
 
