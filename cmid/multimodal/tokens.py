@@ -77,8 +77,12 @@ def load_tokenizer(spec: str, *, texts: Sequence[str] | None = None) -> Any:
 
 
 def _train_tokenizer(size: int, texts: Sequence[str] | None) -> Any:
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-
+    try:
+        from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "tokenizers of our own need tokenizers: pip install 'cmid[multimodal]'"
+        ) from error
     if size and not texts:
         raise ValueError(f"tokenizer bpe:{size} is learned from texts: there are none")
     special = [*_SIGNS.values(), *_ROLES]
