@@ -11,15 +11,11 @@ command goes on after an interruption, and asks nothing twice. Needs the extra s
 
 from __future__ import annotations
 
-import shlex
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cmid.boundary import error_boundary
-from cmid.command_line import parse
-from cmid.program import program
+from cmid.command_line import command
 from cmid.vision_language.judging.config import AskingConfig, CandidatesConfig
 
 
@@ -34,32 +30,26 @@ class FolderConfig:
     run_dir: Path = Path("runs/preferences")
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse the command line, make preferences, print what was made."""
-    given = sys.argv[1:] if arguments is None else [*arguments]
-    candidates, asking, folder, traceback = parse(
-        CandidatesConfig,
-        AskingConfig,
-        FolderConfig,
-        arguments=given,
-        verb="make_preferences",
-        description=__doc__,
-    )
-    with error_boundary(
-        traceback=traceback,
-        memory="--batch_size, or --max_new_tokens",
-        again="answers are recorded: run the same command again to go on",
-        skip="--on_error skip",
-    ):
-        # After parsing: --help and typing errors answer at once.
-        from cmid.vision_language.judging.making import PREFERENCES, make_preferences
-        from cmid.vision_language.judging.report import left_out, summary, write_pages
+@command(
+    CandidatesConfig,
+    AskingConfig,
+    FolderConfig,
+    told=True,
+    memory="--batch_size, or --max_new_tokens",
+    again="answers are recorded: run the same command again to go on",
+    skip="--on_error skip",
+)
+def main(
+    candidates: CandidatesConfig, asking: AskingConfig, folder: FolderConfig, called: str
+) -> None:
+    """Make preferences, write the report, print what was made."""
+    from cmid.vision_language.judging.making import PREFERENCES, make_preferences
+    from cmid.vision_language.judging.report import left_out, summary, write_pages
 
-        made = make_preferences(candidates, asking, run_dir=folder.run_dir)
-        command = f"{program('make_preferences')} {shlex.join(given)}"
-        write_pages(made, asking, run_dir=folder.run_dir, command=command)
-        print("\n".join(summary(made, asking)))
-        for line in left_out(made):
-            print(f"LEFT OUT: {line}", file=sys.stderr)
-        print(f"preferences: {folder.run_dir / PREFERENCES}")
-        print(f"report: {folder.run_dir / 'report.html'}")
+    made = make_preferences(candidates, asking, run_dir=folder.run_dir)
+    write_pages(made, asking, run_dir=folder.run_dir, command=called)
+    print("\n".join(summary(made, asking)))
+    for line in left_out(made):
+        print(f"LEFT OUT: {line}", file=sys.stderr)
+    print(f"preferences: {folder.run_dir / PREFERENCES}")
+    print(f"report: {folder.run_dir / 'report.html'}")

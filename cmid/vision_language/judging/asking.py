@@ -76,7 +76,13 @@ class VisionModel(Protocol):
 
 def request_key(model: VisionModel, request: Request) -> str:
     """Hash of all that an answer depends on."""
-    about: list[Any] = [model.name, {**model.settings}, request.digest, request.prompt, request.schema]
+    about: list[Any] = [
+        model.name,
+        {**model.settings},
+        request.digest,
+        request.prompt,
+        request.schema,
+    ]
     about += [request.round, request.attempt]
     text = json.dumps(about, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
