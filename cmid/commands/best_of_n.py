@@ -28,6 +28,9 @@ def main(config: BestOfNConfig) -> None:
     quieten()
     # After parsing: --help and typing errors answer at once.
     from cmid.vision_language.scoring.best_of_n import best_of_n
-    from cmid.vision_language.scoring.best_of_n_report import report_best_of_n
+    from cmid.vision_language.scoring.best_of_n_report import report_best_of_n, write_preferences
 
-    report_best_of_n(config, best_of_n(config))
+    rows = best_of_n(config)
+    report_best_of_n(config, rows)
+    if config.preferences:
+        write_preferences(config, rows)
