@@ -20,10 +20,11 @@ from cmid.vision_language.scoring.best_of_n_config import BestOfNConfig
 
 @command(
     BestOfNConfig,
+    told=True,
     memory="--batch_size, --n or --max_new_tokens",
     again="the same command goes on with the answers in --out",
 )
-def main(config: BestOfNConfig) -> None:
+def main(config: BestOfNConfig, called: str) -> None:
     """Draw, pick, print a table, write the report."""
     quieten()
     # After parsing: --help and typing errors answer at once.
@@ -31,6 +32,6 @@ def main(config: BestOfNConfig) -> None:
     from cmid.vision_language.scoring.best_of_n_report import report_best_of_n, write_preferences
 
     rows = best_of_n(config)
-    report_best_of_n(config, rows)
+    report_best_of_n(config, rows, command=called)
     if config.preferences:
         write_preferences(config, rows)

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import fields
 from pathlib import Path
 
 from cmid.data.writing import write_image
 from cmid.files import write_text
-from cmid.program import program
 from cmid.reporting import Report, Row, Section, Table, markdown_table, write_report
 from cmid.vision_language.scoring.best_of_n import (
     SAMPLES,
@@ -28,7 +25,7 @@ from cmid.visualization.saving import save_figure
 _RESULTS, _PICTURE = "results.json", "accuracy.png"
 
 
-def report_best_of_n(config: BestOfNConfig, rows: Sequence[Answered]) -> None:
+def report_best_of_n(config: BestOfNConfig, rows: Sequence[Answered], *, command: str) -> None:
     """Print accuracy against N, and write report, picture and numbers into ``out``."""
     curve = accuracy_curve(rows)
     known = sum(row["right"] is not None for row in rows)
@@ -52,7 +49,7 @@ def report_best_of_n(config: BestOfNConfig, rows: Sequence[Answered]) -> None:
         print(markdown_table(tables[0], aligned=True))
     write_text(config.out / _RESULTS, json.dumps({"accuracy": curve, "facts": facts}, indent=2))
     section = Section("Accuracy against N", facts, tables, pictures)
-    write_report(config.out, Report("Best of N", _command(config), [section]))
+    write_report(config.out, Report("Best of N", command, [section]))
     print(f"answers and picks: {config.out / SAMPLES}; report: {config.out / 'report.html'}")
 
 
@@ -82,16 +79,6 @@ def write_preferences(config: BestOfNConfig, rows: Sequence[Answered]) -> Path:
     write_text(path, json.dumps(entries, indent=1, ensure_ascii=False) + "\n")
     print(f"{len(entries)} preferences: {path}")
     return path
-
-
-def _command(config: BestOfNConfig) -> str:
-    """The command line of a configuration."""
-    words = [program("best_of_n"), shlex.quote(config.data)]
-    for entry in fields(config)[1:]:
-        value = getattr(config, entry.name)
-        if value != entry.default:
-            words += [f"--{entry.name}", *([] if value is True else [shlex.quote(str(value))])]
-    return " ".join(words)
 
 
 def _table(curve: Curve) -> Table:
