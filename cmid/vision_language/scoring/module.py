@@ -46,7 +46,7 @@ class ScorerTraining(L.LightningModule):
         start: ScorerConfig,
         *,
         trained: Sequence[Part] = ("head", "vision", "language"),
-        lora: LowRankConfig | None = None,
+        lora: LowRankConfig = LowRankConfig(),
         loss: PreferenceLossConfig = PreferenceLossConfig(),
         rates: RateConfig = RateConfig(),
         optimizer: OptimizerConfig = OptimizerConfig(

@@ -274,7 +274,7 @@ def test_starts_and_parts_that_make_no_sense_are_named(tiny_clip: str) -> None:
     with pytest.raises(ValueError, match="name some of head, vision, language"):
         ScorerTraining(ScorerConfig(clip=tiny_clip), trained=())
     with pytest.raises(ValueError, match="needs a tower to train"):
-        ScorerTraining(ScorerConfig(clip=tiny_clip), trained=("head",), lora=LowRankConfig())
+        ScorerTraining(ScorerConfig(clip=tiny_clip), trained=("head",), lora=LowRankConfig(2))
 
 
 def test_a_head_that_would_be_rounded_is_refused(
