@@ -45,7 +45,8 @@ def launch(
             ``--help_all`` prints every field, ``--traceback`` shows where an error comes from.
         command: ``module:function`` that takes the list of arguments.
         default: configuration of the project that is used where ``args`` name none.
-        usage: the help; ``@RUN FILES@`` stands for `RUN_OPTIONS`, ``@DEFAULT@`` for the default.
+        usage: the help; its second paragraph, the usage, is printed first. ``@RUN FILES@`` stands
+            for `RUN_OPTIONS`, ``@DEFAULT@`` for the default.
         skip: option of the command that counts and skips faulty annotations.
     """
     args = sys.argv[1:] if args is None else args
@@ -62,6 +63,8 @@ def launch(
 
 
 def _filled(usage: str, default: str) -> str:
+    first, *others = usage.split("\n\n")
+    usage = "\n\n".join([*others[:1], first, *others[1:]])
     usage = re.sub(r"@RUN (.*)@\n", lambda found: RUN_OPTIONS.format(examples=found[1]), usage)
     usage = as_called(usage)
     if "@DEFAULT@" not in usage:
