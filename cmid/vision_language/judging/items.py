@@ -239,9 +239,9 @@ def _rows(path: Path, problems: Problems) -> Iterator[tuple[str, dict[str, Any]]
 
 
 def _parquet_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    number = 0
+    number, parquet = 0, read_parquet(path)
     try:
-        for batch in read_parquet(path).iter_batches(_ROWS):
+        for batch in parquet.iter_batches(_ROWS):
             for row in batch.to_pylist():
                 yield f"row {number}", {name.lower(): value for name, value in row.items()}
                 number += 1
