@@ -37,6 +37,7 @@ def launch(
     default: str,
     usage: str | None,
     skip: str = "",
+    memory: str = MEMORY,
 ) -> None:
     """Answer ``--help``, or import a command and run it; end with one line where it refuses.
 
@@ -48,6 +49,7 @@ def launch(
         usage: the help; its second paragraph, the usage, is printed first. ``@RUN FILES@`` stands
             for `RUN_OPTIONS`, ``@DEFAULT@`` for the default.
         skip: option of the command that counts and skips faulty annotations.
+        memory: options of the command that need less memory.
     """
     args = sys.argv[1:] if args is None else args
     if "-h" in args or "--help" in args:
@@ -57,7 +59,7 @@ def launch(
     args = ["--help" if arg == "--help_all" else arg for arg in args if arg != "--traceback"]
     if not any(arg == "--config" or arg.startswith(("--config=", "-c")) for arg in args):
         args = ["--config", default, *args]
-    with error_boundary(traceback=traceback, memory=MEMORY, skip=skip):
+    with error_boundary(traceback=traceback, memory=memory, skip=skip):
         quieten()
         pkgutil.resolve_name(command)(_with_found_files(args))
 
