@@ -23,14 +23,13 @@ from typing import Annotated, Any
 import yaml
 from matplotlib.figure import Figure
 
-from cmid.boundary import error_boundary
 from cmid.checkpoints import load_backbone
-from cmid.command_line import parse
+from cmid.command_line import command
 from cmid.data import open_split
 from cmid.data.segmentation import SegmentationFolder, select
 from cmid.evaluation import MeasureConfig, cached_features, evaluate
 from cmid.evaluation.dense import dense_probe
-from cmid.files import write_text
+from cmid.files import write_json, write_text
 from cmid.options import at_least, option
 from cmid.reporting import Row, Table, markdown_table
 from cmid.visualization.saving import save_figure
@@ -104,23 +103,12 @@ class CompareConfig:
     extra: tuple[str, ...] = option((), nargs="...", type=None)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse the command line, train and measure what is missing."""
-    config, traceback = parse(
-        CompareConfig,
-        arguments=arguments,
-        verb="-m benchmarks.baselines.compare",
-        description=__doc__,
-    )
-    with error_boundary(
-        traceback=traceback,
-        memory="--jobs, or data.batch_size in --extra",
-        again="the same command goes on; finished rows are kept",
-    ):
-        compare(config)
-
-
-def compare(config: CompareConfig) -> None:
+@command(
+    CompareConfig,
+    memory="--jobs, or data.batch_size in --extra",
+    again="the same command goes on; finished rows are kept",
+)
+def main(config: CompareConfig) -> None:
     """Train and measure what is missing; write table and picture.
 
     Raises:
@@ -203,7 +191,7 @@ def _scores(config: CompareConfig, row: str, seed: int) -> dict[str, float]:
         roads = SegmentationFolder(config.roads, num_classes=2)
         parts = select(roads, range(50)), select(roads, range(50, len(roads)))
         scores["roads mIoU"] = dense_probe(backbone, *parts, num_classes=2)["mIoU"]
-    write_text(path, json.dumps(scores, indent=2) + "\n")
+    write_json(path, scores)
     return scores
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -21,9 +21,8 @@ from PIL import Image
 from torch.utils.data import default_collate
 from torchvision import transforms as tv
 
-from benchmarks.speed.table import show
-from cmid.boundary import error_boundary
-from cmid.command_line import parse
+from benchmarks.speed.table import ratio, show
+from cmid.command_line import command
 from cmid.data import MILLION_AID, ImageFolder
 from cmid.data.scenes import generate_scene
 from cmid.options import at_least
@@ -94,19 +93,8 @@ def write_images(folder: Path, count: int, size: int) -> None:
         Image.fromarray(scene).save(folder / f"{i:04}.jpg", quality=90)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse the command line and measure."""
-    config, traceback = parse(
-        PipelineConfig,
-        arguments=arguments,
-        verb="-m benchmarks.speed.data_pipeline",
-        description=__doc__,
-    )
-    with error_boundary(traceback=traceback, memory="--images or --size"):
-        run(config)
-
-
-def run(config: PipelineConfig) -> None:
+@command(PipelineConfig, memory="--images or --size")
+def main(config: PipelineConfig) -> None:
     """Time every pipeline and show the table."""
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
@@ -122,17 +110,10 @@ def run(config: PipelineConfig) -> None:
     base = next(iter(calls))
     rows = []
     for name, times in seconds.items():
-        ratios = [a / b for a, b in zip(seconds[base], times, strict=True)][1:]
-        rows.append(
-            {
-                "pipeline": name,
-                "images / CPU-second": config.images / statistics.median(times[1:]),
-                "ratio to the first": statistics.median(ratios),
-                "min": min(ratios),
-                "max": max(ratios),
-            }
-        )
-    show(rows, out=config.out, images=config.images, size=config.size, rounds=config.rounds)
+        speed = config.images / statistics.median(times[1:])
+        ratios = ratio("ratio to the first", seconds[base], times)
+        rows.append({"pipeline": name, "images / CPU-second": speed, **ratios})
+    show(rows, config)
 
 
 if __name__ == "__main__":

@@ -5,13 +5,12 @@ python tools/compute_stats.py DIR --window 264 --bands 2 3 4 8 --out s2.json
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from cmid.boundary import error_boundary
-from cmid.command_line import parse
+from cmid.command_line import command
 from cmid.options import at_least, option
+from cmid.reporting import Row, Table, markdown_table
 
 if TYPE_CHECKING:
     from cmid.data import ChannelStatistics
@@ -47,45 +46,28 @@ class StatisticsConfig:
             raise ValueError("--bands, --sensor and --nodata are of rasters: give --window too")
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse the command line, compute, write JSON, print a table."""
-    config, traceback = parse(
-        StatisticsConfig, arguments=arguments, verb="compute_stats", description=__doc__
-    )
-    rasters = {
-        "window": config.window,
-        "bands": config.bands,
-        "sensor": config.sensor,
-        "nodata": config.nodata,
-    }
-    with error_boundary(traceback=traceback, memory="--max_images, or --window"):
-        from cmid.data import compute_statistics, open_source
+@command(StatisticsConfig, memory="--max_images, or --window")
+def main(config: StatisticsConfig) -> None:
+    """Compute, write JSON, print a table."""
+    from cmid.data import compute_statistics, open_source
 
-        source = open_source(config.source, **({} if config.window is None else rasters))
-        statistics = compute_statistics(
-            source, max_images=config.max_images, on_error=config.on_error
-        )
-        statistics.to_json(config.out)
+    names = () if config.window is None else ("window", "bands", "sensor", "nodata")
+    source = open_source(config.source, **{name: getattr(config, name) for name in names})
+    statistics = compute_statistics(source, max_images=config.max_images, on_error=config.on_error)
+    statistics.to_json(config.out)
     print(_table(statistics))
     print(f"written: {config.out}")
 
 
 def _table(statistics: ChannelStatistics) -> str:
-    lines = [
-        f"{statistics.num_images} images ({statistics.num_skipped} unreadable),"
-        f" {statistics.num_pixels} pixels, {statistics.kind}",
-        f"{'band':>4} {'mean':>9} {'std':>9} {'low':>11} {'high':>11} {'min':>11} {'max':>11}",
-    ]
-    columns = zip(
-        statistics.mean,
-        statistics.std,
-        statistics.low,
-        statistics.high,
-        statistics.minimum,
-        statistics.maximum,
-        strict=True,
+    names = ("mean", "std", "low", "high", "minimum", "maximum")
+    columns = (getattr(statistics, name) for name in names)
+    rows = tuple(
+        Row(str(band), tuple(f"{value:.4g}" for value in values))
+        for band, values in enumerate(zip(*columns, strict=True), start=1)
     )
-    for band, (mean, std, *rest) in enumerate(columns, start=1):
-        values = " ".join(f"{value:11.4g}" for value in rest)
-        lines.append(f"{band:4} {mean:9.4f} {std:9.4f} {values}")
-    return "\n".join(lines)
+    return (
+        f"{statistics.num_images} images ({statistics.num_skipped} unreadable),"
+        f" {statistics.num_pixels} pixels, {statistics.kind}\n"
+        f"{markdown_table(Table(('band', *names), rows), aligned=True)}"
+    )
