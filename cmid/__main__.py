@@ -24,6 +24,7 @@ _VERBS = {
     "benchmark": ("benchmarks", "compare backbones on all downstream tasks"),
     "train_clip": ("cmid", "train a CLIP"),
     "evaluate_clip": ("benchmarks", "evaluate image-text models"),
+    "filter_pairs": ("cmid", "keep the best image-text pairs"),
     "convert_regions": ("benchmarks", "make region texts of detection annotations"),
 }
 
