@@ -25,6 +25,8 @@ from cmid.data.values import (
     name_of_type,
 )
 
+_EXACT_IN_FLOAT32 = {"int8", "int16", "uint16", "float32"}
+
 
 @dataclass(frozen=True)
 class BandScale:
@@ -83,7 +85,8 @@ class UsualValues:
 
 @dataclass(frozen=True)
 class SceneFile:
-    """What has to be known of a scene before a window is cut; tuples have one entry a band."""
+    """What has to be known of a scene before a window is cut; tuples have one entry a band, but
+    for ``block``: height and width of the parts that the file is compressed in."""
 
     path: str
     height: int
@@ -92,6 +95,7 @@ class SceneFile:
     scale: BandScale
     units: tuple[str, ...]
     descriptions: tuple[str, ...] = ()
+    block: tuple[int, int] = (1, 1)
 
     @property
     def count(self) -> int:
@@ -153,6 +157,7 @@ def inspect(path: str) -> SceneFile:
                 BandScale.of(scene, range(1, scene.count + 1)),
                 tuple((unit or "").strip() for unit in scene.units),
                 tuple((text or "").strip() for text in scene.descriptions),
+                scene.block_shapes[0] if scene.count else (1, 1),
             )
     except (rasterio.errors.RasterioError, IndexError) as error:
         raise ValueError(f"{path} is not a readable raster ({error}): remove it") from error
@@ -245,7 +250,10 @@ def read_bands(
         ``(C, H, W)`` uint8, or float32 for wider and for scaled values; bool of the same shape.
     """
     rasterio = rasterio_module()
+    if scale is None and {scene.dtypes[band - 1] for band in bands} <= _EXACT_IN_FLOAT32:
+        options["out_dtype"] = np.float32  # saves a copy
     array = scene.read(list(bands), out_shape=(len(bands), *shape), **options)
+    options.pop("out_dtype", None)
     own = [scene.nodatavals[band - 1] for band in bands]
     missing = missing_pixels(array, own if nodata is None else [nodata] * len(bands))
     # Only a mask that was stored as such: four bands are often RGB and infrared, with the last
@@ -256,7 +264,7 @@ def read_bands(
         array = apply_scale(array, scale.scales, scale.offsets)
     elif array.dtype != np.uint8:
         with np.errstate(over="ignore"):
-            array = array.astype(np.float32)
+            array = array.astype(np.float32, copy=False)
     if array.dtype == np.float32:
         missing |= ~np.isfinite(array)
     return array, missing
