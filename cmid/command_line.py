@@ -10,17 +10,19 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import functools
 import inspect
 import re
 import sys
 import types
 import typing
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import MISSING, Field, fields
 from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser
 
+from cmid.boundary import error_boundary
 from cmid.options import reader
 from cmid.program import as_called, program
 
@@ -44,6 +46,40 @@ class OptionParser(ArgumentParser):
         self.print_usage(sys.stderr)
         known = {name for action in self._actions for name in action.option_strings}
         self.exit(2, f"error: {' '.join(message.split())}{meant(message, known)}\n")
+
+
+def command(*configs: type, **ends: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Decorate what a command does, and get its entrance, which parses, calls and ends in one line.
+
+    The function takes an instance of each configuration. Help begins with the text of its module,
+    whose name is the command's: the verb of a module of ``commands``, else ``-m MODULE``.
+
+    Args:
+        configs: dataclasses whose fields are the options, see `parse`.
+        ends: ``memory``, ``again`` and ``skip`` of `cmid.boundary.error_boundary`.
+
+    Returns:
+        A function of the arguments without the program's name; None: those of the process.
+    """
+
+    def entrance(work: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(work)
+        def main(arguments: Sequence[str] | None = None) -> None:
+            module = sys.modules[work.__module__]
+            name = module.__spec__.name if module.__spec__ else work.__module__  # of __main__, too
+            room, _, verb = name.rpartition(".")
+            *given, traceback = parse(
+                *configs,
+                arguments=arguments,
+                verb=verb if room.endswith(".commands") else f"-m {name}",
+                description=module.__doc__,
+            )
+            with error_boundary(traceback=traceback, **ends):
+                work(*given)
+
+        return main
+
+    return entrance
 
 
 def parse(

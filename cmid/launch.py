@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pkgutil
 import re
+import sys
 from collections.abc import Sequence
 
 from cmid.boundary import error_boundary
@@ -29,19 +30,22 @@ RUN_OPTIONS = """\
 """
 
 
-def launch(args: Sequence[str], *, command: str, default: str, usage: str, skip: str = "") -> None:
+def launch(
+    args: Sequence[str] | None, *, command: str, default: str, usage: str | None, skip: str = ""
+) -> None:
     """Answer ``--help``, or import a command and run it; end with one line where it refuses.
 
     Args:
-        args: the command line without the program's name. ``--help_all`` prints every field,
-            ``--traceback`` shows where an error comes from.
+        args: the command line without the program's name; None: that of the process.
+            ``--help_all`` prints every field, ``--traceback`` shows where an error comes from.
         command: ``module:function`` that takes the list of arguments.
         default: configuration of the project that is used where ``args`` name none.
         usage: the help; ``@RUN FILES@`` stands for `RUN_OPTIONS`, ``@DEFAULT@`` for the default.
         skip: option of the command that counts and skips faulty annotations.
     """
+    args = sys.argv[1:] if args is None else args
     if "-h" in args or "--help" in args:
-        print(_filled(usage, default))
+        print(_filled(usage or "", default).rstrip())
         return
     traceback = "--traceback" in args
     args = ["--help" if arg == "--help_all" else arg for arg in args if arg != "--traceback"]

@@ -23,9 +23,8 @@ from typing import Annotated, Any
 import yaml
 from matplotlib.figure import Figure
 
-from cmid.boundary import error_boundary
 from cmid.checkpoints import load_backbone
-from cmid.command_line import parse
+from cmid.command_line import command
 from cmid.data import open_split
 from cmid.data.segmentation import SegmentationFolder, select
 from cmid.evaluation import MeasureConfig, cached_features, evaluate
@@ -104,23 +103,12 @@ class CompareConfig:
     extra: tuple[str, ...] = option((), nargs="...", type=None)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse the command line, train and measure what is missing."""
-    config, traceback = parse(
-        CompareConfig,
-        arguments=arguments,
-        verb="-m benchmarks.baselines.compare",
-        description=__doc__,
-    )
-    with error_boundary(
-        traceback=traceback,
-        memory="--jobs, or data.batch_size in --extra",
-        again="the same command goes on; finished rows are kept",
-    ):
-        compare(config)
-
-
-def compare(config: CompareConfig) -> None:
+@command(
+    CompareConfig,
+    memory="--jobs, or data.batch_size in --extra",
+    again="the same command goes on; finished rows are kept",
+)
+def main(config: CompareConfig) -> None:
     """Train and measure what is missing; write table and picture.
 
     Raises:

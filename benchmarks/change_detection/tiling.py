@@ -21,8 +21,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from benchmarks.change_detection.files import FOLDERS, PairFiles, find_pairs
-from cmid.boundary import error_boundary
-from cmid.command_line import parse
+from cmid.command_line import command
 from cmid.data.rasters import opened, write_raster
 from cmid.data.windows import Window, fill_up, tile
 from cmid.files import whole_file
@@ -130,24 +129,17 @@ def _share(text: str) -> tuple[str, float]:
         raise ValueError(f"--split {text}: give PART=SHARE, such as train=0.8") from None
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse the command line, cut, and say how many tiles there are."""
-    config, traceback = parse(
-        TilesConfig,
-        arguments=arguments,
-        verb="-m benchmarks.change_detection.tiling",
-        description=__doc__,
+@command(TilesConfig, memory="--size")
+def main(config: TilesConfig) -> None:
+    """Cut, and say how many tiles there are."""
+    counts = cut_pairs(
+        config.source,
+        config.out,
+        size=config.size,
+        folders=config.folders,
+        split=dict(map(_share, config.split)) or None,
+        seed=config.seed,
     )
-    with error_boundary(traceback=traceback, memory="--size"):
-        shares = [_share(part) for part in config.split]
-        counts = cut_pairs(
-            config.source,
-            config.out,
-            size=config.size,
-            folders=config.folders,
-            split=dict(shares) or None,
-            seed=config.seed,
-        )
     for part, count in counts.items():
         print(f"{config.out / part}: {count} tiles")
 

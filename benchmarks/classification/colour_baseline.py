@@ -7,15 +7,13 @@ A representation that does not beat this has learned nothing worth having.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
 import torch
 from torch import Tensor
 
-from cmid.boundary import error_boundary
-from cmid.command_line import parse
+from cmid.command_line import command
 from cmid.data import ImageSource, open_source
 from cmid.evaluation import knn_accuracy
 from cmid.options import at_least
@@ -47,19 +45,9 @@ class ColourBaselineConfig:
     k: Annotated[int, at_least(1)] = 20
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse the command line, score, print."""
-    config, traceback = parse(
-        ColourBaselineConfig,
-        arguments=arguments,
-        verb="-m benchmarks.classification.colour_baseline",
-        description=__doc__,
-    )
-    with error_boundary(traceback=traceback, memory="the number of images"):
-        print(_score(config))
-
-
-def _score(config: ColourBaselineConfig) -> str:
+@command(ColourBaselineConfig, memory="the number of images")
+def main(config: ColourBaselineConfig) -> None:
+    """Score, print."""
     (bank, bank_labels), (queries, labels) = (
         colours(open_source(path)) for path in (config.train, config.val)
     )
@@ -67,7 +55,7 @@ def _score(config: ColourBaselineConfig) -> str:
     accuracy = knn_accuracy(
         (bank - mean) / std, bank_labels, (queries - mean) / std, labels, k=config.k
     )
-    return f"kNN (k {config.k}) on means and standard deviations: {accuracy:.3f}"
+    print(f"kNN (k {config.k}) on means and standard deviations: {accuracy:.3f}")
 
 
 if __name__ == "__main__":

@@ -14,13 +14,11 @@ left out and counted. Read the result with
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from cmid.boundary import error_boundary
-from cmid.command_line import parse
+from cmid.command_line import command
 from cmid.options import option
 
 
@@ -49,19 +47,9 @@ class RegionsConfig:
             raise ValueError("give either --coco FILE or --dota DIR")
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse the command line and convert."""
-    config, traceback = parse(
-        RegionsConfig, arguments=arguments, verb="convert_regions", description=__doc__
-    )
-    with error_boundary(
-        traceback=traceback, memory="the number of annotations", skip="--on_error skip"
-    ):
-        counts = _convert(config)
-    print(f"{config.out}: {counts}")
-
-
-def _convert(config: RegionsConfig) -> object:
+@command(RegionsConfig, memory="the number of annotations", skip="--on_error skip")
+def main(config: RegionsConfig) -> None:
+    """Convert, print what came out."""
     from tqdm import tqdm
 
     from cmid.vision_language.data.coco import read_coco
@@ -81,6 +69,7 @@ def _convert(config: RegionsConfig) -> object:
         images = read_dota(folder, config.dota / "labelTxt", problems)
     try:
         present = existing_images(images, folder, problems)
-        return write_region_texts(tqdm(present, unit="image"), config.out, seed=config.seed)
+        counts = write_region_texts(tqdm(present, unit="image"), config.out, seed=config.seed)
     finally:
         problems.report()  # what was skipped may be why nothing is left
+    print(f"{config.out}: {counts}")

@@ -1,19 +1,9 @@
-"""Fine-tune a backbone for scene classification; without a configuration, on generated scenes."""
+"""Fine-tune a backbone, or train a classifier on its frozen features, and test it.
 
-from __future__ import annotations
-
-import sys
-from collections.abc import Sequence
-
-from cmid.launch import launch
-
-DEFAULT = "configs/classification/scenes.yaml"
-
-HELP = """\
 usage: python tools/finetune.py --model.backbone BACKBONE [--config FILE] [--FIELD VALUE ...]
 
-Fine-tune a backbone, or train a classifier on its frozen features, and test it: overall and
-per-class accuracy, macro F1, a picture of the confusions. Without --config: generated scenes.
+The test gives overall and per-class accuracy, macro F1, a picture of the confusions. Without
+--config: generated scenes.
 
   --model.backbone B  exported folder, checkpoint (.ckpt), published file (.pth, .safetensors),
                       random:NAME, or a timm name
@@ -29,6 +19,13 @@ per-class accuracy, macro F1, a picture of the confusions. Without --config: gen
 @RUN configs/classification/*.yaml@
 """
 
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from cmid.launch import launch
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Answer ``--help``, or fine-tune."""
@@ -36,6 +33,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     launch(
         given or ["--help"],
         command="benchmarks.classification.fine_tuning:finetune",
-        default=DEFAULT,
-        usage=HELP,
+        default="configs/classification/scenes.yaml",
+        usage=__doc__,
     )

@@ -12,14 +12,12 @@ change_detection     {train,val}/{A,B,label}
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Literal
 
-from cmid.boundary import error_boundary
-from cmid.command_line import parse
+from cmid.command_line import command
 from cmid.options import at_least, option
 
 # Where each task's writer is, and pixels per side that its configuration is made for.
@@ -62,21 +60,17 @@ class ScenesConfig:
             raise ValueError(f"--bands goes with the tasks {' and '.join(WITH_BANDS)}")
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse the command line and write."""
-    config, traceback = parse(
-        ScenesConfig, arguments=arguments, verb="make_scenes", description=__doc__
-    )
+@command(ScenesConfig, memory="--size")
+def main(config: ScenesConfig) -> None:
+    """Write the scenes of a task."""
     module, function, size = WRITERS[config.task]
     out = config.out or Path("runs/scenes") / config.task
-    with error_boundary(traceback=traceback, memory="--size"):
-        write = getattr(import_module(module), function)
-        write(
-            out,
-            train=config.train,
-            val=config.val,
-            size=config.size or size,
-            seed=config.seed,
-            **({} if config.bands is None else {"bands": config.bands}),
-        )
+    getattr(import_module(module), function)(
+        out,
+        train=config.train,
+        val=config.val,
+        size=config.size or size,
+        seed=config.seed,
+        **({} if config.bands is None else {"bands": config.bands}),
+    )
     print(f"wrote {config.train} + {config.val} scenes to {out}")

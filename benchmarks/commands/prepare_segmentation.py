@@ -20,12 +20,10 @@ OUT/data.json. A second call goes on where the first one stopped.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Annotated, Literal
 
-from cmid.boundary import error_boundary
-from cmid.command_line import parse
+from cmid.command_line import command
 from cmid.options import at_least, option
 
 
@@ -69,22 +67,16 @@ class DatasetConfig:
     without: tuple[str, ...] = option((), metavar="IMAGE")
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse the command line, prepare, print what came out."""
-    config, places, traceback = parse(
-        DatasetConfig,
-        PlacesConfig,
-        arguments=arguments,
-        verb="prepare_segmentation",
-        description=__doc__,
-    )
-    with error_boundary(
-        traceback=traceback,
-        memory="--workers",
-        again="the same command goes on where it stopped",
-    ):
-        from benchmarks.segmentation.preparation import PreparationConfig, prepare, report
+@command(
+    DatasetConfig,
+    PlacesConfig,
+    memory="--workers",
+    again="the same command goes on where it stopped",
+)
+def main(config: DatasetConfig, places: PlacesConfig) -> None:
+    """Prepare, print what came out."""
+    from benchmarks.segmentation.preparation import PreparationConfig, prepare, report
 
-        job = PreparationConfig(**asdict(config))
-        prepared = prepare(job, places.downloads, places.out, workers=places.workers)
-        print(*report(job, prepared), sep="\n")
+    job = PreparationConfig(**asdict(config))
+    prepared = prepare(job, places.downloads, places.out, workers=places.workers)
+    print(*report(job, prepared), sep="\n")

@@ -9,13 +9,11 @@ dir keeps it written out, and that file serves as CONFIG, too.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from cmid.boundary import error_boundary
-from cmid.command_line import parse
+from cmid.command_line import command
 from cmid.options import option
 
 
@@ -44,30 +42,29 @@ class TestConfig:
     cfg_options: tuple[str, ...] = option((), metavar="KEY=VALUE")
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse the command line and test."""
-    given, traceback = parse(TestConfig, arguments=arguments, verb="test", description=__doc__)
-    with error_boundary(traceback=traceback, memory="--cfg_options test_dataloader.batch_size=N"):
-        from benchmarks.openmmlab.experiment import (
-            build_runner,
-            load_config,
-            paint,
-            parse_options,
-            use_tta,
-        )
+@command(TestConfig, memory="--cfg_options test_dataloader.batch_size=N")
+def main(given: TestConfig) -> None:
+    """Test, and paint what is asked for."""
+    from benchmarks.openmmlab.experiment import (
+        build_runner,
+        load_config,
+        paint,
+        parse_options,
+        use_tta,
+    )
 
-        if not Path(given.checkpoint).is_file():
-            raise FileNotFoundError(f"no checkpoint {given.checkpoint}")
-        config = load_config(
-            given.config,
-            backbone=given.backbone,
-            options=parse_options(given.cfg_options),
-            work_dir=given.work_dir,
-        )
-        config.launcher = given.launcher
-        config.load_from = given.checkpoint
-        if given.show_dir:
-            paint(config, given.show_dir)
-        if given.tta:
-            use_tta(config)
-        build_runner(config).test()
+    if not Path(given.checkpoint).is_file():
+        raise FileNotFoundError(f"no checkpoint {given.checkpoint}")
+    config = load_config(
+        given.config,
+        backbone=given.backbone,
+        options=parse_options(given.cfg_options),
+        work_dir=given.work_dir,
+    )
+    config.launcher = given.launcher
+    config.load_from = given.checkpoint
+    if given.show_dir:
+        paint(config, given.show_dir)
+    if given.tta:
+        use_tta(config)
+    build_runner(config).test()

@@ -12,12 +12,10 @@ Normalisation and the widths that heads read follow the backbone. Needs the extr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from cmid.boundary import error_boundary
-from cmid.command_line import parse
+from cmid.command_line import command
 from cmid.options import option
 
 
@@ -48,28 +46,27 @@ class TrainConfig:
     cfg_options: tuple[str, ...] = option((), metavar="KEY=VALUE")
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse the command line and train."""
-    given, traceback = parse(TrainConfig, arguments=arguments, verb="train", description=__doc__)
-    with error_boundary(
-        traceback=traceback,
-        memory="--cfg_options train_dataloader.batch_size=N, or recompute activations with"
-        " model.backbone.with_cp=True there",
-        again="the same command with --resume goes on with the newest checkpoint of the work dir",
-    ):
-        from benchmarks.openmmlab.experiment import build_runner, load_config, parse_options
+@command(
+    TrainConfig,
+    memory="--cfg_options train_dataloader.batch_size=N, or recompute activations with"
+    " model.backbone.with_cp=True there",
+    again="the same command with --resume goes on with the newest checkpoint of the work dir",
+)
+def main(given: TrainConfig) -> None:
+    """Train, or go on with a training."""
+    from benchmarks.openmmlab.experiment import build_runner, load_config, parse_options
 
-        config = load_config(
-            given.config,
-            backbone=given.backbone,
-            options=parse_options(given.cfg_options),
-            work_dir=given.work_dir,
-        )
-        config.launcher = given.launcher
-        config.randomness = {"seed": given.seed, "deterministic": given.deterministic}
-        if given.amp:
-            config.optim_wrapper.update(type="AmpOptimWrapper", loss_scale="dynamic")
-        if given.resume is not None:
-            config.resume = True
-            config.load_from = None if given.resume == "auto" else given.resume
-        build_runner(config).train()
+    config = load_config(
+        given.config,
+        backbone=given.backbone,
+        options=parse_options(given.cfg_options),
+        work_dir=given.work_dir,
+    )
+    config.launcher = given.launcher
+    config.randomness = {"seed": given.seed, "deterministic": given.deterministic}
+    if given.amp:
+        config.optim_wrapper.update(type="AmpOptimWrapper", loss_scale="dynamic")
+    if given.resume is not None:
+        config.resume = True
+        config.load_from = None if given.resume == "auto" else given.resume
+    build_runner(config).train()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -22,8 +22,7 @@ from torch.utils.data import default_collate
 from torchvision import transforms as tv
 
 from benchmarks.speed.table import show
-from cmid.boundary import error_boundary
-from cmid.command_line import parse
+from cmid.command_line import command
 from cmid.data import MILLION_AID, ImageFolder
 from cmid.data.scenes import generate_scene
 from cmid.options import at_least
@@ -94,19 +93,8 @@ def write_images(folder: Path, count: int, size: int) -> None:
         Image.fromarray(scene).save(folder / f"{i:04}.jpg", quality=90)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse the command line and measure."""
-    config, traceback = parse(
-        PipelineConfig,
-        arguments=arguments,
-        verb="-m benchmarks.speed.data_pipeline",
-        description=__doc__,
-    )
-    with error_boundary(traceback=traceback, memory="--images or --size"):
-        run(config)
-
-
-def run(config: PipelineConfig) -> None:
+@command(PipelineConfig, memory="--images or --size")
+def main(config: PipelineConfig) -> None:
     """Time every pipeline and show the table."""
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:

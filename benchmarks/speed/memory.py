@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -16,9 +15,8 @@ import torch
 
 from benchmarks.speed.table import show
 from benchmarks.speed.training_step import DEVICE, PRECISIONS, Precision, example_views
-from cmid.boundary import error_boundary
 from cmid.callbacks.throughput import peak_memory_gib
-from cmid.command_line import parse
+from cmid.command_line import command
 from cmid.memory import keep_freed_memory
 from cmid.methods import CMID
 from cmid.optimization import OptimizerConfig, build_optimizer
@@ -75,16 +73,8 @@ def run_case(case: dict[str, object]) -> float:
     return peak_memory_gib()
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse the command line and measure."""
-    config, traceback = parse(
-        MemoryConfig, arguments=arguments, verb="-m benchmarks.speed.memory", description=__doc__
-    )
-    with error_boundary(traceback=traceback, memory="--batch or --size"):
-        run(config)
-
-
-def run(config: MemoryConfig) -> None:
+@command(MemoryConfig, memory="--batch or --size")
+def main(config: MemoryConfig) -> None:
     """Measure every case and show the table; a case itself where one is given.
 
     Raises:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -21,8 +21,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.speed.table import show
-from cmid.boundary import error_boundary
-from cmid.command_line import parse
+from cmid.command_line import command
 from cmid.memory import keep_freed_memory
 from cmid.methods import CMID
 from cmid.optimization import OptimizerConfig, build_optimizer
@@ -200,19 +199,8 @@ def utilisation(forward: Callable[[], Tensor], seconds: float) -> dict[str, floa
     return {"TFLOP/s": achieved / 1e12, "FLOP utilisation": achieved / peak, "GiB": peak_memory}
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse the command line and measure."""
-    config, traceback = parse(
-        StepConfig,
-        arguments=arguments,
-        verb="-m benchmarks.speed.training_step",
-        description=__doc__,
-    )
-    with error_boundary(traceback=traceback, memory="--batch or --size"):
-        run(config)
-
-
-def run(config: StepConfig) -> None:
+@command(StepConfig, memory="--batch or --size")
+def main(config: StepConfig) -> None:
     """Measure every backbone and show the table."""
     if config.threads:
         torch.set_num_threads(config.threads)

@@ -5,12 +5,10 @@ python tools/compute_stats.py DIR --window 264 --bands 2 3 4 8 --out s2.json
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from cmid.boundary import error_boundary
-from cmid.command_line import parse
+from cmid.command_line import command
 from cmid.options import at_least, option
 
 if TYPE_CHECKING:
@@ -47,25 +45,15 @@ class StatisticsConfig:
             raise ValueError("--bands, --sensor and --nodata are of rasters: give --window too")
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse the command line, compute, write JSON, print a table."""
-    config, traceback = parse(
-        StatisticsConfig, arguments=arguments, verb="compute_stats", description=__doc__
-    )
-    rasters = {
-        "window": config.window,
-        "bands": config.bands,
-        "sensor": config.sensor,
-        "nodata": config.nodata,
-    }
-    with error_boundary(traceback=traceback, memory="--max_images, or --window"):
-        from cmid.data import compute_statistics, open_source
+@command(StatisticsConfig, memory="--max_images, or --window")
+def main(config: StatisticsConfig) -> None:
+    """Compute, write JSON, print a table."""
+    from cmid.data import compute_statistics, open_source
 
-        source = open_source(config.source, **({} if config.window is None else rasters))
-        statistics = compute_statistics(
-            source, max_images=config.max_images, on_error=config.on_error
-        )
-        statistics.to_json(config.out)
+    names = () if config.window is None else ("window", "bands", "sensor", "nodata")
+    source = open_source(config.source, **{name: getattr(config, name) for name in names})
+    statistics = compute_statistics(source, max_images=config.max_images, on_error=config.on_error)
+    statistics.to_json(config.out)
     print(_table(statistics))
     print(f"written: {config.out}")
 

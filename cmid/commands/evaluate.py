@@ -9,21 +9,18 @@ DATA      a folder with train/ and test/ (or val/), any labelled source (divided
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from cmid.boundary import error_boundary
-from cmid.command_line import parse
+from cmid.command_line import command
 from cmid.evaluation.config import ComparisonConfig
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse the command line, evaluate, print a table, write JSON."""
-    config, traceback = parse(
-        ComparisonConfig, arguments=arguments, verb="evaluate", description=__doc__
-    )
-    again = "the same command goes on with the features in --cache" if config.cache else ""
-    with error_boundary(traceback=traceback, memory="--batch_size or --size", again=again):
-        # After parsing: --help and typing errors answer at once.
-        from cmid.evaluation.comparison import compare_backbones
+@command(
+    ComparisonConfig,
+    memory="--batch_size or --size",
+    again="the same command goes on with the features in --cache, where you gave it",
+)
+def main(config: ComparisonConfig) -> None:
+    """Evaluate, print a table, write JSON."""
+    # After parsing: --help and typing errors answer at once.
+    from cmid.evaluation.comparison import compare_backbones
 
-        compare_backbones(config)
+    compare_backbones(config)

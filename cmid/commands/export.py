@@ -12,13 +12,11 @@ The formats mmseg, mmdet, mmrotate and mmpretrain print the lines of a configura
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from cmid.boundary import error_boundary
-from cmid.command_line import parse
+from cmid.command_line import command
 from cmid.options import at_least
 
 if TYPE_CHECKING:
@@ -66,14 +64,9 @@ class ExportConfig:
     high: tuple[float, ...] | None = None
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse the command line, export, print how to load the result."""
-    config, traceback = parse(ExportConfig, arguments=arguments, verb="export", description=__doc__)
-    with error_boundary(traceback=traceback, memory="--img_size"):
-        _export(config)
-
-
-def _export(config: ExportConfig) -> None:
+@command(ExportConfig, memory="--img_size")
+def main(config: ExportConfig) -> None:
+    """Export, print how to load the result."""
     # After parsing: --help and typing errors answer at once.
     from cmid.checkpoints import identify_file
     from cmid.checkpoints.exports import ExportedEncoder

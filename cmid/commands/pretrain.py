@@ -1,20 +1,9 @@
-"""Pretrain a backbone with CMID; without arguments, on generated scenes for three minutes."""
+"""Pretrain a backbone, with CMID unless --model.class_path names another method.
 
-from __future__ import annotations
-
-import sys
-from collections.abc import Sequence
-
-from cmid.launch import launch
-
-DEFAULT = "configs/pretrain/cmid_resnet18_scenes.yaml"
-
-HELP = """\
 usage: python tools/pretrain.py [--config FILE] [--ckpt_path last] [--FIELD VALUE ...]
 
-Pretrain a backbone, with CMID unless --model.class_path names another method. Without --config:
-resnet18 on generated scenes, 64 pixels, about three minutes on two cores. Checkpoints, logs,
-pictures and the exported backbone go to --run_dir.
+Without --config: resnet18 on generated scenes, 64 pixels, about three minutes on two cores.
+Checkpoints, logs, pictures and the exported backbone go to --run_dir.
 
 @RUN configs/pretrain/*.yaml@
 
@@ -40,14 +29,21 @@ Frequent fields (each key of a configuration file is an option of the same name)
 
 The configuration used by default:
 
-@DEFAULT@"""
+@DEFAULT@
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cmid.launch import launch
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Answer ``--help``, or pretrain."""
     launch(
-        sys.argv[1:] if arguments is None else arguments,
+        arguments,
         command="cmid.pretraining:pretrain",
-        default=DEFAULT,
-        usage=HELP,
+        default="configs/pretrain/cmid_resnet18_scenes.yaml",
+        usage=__doc__,
     )

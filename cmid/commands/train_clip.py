@@ -1,20 +1,10 @@
-"""Train a CLIP on images, texts and regions (FarSLIP); without arguments, on generated scenes."""
+"""Train a CLIP on images, texts and regions, with FarSLIP's losses.
 
-from __future__ import annotations
-
-import sys
-from collections.abc import Sequence
-
-from cmid.launch import launch
-
-DEFAULT = "configs/vision_language/farslip_stage1_scenes.yaml"
-
-HELP = """\
 usage: python tools/train_clip.py [--config FILE] [--ckpt_path last] [--FIELD VALUE ...]
 
-Train a CLIP with FarSLIP's losses. Without --config: a small vision transformer on generated
-scenes, 64 pixels, some minutes on two cores. Checkpoints, logs, pictures and the CLIP (a folder
-that open_clip loads) go to --run_dir. Needs the extra: pip install 'cmid[vision-language]'
+Without --config: a small vision transformer on generated scenes, 64 pixels, some minutes on two
+cores. Checkpoints, logs, pictures and the CLIP (a folder that open_clip loads) go to --run_dir.
+Needs the extra: pip install 'cmid[vision-language]'
 
 @RUN configs/vision_language/*.yaml@
 
@@ -44,15 +34,22 @@ Weights between the start and the result (WiSE-FT):
 
 The configuration used by default:
 
-@DEFAULT@"""
+@DEFAULT@
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cmid.launch import launch
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Answer ``--help``, or train."""
     launch(
-        sys.argv[1:] if arguments is None else arguments,
+        arguments,
         command="cmid.vision_language.training:train_clip",
-        default=DEFAULT,
-        usage=HELP,
+        default="configs/vision_language/farslip_stage1_scenes.yaml",
+        usage=__doc__,
         skip="--data.source.init_args.on_error skip",
     )

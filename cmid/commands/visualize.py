@@ -11,11 +11,9 @@ IMAGES    one image (correspondence cuts two crops of it), a folder, a list, HDF
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cmid.boundary import error_boundary
-from cmid.command_line import parse
+from cmid.command_line import command
 from cmid.options import option
 from cmid.visualization.config import FigureConfig
 
@@ -31,14 +29,11 @@ class FileConfig:
     out: str = option()
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse the command line, draw, write the picture."""
-    config, file, traceback = parse(
-        FigureConfig, FileConfig, arguments=arguments, verb="visualize", description=__doc__
-    )
-    with error_boundary(traceback=traceback, memory="--size, --count or --max_images"):
-        # After parsing: --help and typing errors answer at once.
-        from cmid.visualization.figures import draw
-        from cmid.visualization.saving import save_figure
+@command(FigureConfig, FileConfig, memory="--size, --count or --max_images")
+def main(config: FigureConfig, file: FileConfig) -> None:
+    """Draw, write the picture."""
+    # After parsing: --help and typing errors answer at once.
+    from cmid.visualization.figures import draw
+    from cmid.visualization.saving import save_figure
 
-        print(f"wrote {save_figure(draw(config), file.out)}")
+    print(f"wrote {save_figure(draw(config), file.out)}")
