@@ -57,6 +57,8 @@ def main(config: PackingConfig) -> None:
 
     scenes = [inspect(path) for path in find_rasters(config.scenes)]
     root = Path(os.path.commonpath([Path(scene.path).parent.resolve() for scene in scenes]))
+    if Path(config.out).resolve() == root:
+        raise FileExistsError(f"{config.out} holds the scenes: choose another folder for --out")
     there = 0
     with tqdm(
         total=sum(scene.height * scene.width for scene in scenes) / 1e6,
@@ -85,14 +87,11 @@ def pack(scene: SceneFile, target: Path, *, compress: str, block: int) -> None:
 
     Raises:
         UnreadableImageError: it is damaged.
-        FileExistsError: it would be written over itself.
         NoRoomError: the disk is full.
     """
     from cmid.data.rasters import copy_raster
     from cmid.files import whole_file
 
-    if target.resolve() == Path(scene.path).resolve():
-        raise FileExistsError(f"{target} is one of the scenes: choose another folder for --out")
     options: dict[str, object] = {"blockxsize": block, "blockysize": block}
     if compress != "none":
         options["predictor"] = 3 if scene.dtypes[0].startswith("float") else 2

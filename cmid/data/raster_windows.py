@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 from cmid.data.process_cache import ProcessCache
 from cmid.data.raster_files import (
     BandScale,
+    Pixels,
     UsualValues,
+    as_values,
     common_bands,
     common_kind,
     find_rasters,
     inspect,
-    read_bands,
+    read_stored,
 )
 from cmid.data.rasters import one_line_errors, opened, rasterio_module
 from cmid.data.sensors import Sensor, find_sensor
@@ -32,9 +34,6 @@ _OPEN_SCENES = 16
 # Of a neighbourhood at least, so that most of what is decoded for its windows is used.
 _NEIGHBOURHOOD = 512
 _HELD_BYTES = 256 * 2**20
-
-# Values, and which of them are missing; None where none are.
-Pixels = tuple[NDArray[Any], NDArray[np.bool_] | None]
 
 
 class RasterWindows(ImageSource):
@@ -207,7 +206,7 @@ class RasterWindows(ImageSource):
         return number, window, Window(top, left, rows, columns)
 
     def _read(self, path: str, window: Window, around: Window, min_size: MinSize) -> Pixels:
-        """Values and which of them are missing, both ``(C, H, W)``; copies of what is held."""
+        """Values of a window, and which of them are missing; copies of what is held."""
         scene = self._scenes.get(path, lambda: opened(path))
         nodata = self.nodata
         if nodata is None and self.usual is not None:
@@ -216,15 +215,25 @@ class RasterWindows(ImageSource):
         # Overviews were averaged without a nodata value that the file does not know.
         overviews = scene.overviews(self.bands[0]) if known else []
         shape = _decimated(window.height, overviews, min_size)
+        stored: Pixels
         if shape == window.height and around != window:
-            held = self._held.get((path, around), lambda: self._decode(scene, around, nodata))
+            array, missing = self._held.get(
+                (path, around), lambda: self._stored(scene, around, nodata)
+            )
             top, left = window.top - around.top, window.left - around.left
-            rows, columns = Window(top, left, window.height, window.width).slices
-            values, missing = (None if a is None else a[:, rows, columns].copy() for a in held)
-            return values, missing  # type: ignore[return-value]
-        return self._decode(scene, window, nodata, shape)
+            part = slice(None), *Window(top, left, window.height, window.width).slices
+            stored = (
+                array[part],
+                None if missing is None or not missing[part].any() else missing[part],
+            )
+        else:
+            stored = self._stored(scene, window, nodata, shape)
+        scale = BandScale.of(scene, self.bands) if self.kind.scaled else None
+        if scale is not None and not scale.changes and self.usual is not None:
+            scale = self.usual.scale
+        return as_values(stored, scale)
 
-    def _decode(
+    def _stored(
         self, scene: Any, window: Window, nodata: float | None, shape: int | None = None
     ) -> Pixels:
         """A part of an open scene, at another resolution where ``shape`` is its side then."""
@@ -233,13 +242,7 @@ class RasterWindows(ImageSource):
         size = (window.height, window.width) if shape is None else (shape, shape)
         if size != (window.height, window.width):
             options["resampling"] = rasterio.enums.Resampling.average
-        scale = BandScale.of(scene, self.bands) if self.kind.scaled else None
-        if scale is not None and not scale.changes and self.usual is not None:
-            scale = self.usual.scale
-        values, missing = read_bands(
-            scene, self.bands, nodata=nodata, shape=size, scale=scale, **options
-        )
-        return values, missing if missing.any() else None
+        return read_stored(scene, self.bands, nodata=nodata, shape=size, **options)
 
 
 def _close(scene: Any) -> None:

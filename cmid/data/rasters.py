@@ -96,7 +96,7 @@ def copy_raster(path: str | os.PathLike[str], target: Path, **options: Any) -> N
     """Write a raster anew as GeoTIFF, with all that it says of itself.
 
     Args:
-        options: creation options of GDAL's GTiff driver.
+        options: creation options of GDAL; another ``driver`` than GTiff.
 
     Raises:
         UnreadableImageError: it cannot be read.
@@ -110,7 +110,7 @@ def copy_raster(path: str | os.PathLike[str], target: Path, **options: Any) -> N
         with one_line_errors(os.fspath(path)):
             wanted = raster.read(window=last)
     try:
-        copy(path, target, driver="GTiff", **options)
+        copy(path, target, **{"driver": "GTiff", **options})
         with opened(target) as written:
             if not np.array_equal(written.read(window=last), wanted, equal_nan=True):
                 raise OSError("its last pixel differs")
