@@ -78,7 +78,8 @@ _EXTRAS = {
     "open_clip": "vision-language",
     "transformers": "vision-language",
     "wandb": "wandb",
-    **dict.fromkeys(("faiss", "openai"), "scoring"),
+    **dict.fromkeys(("datasets", "faiss", "openai", "peft", "pyarrow", "trl"), "scoring"),
+    "tokenizers": "multimodal",
     **dict.fromkeys(("mmengine", "mmcv", "mmseg", "mmdet", "mmrotate", "mmpretrain"), "openmmlab"),
     "lightly": "baselines",
 }

@@ -27,7 +27,7 @@ BACKBONE = "test_resnet.r160_in1k"  # timm's smallest
 # Where an extra is tested alone; "dev" is what these tests run in.
 TESTED = {
     *("baselines", "dev", "docs", "evaluation", "geo", "onnx", "openmmlab", "vision-language"),
-    "wandb",
+    *("multimodal", "scoring", "wandb"),
 }
 # The default of tools/pretrain.py for two steps.
 PRETRAIN = [
@@ -54,6 +54,20 @@ CLIP = [
     "--data.num_workers=1",
     "--trainer.max_steps=2",
 ]
+GRPO = [
+    "--num_scenes=3",
+    "--scene_answerer.num_scenes=4",
+    "--scene_answerer.steps=2",
+    "--scene_answerer.width=32",
+    "--scene_answerer.depth=1",
+    "--trainer.max_steps=1",
+    "--trainer.max_completion_length=4",
+    "--trainer.per_device_train_batch_size=5",
+]
+CANDIDATES = [
+    *("--candidates", ROOT / "docs/preferences/candidates.json"),
+    *("--images", ROOT / "docs/preferences/images"),
+]
 CLASSIFY = [
     "train_cfg.max_epochs=2",
     "train_dataloader.dataset.num_scenes=40",
@@ -66,6 +80,15 @@ names = [module.name for module in pkgutil.walk_packages(cmid.__path__, "cmid.")
 assert len(names) > 80
 for name in names:
     importlib.import_module(name)
+"""
+ASK = """
+from cmid.boundary import error_boundary
+from cmid.multimodal import MultimodalConfig, build_model, load, save_model
+from cmid.multimodal.language import AdapterConfig, LanguageConfig
+with error_boundary():
+    language = LanguageConfig("tiny:llama:32x1", "bytes", AdapterConfig(rank=2))
+    save_model(build_model(MultimodalConfig(language=language)), "model")
+    print(len(load("model").generate(["what?"], max_tokens=2)), "answer")
 """
 
 Command = Sequence[str | Path]
@@ -173,6 +196,9 @@ def test_commands_that_need_an_extra_name_it_where_it_is_missing(
         ("onnx", ["tools/export.py", backbone, "model.onnx", "--format", "onnx"]),
         ("vision-language", ["tools/train_clip.py", "--run_dir", "clip"]),
         ("vision-language", ["tools/evaluate_clip.py", "retrieval", "scenes", "--model", "RN50"]),
+        ("scoring", ["tools/train_grpo.py", "--run_dir", "rewarded"]),
+        ("scoring", ["tools/make_preferences.py", *CANDIDATES, "--judge", "openai:m"]),
+        ("multimodal", ["-c", ASK]),
         ("openmmlab", ["tools/train.py", mmseg, "--backbone", backbone]),
         ("openmmlab", ["tools/test.py", mmseg, backbone / "config.json"]),
         ("openmmlab", ["tools/benchmark.py", "--backbone", backbone, *suite]),
@@ -234,6 +260,28 @@ def test_vision_language_trains_and_evaluates_a_clip(tiny_clip_64: str, tmp_path
     for command, outcome in zip(commands[:-1], outcomes[:-1], strict=True):
         assert outcome.status == 0, f"{command[:3]}: {outcome.printed[-3000:]}"
     assert_names_extra(outcomes[-1], "openmmlab")
+
+
+def test_multimodal_answers_saves_and_adapts(tmp_path: Path) -> None:
+    (printed,) = succeed([["-c", ASK]], extra="multimodal", folder=tmp_path)
+    assert printed.endswith("1 answer\n")
+
+
+def test_scoring_trains_by_rewards_picks_answers_and_makes_preferences(tmp_path: Path) -> None:
+    answer = ["--model", "run/model", "--n", "2", "--num_scenes", "2", "--max_new_tokens", "4"]
+    commands: list[Command] = [
+        ["tools/train_grpo.py", "--run_dir", "run", *GRPO],
+        ["tools/best_of_n.py", "scenes", "--out", "picked", *answer],
+    ]
+    judge = ["--judge", "run/model", "--max_new_tokens", "4", "--attempts", "1"]
+    commands += [
+        ["tools/make_preferences.py", *CANDIDATES, *judge, "--captioners", "run/model"],
+        ["-c", "import faiss, openai, pyarrow.parquet"],
+    ]
+    printed = succeed(commands, extra="scoring", folder=tmp_path)
+    assert "mean reward" in printed[0]
+    assert "oracle" in printed[1]
+    assert "1 preferences of" in printed[2]
 
 
 def test_openmmlab_trains_and_tests_a_classifier(backbone: Path, tmp_path: Path) -> None:
