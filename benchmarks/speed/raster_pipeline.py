@@ -21,7 +21,7 @@ import torch
 from scipy.ndimage import zoom
 from torch import Tensor
 
-from benchmarks.speed.table import show
+from benchmarks.speed.table import ratio, show
 from cmid.command_line import command
 from cmid.commands.pack_rasters import pack
 from cmid.data import RasterWindows
@@ -155,20 +155,11 @@ def main(config: RasterConfig) -> None:
                 seconds[way].append(time.process_time() - start)
     base = next(iter(found))
     rows = []
-    for way, times in seconds.items():
-        ratios = [a / b for a, b in zip(seconds[base], times, strict=True)][1:]
-        rows.append(
-            {
-                "file": way[0],
-                "read by": way[1],
-                "windows / CPU-second": config.windows / statistics.median(times[1:]),
-                "ratio to the first": statistics.median(ratios),
-                "min": min(ratios),
-                "max": max(ratios),
-            }
-        )
-    context = {"size": config.size, "window": config.window, "cache_mb": config.cache_mb}
-    show(rows, out=config.out, rounds=config.rounds, windows=config.windows, **context)
+    for (file, reader), times in seconds.items():
+        speed = config.windows / statistics.median(times[1:])
+        ratios = ratio("ratio to the first", seconds[base], times)
+        rows.append({"file": file, "read by": reader, "windows / CPU-second": speed, **ratios})
+    show(rows, config)
 
 
 if __name__ == "__main__":

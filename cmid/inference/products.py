@@ -6,7 +6,7 @@ import colorsys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,7 @@ class Product(ABC):
     name = ""
     dtype = "uint8"
     nodata: ClassVar[float] = 255
-    resampling = "nearest"
+    resampling: ClassVar[Literal["nearest", "average", "mode"]] = "nearest"
 
     @abstractmethod
     def bands(self, strip: Strip) -> NDArray[Any]:
@@ -81,7 +81,9 @@ class Classes(Product):
     def describe(self, file: Any) -> None:
         super().describe(file)
         hues = [colorsys.hsv_to_rgb(n / len(self.names), 0.7, 0.9) for n in range(len(self.names))]
-        colours = self.colours or [tuple(round(255 * part) for part in hue) for hue in hues]
+        colours = self.colours or [
+            (round(255 * r), round(255 * g), round(255 * b)) for r, g, b in hues
+        ]
         file.write_colormap(1, {n: (*colour, 255) for n, colour in enumerate(colours)})
         file.update_tags(1, **{f"class_{n}": name for n, name in enumerate(self.names)})
 

@@ -133,7 +133,7 @@ class Scene:
             found, absent = self._values(file, scene, part)
             into = Window(top - window.top, left - window.left, *part[2:]).slices
             new = missing[into] & ~absent
-            np.copyto(values[(slice(None), *into)], found, where=new)
+            np.copyto(values[:, into[0], into[1]], found, where=new)
             missing[into] &= absent
         return values, missing
 
@@ -148,8 +148,9 @@ class Scene:
             stored = read_stored(scene, self.bands, nodata=nodata, shape=part[2:], window=window)
         scale = file.scale_of(self.bands) if self.kind.scaled else None
         values, missing = as_values(stored, scale)
-        absent = np.zeros(part[2:], dtype=bool) if missing is None else missing.any(axis=0)
-        return values, absent
+        if missing is None:
+            return values, np.zeros(part[2:], dtype=bool)
+        return values, np.logical_or.reduce(missing)
 
 
 def _mosaic(files: Sequence[SceneFile], scenes: Sequence[Any]) -> tuple[Area, list[Window]]:

@@ -26,14 +26,20 @@ class DenseModel(Protocol):
         fill: the stored value of each band that missing pixels take.
     """
 
-    stride: int
-    cell: int
-    channels: int
-    fill: Sequence[float]
+    @property
+    def stride(self) -> int: ...
+
+    @property
+    def cell(self) -> int: ...
+
+    @property
+    def channels(self) -> int: ...
+
+    @property
+    def fill(self) -> Sequence[float]: ...
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """``(B, C, H, W)`` stored values to ``(B, channels, H / cell, W / cell)`` float32."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -146,7 +152,7 @@ def _results(
             results = dict(zip(valid, _apply(model, pixels, turns=turns).numpy(), strict=True))
         for n, tile in enumerate(batch):
             cells = found[n][1].reshape(tile.height // model.cell, model.cell, -1, model.cell)
-            yield tile, results.get(n), cells.all(axis=(1, 3))
+            yield tile, results.get(n), np.logical_and.reduce(cells, axis=(1, 3))
 
 
 def _read_inside(

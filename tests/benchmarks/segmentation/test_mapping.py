@@ -9,8 +9,9 @@ import pytest
 import torch
 
 pytest.importorskip("mmcv._ext", reason="extra openmmlab is not installed")
-rasterio = pytest.importorskip("rasterio")
+pytest.importorskip("rio_cogeo", reason="extra geo is not installed")
 
+import rasterio
 from mmengine.config import Config
 
 from benchmarks.openmmlab.experiment import build_runner, load_config
