@@ -80,11 +80,11 @@ class CaptionTable(AnnotatedFiles):
         )
         problems = Problems(path, on_error)
         if path.suffix.lower() in JSON_LINES:
-            rows = _json_rows(path, problems)
+            rows = json_rows(path, problems)
         else:
             table = Table(path)
             check_header(table, split=split, chosen=columns)
-            rows = _table_rows(table, problems)
+            rows = table_rows(table, problems)
         entries = _group_rows(rows, columns, split, problems)
         super().__init__(path.parent if root is None else Path(root), entries, problems=problems)
 
@@ -166,7 +166,7 @@ def _group_rows(
                 if own != split:
                     continue
             path_column, caption_column = (choose(row, names) for names in columns)
-            path, captions = text_field(row, path_column), _listed(row[caption_column])
+            path, captions = text_field(row, path_column), listed(row[caption_column])
             if not captions or not all(isinstance(c, str) and c.strip() for c in captions):
                 raise AnnotationError(f"its {caption_column} is {row[caption_column]!r}, no text")
             captions_of.setdefault(path, []).extend(caption.strip() for caption in captions)
@@ -181,7 +181,7 @@ def _check_split(problems: Problems, split: str | None, splits: Counter[str]) ->
         raise ValueError(f"{problems.path} has no split {split!r}; there are: {found}")
 
 
-def _listed(value: Any) -> list[Any]:
+def listed(value: Any) -> list[Any]:
     """Captions of a field: a list, a list written as text, or one text.
 
     Raises:
@@ -205,7 +205,8 @@ def _listed(value: Any) -> list[Any]:
     raise AnnotationError(f"its captions {value[:60]!r} are no list with commas between its texts")
 
 
-def _json_rows(path: Path, problems: Problems) -> Iterator[_Row]:
+def json_rows(path: Path, problems: Problems) -> Iterator[_Row]:
+    """Yield where each line stands, and its fields by their names in small letters."""
     for number, line in json_lines(path):
         with problems.at(f"line {number}"):
             try:
@@ -217,7 +218,8 @@ def _json_rows(path: Path, problems: Problems) -> Iterator[_Row]:
             yield f"line {number}", {name.lower(): value for name, value in row.items()}
 
 
-def _table_rows(table: Table, problems: Problems) -> Iterator[_Row]:
+def table_rows(table: Table, problems: Problems) -> Iterator[_Row]:
+    """Yield where each row stands, and its fields by their names in small letters."""
     header = [name.lower() for name in table.header]
     for row in table.rows():
         where = f"line {row.line}"
