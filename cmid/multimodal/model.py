@@ -201,6 +201,8 @@ class MultimodalModel(nn.Module):
         """Frozen parts stay in evaluation mode: no dropout, and BatchNorm keeps its statistics."""
         super().train(mode)
         for part in (self.tower, self.perceiver, self.language):
+            if getattr(part, "is_gradient_checkpointing", False):
+                continue  # transformers recomputes in training mode only
             if not any(parameter.requires_grad for parameter in part.parameters()):
                 part.eval()
         return self

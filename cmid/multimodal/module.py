@@ -27,7 +27,7 @@ class MultimodalTraining(L.LightningModule):
     The loss is that of the learned tokens of all processes, plus the balance loss of experts.
 
     Args:
-        config: a new model; left aside where there is a start.
+        network: a new model; left aside where there is a start.
         start: folder of the stage before, or any of ``cmid.multimodal.save_model``.
         language_model: where the language model lies, if elsewhere than the start says.
         stage: what learns, and how.
@@ -40,7 +40,7 @@ class MultimodalTraining(L.LightningModule):
 
     def __init__(
         self,
-        config: MultimodalConfig | None = None,
+        network: MultimodalConfig = MultimodalConfig(),
         *,
         start: str | None = None,
         language_model: str | None = None,
@@ -58,7 +58,7 @@ class MultimodalTraining(L.LightningModule):
         self.max_answer, self.seed = max_answer, seed
         torch.manual_seed(seed)
         self.model = (
-            build_model(config, texts=texts)
+            build_model(network, texts=texts)
             if start is None
             else load(start, language_model, trainable=True)
         )

@@ -230,7 +230,7 @@ def test_parts_learn_at_rates_of_their_own_and_vectors_do_not_decay() -> None:
 def test_too_long_conversations_are_counted() -> None:
     data = scenes()
     stage = StageConfig(max_length=20)
-    module = MultimodalTraining(CONFIG, stage=stage, texts=data.texts())
+    module = MultimodalTraining(CONFIG, stage=stage, texts=data.texts()).eval()
     image = torch.zeros(1, 3, 32, 32, dtype=torch.uint8)
     long = Conversation.of([("q" * 80, "a")], images=1)
     batch = {"images": [image], "conversations": [[long]]}
@@ -254,14 +254,14 @@ def test_scenes_are_asked_what_is_true_of_them() -> None:
     from cmid.data.scenes import generate_scene
 
     found: dict[str, list[str]] = {kind: [] for kind in KINDS}
-    for index in range(120):
+    for index in range(60):
         scene = generate_scene(index, size=64)
         for kind, question, answer in ask(scene, random.Random(index)):
             found[kind].append(answer)
             if kind == "choice":
                 assert f"{answer}. {scene.class_name}" in question
     for kind in ("presence", "comparison"):
-        assert 0.35 < found[kind].count("yes") / len(found[kind]) < 0.65
+        assert 0.3 < found[kind].count("yes") / len(found[kind]) < 0.7
     assert set(found["choice"]) == set("ABCD")
     assert all(answer.startswith("[") for answer in found["grounding"])
     source = SceneConversations(10, size=32, kinds=["count", "region"], limit=1)

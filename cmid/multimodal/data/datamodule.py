@@ -74,6 +74,10 @@ class MultimodalData(ResumableData):
         self.source, self.val_source = source, val_source
         self.size, self.fit, self._view = size, fit, view
 
+    @property
+    def image_size(self) -> int:
+        return self.size
+
     def texts(self) -> list[str]:
         """What a tokenizer of a new model learns from."""
         return list(self.source.texts())

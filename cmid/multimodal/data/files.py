@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -71,6 +71,11 @@ class ConversationFile(ConversationSource):
             decode_image(self.root / path, name=path, num_bands=self.num_bands)[0] for path in paths
         )
         return Example(images, (conversation,), name)
+
+    def texts(self, limit: int = 500) -> Iterator[str]:
+        for _, _, conversation in self._entries[:limit]:
+            for turn in conversation.turns:
+                yield from (turn.question, turn.answer or "")
 
     def _entry(self, row: Any, number: int) -> tuple[str, tuple[str, ...], Conversation]:
         if not isinstance(row, Mapping):
