@@ -165,9 +165,10 @@ def test_parts_have_rates_of_their_own(
     module = ScorerTraining(on_clip, rates=RateConfig(vision=0.1, language=0.01), optimizer=SGD)
     fit(module, scenes, batch=8, folder=tmp_path, limit_train_batches=1)
     rates: dict[str, float] = {}
+    parameters = dict(module.scorer.named_parameters())
     for group in module.trainer.optimizers[0].param_groups:
-        for part, parameters in module.chosen.items():
-            if any(group["params"][0] is parameter for parameter in parameters):
+        for part, names in module.chosen.items():
+            if any(group["params"][0] is parameters[name] for name in names):
                 rates[part] = group["initial_lr"]
     lr = 10.0 * 8 / 256
     assert rates == pytest.approx({"head": lr, "vision": lr / 10, "language": lr / 100})
