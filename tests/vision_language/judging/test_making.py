@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from cmid.vision_language.judging.distinct import distinct_items
 from cmid.vision_language.judging.items import Images, items_of_file
 from cmid.vision_language.judging.making import Preferences, make_preferences
 from cmid.vision_language.judging.report import cost, left_out, summary, write_pages
+from cmid.vision_language.scoring.preference_files import PreferenceFiles
 from tests.integration.in_process import run
 from tests.vision_language.judging.conftest import Endpoint, judged_text, levels
 
@@ -54,7 +56,7 @@ def test_the_published_form_is_written_with_paths_from_its_folder(
         assert not Path(entry["image_path"]).is_absolute()
         assert (tmp_path / "run" / entry["image_path"]).samefile(scenes / f"{number}.png")
     assert len(endpoint.prompts) == 12
-    usage = made.usage["stub"]
+    usage = made.usage["judge stub"]
     assert cost(usage, asking) == pytest.approx(12 * (100 * 2 + 20 * 10) / 1e6)
     assert "cost of the judge: $0.0048, of which $0.0048 in this run" in summary(made, asking)
     # The same again: nothing is asked, nothing is paid.
@@ -62,6 +64,14 @@ def test_the_published_form_is_written_with_paths_from_its_folder(
     assert len(endpoint.prompts) == 12
     assert "cost of the judge: $0.0048, of which $0.0000 in this run" in summary(made, asking)
     assert written(tmp_path / "run") == entries
+    # Training reads the folder as it is.
+    source = PreferenceFiles(tmp_path / "run")
+    (preference,) = source.preferences(5)
+    assert (len(source), preference.kind) == (6, "caption")
+    assert preference.candidates == ("longer, 5", "s5")
+    image = source.read(5)
+    assert image is not None
+    assert np.array_equal(image.permute(1, 2, 0), np.asarray(Image.open(scenes / "5.png")))
 
 
 def test_unreadable_judgements_are_asked_again_with_the_reason_and_then_dropped(
@@ -190,6 +200,21 @@ def test_questions_are_judged_where_open_and_compared_with_the_truth_where_close
     assert len(written(tmp_path / "closed")) == 1
 
 
+def test_images_whose_names_are_not_utf8_are_found_again(
+    endpoint: Endpoint, scenes: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    name = os.fsdecode(b"caf\xe9.png")
+    (folder / name).write_bytes((scenes / "0.png").read_bytes())
+    endpoint.answer = lambda prompt, before: (
+        endpoint.bodies[-1]["model"] if prompt.startswith("Provide") else by_length(prompt)
+    )
+    config = CandidatesConfig(str(folder), captioners=("openai:a", "openai:some more"))
+    make(config, endpoint.config(concurrency=1), tmp_path / "run")
+    assert PreferenceFiles(tmp_path / "run").read(0) is not None
+
+
 def test_captioners_of_an_endpoint_add_candidates(endpoint: Endpoint, tmp_path: Path) -> None:
     def answer(prompt: str, before: int) -> str:
         if not prompt.startswith("Provide a factual description"):
@@ -209,6 +234,15 @@ def test_captioners_of_an_endpoint_add_candidates(endpoint: Endpoint, tmp_path: 
         assert np.array_equal(pixels, made.images.read(number).permute(1, 2, 0).numpy())
     assert made.missing == {"mute: empty": 3}
     assert "3 x candidate of mute: empty" in left_out(made)
+    # In two steps, perhaps with two endpoints: the same.
+    first, second = tmp_path / "first", tmp_path / "second"
+    made = make(config, replace(endpoint.config(concurrency=1), judge=None), first)
+    assert written(first) == []
+    assert "no judge: judge candidates.jsonl later" in " ".join(summary(made, AskingConfig()))
+    make(CandidatesConfig(candidates=first / "candidates.jsonl"), endpoint.config(), second)
+    for entry, again in zip(entries, written(second), strict=True):
+        assert again.pop("image_path") == f"../first/{entry['image_path']}"
+        assert again == {k: v for k, v in entry.items() if k != "image_path"}
 
 
 def test_near_duplicates_are_left_out(scenes: Path, tmp_path: Path) -> None:
