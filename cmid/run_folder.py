@@ -72,13 +72,6 @@ def new_run_folder(run_dir: str | os.PathLike[str]) -> ClaimedFolder:
         return folder
 
 
-def free_run_dir(run_dir: str | os.PathLike[str]) -> Path:
-    """The folder that `new_run_folder` would take; it is there afterwards, and not claimed."""
-    with new_run_folder(run_dir) as folder:
-        folder.keep()
-        return folder.path
-
-
 def identity(path: Path) -> Identity | None:
     """What a run folder says about itself.
 

@@ -10,59 +10,30 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.fabric.plugins.io import torch_io
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from cmid.files import megabytes, whole_file
-from cmid.run_folder import (
-    CHECKPOINTS,
-    checkpoints_in,
-    free_run_dir,
-    newest_checkpoints,
-    step_of,
-)
-
-__all__ = [
-    "AtomicCheckpointIO",
-    "KeepCheckpoints",
-    "damage",
-    "free_run_dir",
-    "newest_checkpoints",
-    "resolve_checkpoint",
-]
-
-
-class TorchCheckpointIO(torch_io.TorchCheckpointIO):
-    """Lightning's, but written straight to its path.
-
-    Lightning's own holds a second copy of the checkpoint in memory and passes it through
-    ``TMPDIR``, where it may not find room, and where a kill leaves it.
-    """
-
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
-    ) -> None:
-        with open(path, "wb") as stream:
-            torch.save(checkpoint, stream)
-            stream.flush()
-            os.fsync(stream.fileno())
+from cmid.run_folder import CHECKPOINTS, checkpoints_in, newest_checkpoints, step_of
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Write a checkpoint beside its final name, flush it to disk, then rename it.
 
     A write that fails leaves nothing behind, and earlier checkpoints as they are; on a full disk
-    it raises an OSError of one line.
+    it raises an OSError of one line. Lightning's own holds a second copy of the checkpoint in
+    memory and passes it through ``TMPDIR``, where it may not find room, and where a kill leaves it.
     """
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
     ) -> None:
-        need = _bytes(checkpoint)
-        with whole_file(path, need=need) as partial:
-            super().save_checkpoint(checkpoint, partial, storage_options)
+        with whole_file(path, need=_bytes(checkpoint)) as partial, partial.open("wb") as stream:
+            torch.save(checkpoint, stream)
+            stream.flush()
+            os.fsync(stream.fileno())
 
 
 class KeepCheckpoints(Checkpoint):

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 import torch
 from torchvision.ops import roi_align
 
-from cmid.vision_language.regions import pool_oriented_regions, pool_regions
+from cmid.vision_language.regions import pool_regions
 
 
 def random_boxes(count: int) -> torch.Tensor:
@@ -47,31 +45,3 @@ def test_no_regions_give_no_features_and_a_gradient_of_zero() -> None:
     pooled.sum().backward()
     assert dense.grad is not None
     assert dense.grad.abs().max() == 0
-
-
-def test_oriented_boxes_without_rotation_are_upright_ones() -> None:
-    dense = torch.randn(1, 3, 8, 8)
-    upright = pool_regions(dense, torch.tensor([[0.0, 0.25, 0.125, 0.75, 0.5]]))
-    oriented = torch.tensor([[0.0, 32.0, 20.0, 32.0, 24.0, 0.0]])
-    torch.testing.assert_close(pool_oriented_regions(dense, oriented, size=(64, 64)), upright)
-
-
-def test_oriented_boxes_turn_with_the_image() -> None:
-    dense = torch.randn(1, 3, 8, 8)
-    box = torch.tensor([[0.0, 40.0, 24.0, 30.0, 10.0, 0.3]])
-    turned = torch.tensor([[0.0, 24.0, 64 - 40.0, 30.0, 10.0, 0.3 - math.pi / 2]])
-    torch.testing.assert_close(
-        pool_oriented_regions(dense, box, size=(64, 64)),
-        pool_oriented_regions(dense.rot90(1, (-2, -1)), turned, size=(64, 64)),
-    )
-
-
-def test_oriented_boxes_equal_mmcv() -> None:
-    pytest.importorskip("mmcv._ext", reason="extra openmmlab is not installed")
-    from mmcv.ops import roi_align_rotated
-
-    dense = torch.randn(1, 3, 16, 16)
-    boxes = torch.tensor([[0.0, 30.0, 34.0, 40.0, 16.0, 0.7], [0.0, 20.0, 20.0, 18.0, 22.0, -1.2]])
-    expected = roi_align_rotated(dense, boxes, (5, 6), 0.25, 1, True, True).mean(dim=(2, 3))
-    pooled = pool_oriented_regions(dense, boxes, size=(64, 64), bins=(5, 6))
-    torch.testing.assert_close(pooled, expected, atol=1e-5, rtol=1e-4)
