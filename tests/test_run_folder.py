@@ -44,7 +44,7 @@ def checkpoint(run_dir: Path, step: int, *, written: int | None = None) -> Path:
 def started(run_dir: Path, *steps: int) -> Path:
     """A run folder as a command makes it."""
     with new_run_folder(run_dir) as folder:
-        (folder.path / "csv").mkdir(exist_ok=True)
+        (folder.path / "checkpoints").mkdir(exist_ok=True)
         for step in steps:
             checkpoint(folder.path, step)
         return folder.path

@@ -22,22 +22,15 @@ from cmid.data.values import require_8bit
 from cmid.evaluation.config import Fit
 from cmid.files import whole_file
 from cmid.models.dual_encoder import ImageTextModel
+from cmid.models.evaluating import evaluating
 from cmid.views.crops import resize
 
 
 @contextmanager
 def inference(model: object) -> Iterator[None]:
     """Inference mode, with a module's training flags put back afterwards."""
-    modules = list(model.modules()) if isinstance(model, nn.Module) else []
-    training = [(module, module.training) for module in modules]
-    for module in modules:
-        module.training = False
-    try:
-        with torch.inference_mode():
-            yield
-    finally:
-        for module, mode in training:
-            module.training = mode
+    with torch.inference_mode(), evaluating(*[model] if isinstance(model, nn.Module) else ()):
+        yield
 
 
 @contextmanager
