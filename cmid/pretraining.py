@@ -41,15 +41,14 @@ class PretrainCLI(RunCLI):
 
     parser_class = MethodParser
 
+    data = PretrainData
+    description = "Pretrain a backbone."
+    max_epochs = 200
+
     def __init__(self, args: list[str]) -> None:
         self.choice = choose_method(args)
-        super().__init__(
-            self.choice.method,
-            PretrainData,
-            self.choice.arguments,
-            description="Pretrain a backbone.",
-            max_epochs=200,
-        )
+        self.module = self.choice.method
+        super().__init__(self.choice.arguments)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         super().add_arguments_to_parser(parser)

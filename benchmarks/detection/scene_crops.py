@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
-from cmid.data.decoding import allow_large_scenes, decode_image
+from cmid.data.decoding import allow_large_scenes, read_image
 from cmid.data.values import require_8bit
 
 _PNG_HEAD = b"\x89PNG\r\n\x1a\n"
@@ -46,10 +46,10 @@ def open_scene(path: Path) -> SceneCrops:
             return np.array(picture.crop((left, top, right, bottom)).convert("RGB"))
 
         return SceneCrops(picture.height, picture.width, cut)
-    pixels, (height, width) = decode_image(path)
-    require_8bit(pixels, str(path))
-    array: NDArray[Any] = pixels.permute(1, 2, 0).numpy()
-    return SceneCrops(height, width, lambda x0, y0, x1, y1: array[y0:y1, x0:x1])
+    image = read_image(path)
+    require_8bit(image.pixels, str(path))
+    array: NDArray[Any] = image.pixels.permute(1, 2, 0).numpy()
+    return SceneCrops(*image.full_size, lambda x0, y0, x1, y1: array[y0:y1, x0:x1])
 
 
 def _plain_png(path: Path) -> PillowImage.Image | None:
@@ -66,4 +66,4 @@ def _plain_png(path: Path) -> PillowImage.Image | None:
         picture.load()  # closes the file
         return None if picture.getexif() else picture
     except (OSError, SyntaxError, ValueError, IndexError, PillowImage.DecompressionBombError):
-        return None  # decode_image says what is wrong
+        return None  # read_image says what is wrong

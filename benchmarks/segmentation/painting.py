@@ -12,7 +12,7 @@ from mmseg.registry import HOOKS
 from numpy.typing import NDArray
 
 from benchmarks.openmmlab.pictures import PictureHook
-from cmid.data.decoding import decode_image
+from cmid.data.decoding import read_image
 from cmid.data.raster_files import read_raster
 from cmid.data.rasters import RASTER_EXTENSIONS
 from cmid.data.writing import write_image
@@ -55,7 +55,7 @@ def read_picture(path: str, *, bands: Sequence[int] = (1, 2, 3)) -> NDArray[np.u
         shown = [band - 1 for band in bands]
         pixels = stored[shown if max(shown) < len(stored) else [0, 0, 0]]
     else:
-        pixels = decode_image(path)[0].numpy()
+        pixels = read_image(path).pixels.numpy()
     if pixels.dtype != np.uint8:
         low, high = np.percentile(pixels, (2, 98))
         pixels = ((pixels - low) / max(high - low, 1e-6) * 255).clip(0, 255).astype(np.uint8)

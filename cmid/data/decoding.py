@@ -21,7 +21,7 @@ from torchvision.io import ImageReadMode, decode_png
 
 from cmid.data.source import Image, UnreadableImageError
 from cmid.data.tiff import TIFF_HEADS, StoredNumbers, read_by_rasterio, tiff_numbers
-from cmid.data.values import UINT8, NotFiniteError, fill_missing, kind_of
+from cmid.data.values import UINT8, NotFiniteError, filled
 
 # Another library may have switched this on; a half-grey image is worse than an error.
 ImageFile.LOAD_TRUNCATED_IMAGES = False
@@ -52,18 +52,6 @@ def allow_large_scenes() -> None:
     The one place that decides about Pillow's limit: whatever opens a user's file calls it first.
     """
     PillowImage.MAX_IMAGE_PIXELS = LARGEST_SCENE // 2  # an error comes at twice as many
-
-
-def decode_image(
-    data: bytes | str | os.PathLike[str],
-    *,
-    name: str = "",
-    min_size: tuple[float, float] | None = None,
-    num_bands: int = 3,
-) -> tuple[Tensor, tuple[int, int]]:
-    """Pixels ``(num_bands, H, W)`` and stored height and width, all as `read_image` gives them."""
-    image = read_image(data, name=name, min_size=min_size, num_bands=num_bands)
-    return image.pixels, image.full_size
 
 
 def read_image(
@@ -134,20 +122,8 @@ def _decode(data: bytes, min_size: tuple[float, float] | None, num_bands: int) -
         if decoded is not None:
             return Image(*decoded, kind=UINT8)
     array, numbers = _decode_losslessly(data, num_bands)
-    kind, missing = UINT8, None
-    absent = None
-    if numbers is not None:
-        array, absent, kind = numbers.interpret(array)
-    if array.dtype != np.uint8:
-        with np.errstate(over="ignore"):  # infinity is an error all the same
-            array = array.astype(np.float32, copy=False)
-    if absent is not None and absent.any():
-        if absent.all():
-            raise ValueError("no valid pixel: check its nodata value")
-        array, missing = fill_missing(array, absent), torch.from_numpy(absent)
-    pixels = torch.from_numpy(array)
-    if not kind.is_8bit:
-        kind = kind if kind.scaled else kind_of(pixels, kind.dtype, unit=kind.unit)
+    values = (array, None, UINT8) if numbers is None else numbers.interpret(array)
+    pixels, missing, kind = filled(*values)
     if len(pixels) != num_bands:
         pixels = _to_bands(pixels, num_bands)
         if missing is not None:

@@ -18,7 +18,7 @@ _ON_ITS_SIDE = (5, 6, 7, 8)  # values of the tag that exchange height and width
 
 
 def stored_size(path: str | os.PathLike[str]) -> tuple[int, int]:
-    """Height and width in pixels as `cmid.data.decoding.decode_image` gives them: EXIF applied.
+    """Height and width in pixels as `cmid.data.decoding.read_image` gives them: EXIF applied.
 
     Raises:
         FileNotFoundError: there is no such file.

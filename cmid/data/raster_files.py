@@ -17,38 +17,21 @@ from cmid.data.rasters import RASTER_EXTENSIONS, one_line_errors, opened, raster
 from cmid.data.sensors import Sensor, band_numbers, find_sensor
 from cmid.data.source import UnreadableImageError
 from cmid.data.values import (
+    UNSCALED,
+    BandScale,
     ValueKind,
-    apply_scale,
     fill_missing,
-    is_scaling,
     missing_pixels,
     name_of_type,
 )
 
 
-@dataclass(frozen=True)
-class BandScale:
-    """Scale and offset of each chosen band: ``quantity = stored * scale + offset``."""
-
-    scales: tuple[float, ...]
-    offsets: tuple[float, ...]
-
-    @classmethod
-    def of(cls, scene: Any, bands: Sequence[int]) -> BandScale:
-        """Those that an open scene declares."""
-        return cls(
-            tuple(float(scene.scales[band - 1]) for band in bands),
-            tuple(float(scene.offsets[band - 1]) for band in bands),
-        )
-
-    @property
-    def changes(self) -> bool:
-        """Whether they change any number."""
-        return is_scaling(self.scales, self.offsets)
-
-    def __str__(self) -> str:
-        pairs = dict.fromkeys(zip(self.scales, self.offsets, strict=True))
-        return "; ".join(f"scale {scale:g}, offset {offset:g}" for scale, offset in pairs)
+def declared_scale(scene: Any, bands: Sequence[int]) -> BandScale:
+    """Scale and offset that an open scene declares for its bands, counted from 1."""
+    return BandScale(
+        tuple(float(scene.scales[band - 1]) for band in bands),
+        tuple(float(scene.offsets[band - 1]) for band in bands),
+    )
 
 
 @dataclass(frozen=True)
@@ -56,12 +39,12 @@ class UsualValues:
     """How files of a sensor store the chosen bands, where they do not say it themselves.
 
     Attributes:
-        scale: scale of each band, None where stored numbers are the values.
+        scale: scale of each band.
         units: physical unit of each band.
         nodata: value of missing pixels, None without one.
     """
 
-    scale: BandScale | None
+    scale: BandScale
     units: tuple[str, ...]
     nodata: float | None
 
@@ -73,7 +56,7 @@ class UsualValues:
         bands = [sensor.band(name) for name in names]
         scale = BandScale(tuple(b.scale for b in bands), tuple(b.offset for b in bands))
         units = tuple(band.unit for band in bands)
-        return cls(scale if scale.changes else None, units, sensor.nodata)
+        return cls(scale, units, sensor.nodata)
 
     def nodata_of(self, scene: Any, bands: Sequence[int]) -> float | None:
         """The usual nodata value, where an open scene has none of its own."""
@@ -108,7 +91,7 @@ class SceneFile:
         """With a sensor's usual scale and units for the chosen bands, where the file has none."""
         mine = self.scale_of(bands)
         whole = not any(self.dtypes[band - 1].startswith("float") for band in bands)
-        if usual is None or usual.scale is None or mine.changes or not whole:
+        if usual is None or not usual.scale.changes or mine.changes or not whole:
             return self
         scales, offsets, units = [*self.scale.scales], [*self.scale.offsets], [*self.units]
         for number, band in enumerate(bands):
@@ -150,7 +133,7 @@ def inspect(path: str) -> SceneFile:
                 scene.height,
                 scene.width,
                 tuple(scene.dtypes),
-                BandScale.of(scene, range(1, scene.count + 1)),
+                declared_scale(scene, range(1, scene.count + 1)),
                 tuple((unit or "").strip() for unit in scene.units),
                 tuple((text or "").strip() for text in scene.descriptions),
             )
@@ -228,7 +211,7 @@ def read_bands(
     *,
     nodata: float | None,
     shape: tuple[int, int],
-    scale: BandScale | None = None,
+    scale: BandScale = UNSCALED,
     **options: Any,
 ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     """Values of an open scene, and which of them are missing.
@@ -238,7 +221,7 @@ def read_bands(
         bands: counted from 1.
         nodata: overrides the scene's own.
         shape: height and width of the result.
-        scale: scale and offset to apply; None keeps the stored numbers.
+        scale: scale and offset to apply.
         **options: of rasterio's ``read`` and ``read_masks``: window, resampling.
 
     Returns:
@@ -252,11 +235,7 @@ def read_bands(
     # one declared transparency by the writer's default.
     if scene.mask_flag_enums[0] == [rasterio.enums.MaskFlags.per_dataset]:
         missing |= scene.read_masks(1, out_shape=shape, **options) == 0
-    if scale is not None:
-        array = apply_scale(array, scale.scales, scale.offsets)
-    elif array.dtype != np.uint8:
-        with np.errstate(over="ignore"):
-            array = array.astype(np.float32)
+    array = scale.apply(array)
     if array.dtype == np.float32:
         missing |= ~np.isfinite(array)
     return array, missing
@@ -288,11 +267,11 @@ def read_raster(
     chosen, names = common_bands([scene_file], bands, known)
     usual = UsualValues.of(known, names)
     scene_file = scene_file.completed(chosen, usual)
-    kind = common_kind([scene_file], chosen)
+    common_kind([scene_file], chosen)  # refuses bands of several types
     with one_line_errors(name), opened(name) as scene:
-        scale = scene_file.scale_of(chosen) if kind.scaled else None
         if nodata is None and usual is not None:
             nodata = usual.nodata_of(scene, chosen)
+        scale = scene_file.scale_of(chosen)
         array, missing = read_bands(scene, chosen, nodata=nodata, shape=scene.shape, scale=scale)
     return fill_missing(array, missing), missing
 

@@ -13,10 +13,10 @@ import torch
 from numpy.typing import NDArray
 
 from cmid.data.raster_files import (
-    BandScale,
     UsualValues,
     common_bands,
     common_kind,
+    declared_scale,
     find_rasters,
     inspect,
     read_bands,
@@ -24,7 +24,7 @@ from cmid.data.raster_files import (
 from cmid.data.rasters import one_line_errors, opened, rasterio_module
 from cmid.data.sensors import Sensor, find_sensor
 from cmid.data.source import Draws, Image, ImageSource, MinSize, UnreadableImageError
-from cmid.data.values import NotFiniteError, fill_missing, kind_of
+from cmid.data.values import UNSCALED, NotFiniteError, fill_missing, kind_of
 from cmid.data.windows import Window, draw_window
 
 _OPEN_SCENES = 16
@@ -174,8 +174,8 @@ class RasterWindows(ImageSource):
         options: dict[str, Any] = {"window": rasterio.windows.Window.from_slices(*window.slices)}
         if shape != window.height:
             options["resampling"] = rasterio.enums.Resampling.average
-        scale = BandScale.of(scene, self.bands) if self.kind.scaled else None
-        if scale is not None and not scale.changes and self.usual is not None:
+        scale = declared_scale(scene, self.bands) if self.kind.scaled else UNSCALED
+        if self.kind.scaled and not scale.changes and self.usual is not None:
             scale = self.usual.scale
         size = (shape, shape)
         return read_bands(scene, self.bands, nodata=nodata, shape=size, scale=scale, **options)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmid.boxes import Box
-from cmid.data.decoding import decode_image
-from cmid.data.source import Draws, Image, MinSize, UnreadableImageError
+from cmid.data.decoding import read_image
+from cmid.data.source import Draws, MinSize, UnreadableImageError
 from cmid.data.templates import check_templates, fill_templates
 from cmid.vision_language.data.problems import Problems
 from cmid.vision_language.data.source import ImageText, ImageTextSource, Region
@@ -103,12 +102,9 @@ class AnnotatedFiles(ImageTextSource):
         """
         record = self._records[index]
         path = self.root / record["path"]
-        pixels, full_size = decode_image(path, min_size=min_size, num_bands=self.num_bands)
-        regions = tuple(
-            self._region(entry, _scale(record["size"], full_size, path))
-            for entry in record["regions"]
-        )
-        image = Image(pixels, full_size, name=os.fspath(path))
+        image = read_image(path, min_size=min_size, num_bands=self.num_bands)
+        scale = _scale(record["size"], image.full_size, path)
+        regions = tuple(self._region(entry, scale) for entry in record["regions"])
         return ImageText(image, tuple(record["captions"]), regions)
 
     def _region(self, entry: dict[str, Any], scale: tuple[float, float]) -> Region:
