@@ -163,7 +163,7 @@ def identify_file(
 
     Args:
         which: role in a checkpoint of ours (``student``, ``teacher``), default the one that its
-            method exports; of a published file see `cmid.checkpoints.read_published`.
+            method exports; of a published file see `PublishedEncoder.within`.
         architecture, img_size: for a published file whose weights do not show them.
 
     Raises:

@@ -23,7 +23,6 @@ from cmid.checkpoints.layouts import LAYOUTS, Weights, find_architecture
 from cmid.checkpoints.networks import choose, find_networks
 from cmid.checkpoints.stored import StoredEncoder
 from cmid.checkpoints.strict import Misfit, load_strictly
-from cmid.checkpoints.weight_files import open_weights
 from cmid.data.statistics import MILLION_AID, ChannelStatistics
 from cmid.models.encoder import MaskedEncoder, MaskMode
 
@@ -62,7 +61,25 @@ class PublishedEncoder(StoredEncoder):
         architecture: str | None = None,
         img_size: int | None = None,
     ) -> PublishedEncoder:
-        """The encoder in what `open_weights` opened; arguments and errors of `read_published`."""
+        """The encoder in what `open_weights` opened.
+
+        Every weight of the encoder must be found: nothing is loaded by halves. Its number of bands
+        is that of the first convolution.
+
+        Args:
+            content: what the file holds.
+            path: names it, for messages.
+            which: for a file with several networks (student and teacher, a moving average), the
+                name of one, whole (``model_ema``, ``state_dict/module.encoder_k``) or a part that
+                only it has (``encoder_k``). Default: the trained network before its averages, but
+                DINO's teacher before its student.
+            architecture: timm's name; default: by the shapes of the weights.
+            img_size: pixels per side; default: by the position embedding or the window.
+
+        Raises:
+            ValueError: an unknown layout (names the first keys), or no network of that name.
+                `build` raises it for weights missing or left over.
+        """
         path = Path(path)
         networks = find_networks(content, path)
         network = choose(networks, which, path)
@@ -147,45 +164,6 @@ class PublishedEncoder(StoredEncoder):
         )
 
 
-def read_published(
-    path: str | Path,
-    *,
-    which: str | None = None,
-    architecture: str | None = None,
-    img_size: int | None = None,
-    **model_args: Any,
-) -> tuple[MaskedEncoder, dict[str, Any]]:
-    """Build the encoder that a published checkpoint holds.
-
-    Every weight of the encoder must be found: nothing is loaded by halves. Its number of bands is
-    that of the first convolution.
-
-    Args:
-        path: what `cmid.checkpoints.open_weights` reads.
-        which: for a file with several networks (student and teacher, a moving average), the name
-            of one, whole (``model_ema``, ``state_dict/module.encoder_k``) or a part that only it
-            has (``encoder_k``). Default: the trained network before its averages, but DINO's
-            teacher before its student.
-        architecture: timm's name; default: by the shapes of the weights.
-        img_size: pixels per side; default: by the position embedding or the window.
-        **model_args: further arguments of ``timm.create_model`` (``drop_path_rate``).
-
-    Returns:
-        The encoder, and where it comes from: ``source``, ``entry``, ``prefix``, ``layout``, number
-        of weights ``used``, ``dropped``, the number of those of each part that no encoder has, and
-        ``others``, the names of other networks in the file.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: truncated, unsafe to read, of an unknown layout (names the first keys), no
-            network of that name, or weights missing or left over.
-    """
-    stored = PublishedEncoder.within(
-        open_weights(Path(path)), path, which=which, architecture=architecture, img_size=img_size
-    )
-    return stored.build(**model_args), dict(stored.provenance)
-
-
 def describe(encoder: MaskedEncoder, provenance: Mapping[str, Any]) -> str:
     """What was used of a published checkpoint, and what was left."""
     dropped = ", ".join(f"{part} ({count})" for part, count in provenance["dropped"].items())
@@ -215,7 +193,7 @@ def standardisation(
     """Statistics that a published encoder expects: MillionAID's for CMID, else ImageNet's.
 
     Args:
-        provenance: what `read_published` returned.
+        provenance: that of a `PublishedEncoder`.
         bands: number of bands that the encoder reads.
         mean, std: mean and deviation of values in 0..1, one for each band or one for all.
         low, high: range of stored values that is mapped to 0..1, likewise; default 0 and 255.

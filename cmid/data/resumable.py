@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence, Sized
+from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import lightning as L
 import numpy as np
@@ -13,17 +14,13 @@ import torch
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from cmid.data.source import UnreadableImageError
+from cmid.data.transform import SampleTransform
 from cmid.resumption import batches_done
 
 MAX_SKIPS_IN_A_ROW = 100
 
 
-class MakesSamples(Protocol):
-    """What a worker does with one entry of a source: `SampleTransform`, or one like it."""
-
-    def sample(self, source: Any, index: int, generator: np.random.Generator) -> dict[str, Any]: ...
-
-
+@dataclass(eq=False)
 class SampleDataset(Dataset[dict[str, Any]]):
     """Samples of a source, addressed by ``(epoch, index)``.
 
@@ -38,18 +35,10 @@ class SampleDataset(Dataset[dict[str, Any]]):
             readable one instead and lists the names it passed over under ``skipped``, one a line.
     """
 
-    def __init__(
-        self,
-        source: Sized,
-        transform: MakesSamples,
-        *,
-        seed: int = 0,
-        on_error: Literal["error", "skip"] = "error",
-    ) -> None:
-        self.source = source
-        self.transform = transform
-        self.seed = seed
-        self.on_error = on_error
+    source: Sized
+    transform: SampleTransform
+    seed: int = 0
+    on_error: Literal["error", "skip"] = "error"
 
     def __len__(self) -> int:
         return len(self.source)
@@ -136,7 +125,7 @@ class ResumableData(L.LightningDataModule):
     def __init__(
         self,
         source: Sized,
-        transform: MakesSamples,
+        transform: SampleTransform,
         *,
         batch_size: int,
         num_workers: int = -1,

@@ -173,8 +173,8 @@ def test_stray_bytes_between_the_segments_of_a_header_do_no_harm(
     wanted = np.array(PillowImage.open(io.BytesIO(odd)).convert("RGB"))
     assert np.array_equal(read_image(odd).pixels.permute(1, 2, 0).numpy(), wanted)
     half = read_image(odd, min_size=(32, 32))
-    assert tuple(half[0].shape) == (3, 32, 32)
-    assert half[1] == (64, 64)
+    assert tuple(half.pixels.shape) == (3, 32, 32)
+    assert half.full_size == (64, 64)
     with pytest.raises(UnreadableImageError, match="premature end"):
         read_image(odd[: len(odd) // 2] + b"\xff\xd9")
 
