@@ -16,7 +16,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from cmid.files import megabytes, whole_file
-from cmid.run_folder import CHECKPOINTS, checkpoints_in, newest_checkpoints, step_of
+from cmid.run_folder import CHECKPOINTS, checkpoints_in, home_of, newest_checkpoints, step_of
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -165,7 +165,9 @@ def resolve_checkpoint(ckpt_path: str, run_dir: str | os.PathLike[str]) -> Path:
             )
         if not path.is_file():
             raise FileNotFoundError(f"--ckpt_path {path}: no such file")
-        older = [p for p in _beside(path) if (step_of(p) or 0) < (step_of(path) or 0)]
+        home = home_of(path)
+        beside = [] if home is None else checkpoints_in(home)
+        older = [p for p in beside if (step_of(p) or 0) < (step_of(path) or 0)]
     problem = damage(path)
     if problem:
         whole = next((other for other in older if not damage(other)), None)
@@ -187,11 +189,6 @@ def damage(path: Path) -> str | None:
 def _only_tries(trainer: L.Trainer) -> bool:
     """Whether it is a trial of some batches, which leaves nothing."""
     return bool(getattr(trainer, "fast_dev_run", False))
-
-
-def _beside(path: Path) -> list[Path]:
-    """Checkpoints in the folder of a checkpoint, that of the last step first."""
-    return checkpoints_in(path.parent.parent) if path.parent.name == CHECKPOINTS else []
 
 
 def _bytes(value: Any) -> int:

@@ -5,15 +5,9 @@ loads it for evaluation, ``identify(...).build()`` for anything else. Nothing is
 and nothing in a file is run.
 """
 
-from cmid.checkpoints.backbones import Backbone, identify, identify_file, load_backbone
-from cmid.checkpoints.stored import StoredEncoder
-from cmid.checkpoints.weight_files import open_weights
-
-__all__ = [
-    "Backbone",
-    "StoredEncoder",
-    "identify",
-    "identify_file",
-    "load_backbone",
-    "open_weights",
-]
+from cmid.checkpoints.backbones import Backbone as Backbone
+from cmid.checkpoints.backbones import identify as identify
+from cmid.checkpoints.backbones import identify_file as identify_file
+from cmid.checkpoints.backbones import load_backbone as load_backbone
+from cmid.checkpoints.stored import StoredEncoder as StoredEncoder
+from cmid.checkpoints.weight_files import open_weights as open_weights
