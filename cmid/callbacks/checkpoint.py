@@ -14,6 +14,7 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
 from cmid.files import megabytes, whole_file
 from cmid.run_folder import CHECKPOINTS, checkpoints_in, home_of, newest_checkpoints, step_of
@@ -193,8 +194,4 @@ def _only_tries(trainer: L.Trainer) -> bool:
 
 def _bytes(value: Any) -> int:
     """Bytes of the tensors in nested values."""
-    if isinstance(value, Tensor):
-        return value.numel() * value.element_size()
-    if isinstance(value, dict):
-        return sum(map(_bytes, value.values()))
-    return sum(map(_bytes, value)) if isinstance(value, (list, tuple)) else 0
+    return sum(leaf.nbytes for leaf in tree_leaves(value) if isinstance(leaf, Tensor))

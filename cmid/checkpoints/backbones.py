@@ -17,7 +17,7 @@ from cmid.checkpoints.exports import ExportedEncoder
 from cmid.checkpoints.published import PublishedEncoder, describe
 from cmid.checkpoints.runs import TrainedEncoder
 from cmid.checkpoints.stored import StoredEncoder
-from cmid.checkpoints.strict import load_strictly
+from cmid.checkpoints.strict import below, load_strictly
 from cmid.checkpoints.weight_files import open_weights
 from cmid.data.statistics import ChannelStatistics
 from cmid.models.encoder import MaskedEncoder, MaskMode, check_name
@@ -231,7 +231,7 @@ def load_reconstruction(checkpoint: str | Path) -> tuple[Backbone, Reconstructio
     )
     load_strictly(
         head.state_dict(),
-        stored.part("reconstruct."),
+        below(stored.state, "reconstruct."),
         refusal=lambda misfit: f"{checkpoint} does not hold the reconstruction head: {misfit}",
     )
     encoder.mask_token.data.copy_(stored.state[f"{stored.prefix}mask_token"])
