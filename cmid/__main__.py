@@ -24,6 +24,8 @@ _VERBS = {
     "benchmark": ("benchmarks", "compare backbones on all downstream tasks"),
     "train_clip": ("cmid", "train a CLIP"),
     "evaluate_clip": ("benchmarks", "evaluate image-text models"),
+    "best_of_n": ("cmid", "pick the best of several answers"),
+    "train_grpo": ("cmid", "train a vision-language model by rewards"),
     "convert_regions": ("benchmarks", "make region texts of detection annotations"),
 }
 

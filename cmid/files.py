@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 PART = ".part"
 # What the system answers where there is no room: no space, a quota, a limit of the file's size.
@@ -106,6 +108,11 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Write UTF-8 text, whole or not at all; the folder is made."""
     with whole_file(path, need=len(text)) as partial:
         partial.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | os.PathLike[str], content: Any) -> None:
+    """Write what JSON knows, indented, whole or not at all; the folder is made."""
+    write_text(path, json.dumps(content, indent=2) + "\n")
 
 
 def lack_of_room(error: BaseException | None) -> OSError | None:

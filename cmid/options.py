@@ -20,11 +20,6 @@ def option(default: Any = MISSING, **settings: Any) -> Any:
     return field(default=default, metadata={"option": settings})
 
 
-def argument(**settings: Any) -> dict[str, Any]:
-    """Metadata of a field that is a positional argument and differs from what its type says."""
-    return {"option": settings}
-
-
 def at_least(least: float, most: float = math.inf) -> Callable[[Any], Callable[[Any], Any]]:
     """The range of a number: ``Annotated[int, at_least(1)]``."""
     return lambda kind: reader(kind, least, most)

@@ -13,7 +13,7 @@ from pathlib import Path
 import yaml
 
 from cmid.claimed_folder import ClaimedFolder, FolderInUseError
-from cmid.files import write_text
+from cmid.files import write_json
 
 IDENTITY = "run.json"
 CHECKPOINTS = "checkpoints"
@@ -171,4 +171,4 @@ def _introduce(path: Path, new: Identity, old: Identity | None) -> None:
     """Write ``run.json``, but for a folder that has one that still holds."""
     if old is not None and (old.run, old.number) == (new.run, new.number) and old.family:
         return
-    write_text(path / IDENTITY, json.dumps(asdict(new), indent=2) + "\n")
+    write_json(path / IDENTITY, asdict(new))

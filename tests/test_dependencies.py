@@ -27,7 +27,7 @@ BACKBONE = "test_resnet.r160_in1k"  # timm's smallest
 # Where an extra is tested alone; "dev" is what these tests run in.
 TESTED = {
     *("baselines", "dev", "docs", "evaluation", "geo", "onnx", "openmmlab", "vision-language"),
-    "wandb",
+    *("scoring", "wandb"),
 }
 # The default of tools/pretrain.py for two steps.
 PRETRAIN = [
@@ -53,6 +53,16 @@ CLIP = [
     "--data.batch_size=4",
     "--data.num_workers=1",
     "--trainer.max_steps=2",
+]
+GRPO = [
+    "--num_scenes=3",
+    "--scene_answerer.num_scenes=4",
+    "--scene_answerer.steps=2",
+    "--scene_answerer.width=32",
+    "--scene_answerer.depth=1",
+    "--trainer.max_steps=1",
+    "--trainer.max_completion_length=4",
+    "--trainer.per_device_train_batch_size=5",
 ]
 CLASSIFY = [
     "train_cfg.max_epochs=2",
@@ -173,6 +183,7 @@ def test_commands_that_need_an_extra_name_it_where_it_is_missing(
         ("onnx", ["tools/export.py", backbone, "model.onnx", "--format", "onnx"]),
         ("vision-language", ["tools/train_clip.py", "--run_dir", "clip"]),
         ("vision-language", ["tools/evaluate_clip.py", "retrieval", "scenes", "--model", "RN50"]),
+        ("scoring", ["tools/train_grpo.py", "--run_dir", "rewarded"]),
         ("openmmlab", ["tools/train.py", mmseg, "--backbone", backbone]),
         ("openmmlab", ["tools/test.py", mmseg, backbone / "config.json"]),
         ("openmmlab", ["tools/benchmark.py", "--backbone", backbone, *suite]),
@@ -234,6 +245,17 @@ def test_vision_language_trains_and_evaluates_a_clip(tiny_clip_64: str, tmp_path
     for command, outcome in zip(commands[:-1], outcomes[:-1], strict=True):
         assert outcome.status == 0, f"{command[:3]}: {outcome.printed[-3000:]}"
     assert_names_extra(outcomes[-1], "openmmlab")
+
+
+def test_scoring_trains_by_rewards_and_picks_answers(tmp_path: Path) -> None:
+    answer = ["--model", "run/model", "--n", "2", "--num_scenes", "2", "--max_new_tokens", "4"]
+    commands: list[Command] = [
+        ["tools/train_grpo.py", "--run_dir", "run", *GRPO],
+        ["tools/best_of_n.py", "scenes", "--out", "picked", *answer],
+    ]
+    printed = succeed(commands, extra="scoring", folder=tmp_path)
+    assert "mean reward" in printed[0]
+    assert "oracle" in printed[1]
 
 
 def test_openmmlab_trains_and_tests_a_classifier(backbone: Path, tmp_path: Path) -> None:

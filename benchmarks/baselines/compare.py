@@ -29,7 +29,7 @@ from cmid.data import open_split
 from cmid.data.segmentation import SegmentationFolder, select
 from cmid.evaluation import MeasureConfig, cached_features, evaluate
 from cmid.evaluation.dense import dense_probe
-from cmid.files import write_text
+from cmid.files import write_json, write_text
 from cmid.options import at_least, option
 from cmid.reporting import Row, Table, markdown_table
 from cmid.visualization.saving import save_figure
@@ -191,7 +191,7 @@ def _scores(config: CompareConfig, row: str, seed: int) -> dict[str, float]:
         roads = SegmentationFolder(config.roads, num_classes=2)
         parts = select(roads, range(50)), select(roads, range(50, len(roads)))
         scores["roads mIoU"] = dense_probe(backbone, *parts, num_classes=2)["mIoU"]
-    write_text(path, json.dumps(scores, indent=2) + "\n")
+    write_json(path, scores)
     return scores
 
 

@@ -20,4 +20,5 @@ if find_spec("mmseg") is not None:
     import benchmarks.change_detection.siamese
     import benchmarks.change_detection.transforms
     import benchmarks.openmmlab.loading
-    import benchmarks.openmmlab.photometric  # noqa: F401
+    import benchmarks.openmmlab.photometric
+    import benchmarks.openmmlab.preprocessing  # noqa: F401

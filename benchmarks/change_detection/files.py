@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from cmid.data.folder import IMAGE_EXTENSIONS, find_files
+from cmid.data.folder import IMAGE_EXTENSIONS
+from cmid.data.listing import files_by_name
 from cmid.data.rasters import RASTER_EXTENSIONS
 from cmid.data.text_files import stripped_lines
 
@@ -58,12 +59,7 @@ def find_pairs(
 def _by_name(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         raise FileNotFoundError(f"no folder {folder}: check the one above it, and folders")
-    found: dict[str, Path] = {}
-    for path in find_files(folder, _ENDINGS):
-        name = str(Path(path).with_suffix(""))
-        if name in found:
-            raise ValueError(f"{found[name]} and {folder / path} have one name: take one away")
-        found[name] = folder / path
+    found = files_by_name(folder, _ENDINGS)
     if not found:
         raise FileNotFoundError(f"{folder} holds no image ending in {', '.join(_ENDINGS)}")
     return found

@@ -9,6 +9,7 @@ import numpy as np
 from mmengine.evaluator import BaseMetric
 from mmseg.registry import METRICS
 from numpy.typing import NDArray
+from torchmetrics.functional.classification import binary_stat_scores
 
 
 @METRICS.register_module()
@@ -39,14 +40,11 @@ class ChangeMetric(BaseMetric):
         for sample in data_samples:
             truth = sample["gt_sem_seg"]["data"].squeeze()
             prediction = sample["pred_sem_seg"]["data"].squeeze()
-            self.results.append(
-                confusion(
-                    prediction.cpu().numpy(), truth.cpu().numpy(), ignore_index=self.ignore_index
-                )
-            )
+            counts = binary_stat_scores(prediction, truth, ignore_index=self.ignore_index)
+            self.results.append(counts.cpu().numpy())
 
     def compute_metrics(self, results: list[NDArray[np.int64]]) -> dict[str, float]:
-        (kept, false), (missed, hit) = np.sum(results, axis=0).tolist()
+        hit, false, kept, missed, _ = np.sum(results, axis=0).tolist()
         total = kept + false + missed + hit
         if not total:
             raise ValueError("no pixel of the evaluated pairs is labelled: see their labels")
@@ -57,15 +55,6 @@ class ChangeMetric(BaseMetric):
             "iou": _share(hit, hit + false + missed),
             "accuracy": _share(hit + kept, total),
         }
-
-
-def confusion(
-    prediction: NDArray[Any], truth: NDArray[Any], *, ignore_index: int = 255
-) -> NDArray[np.int64]:
-    """``(2, 2)`` counts of pixels: rows are the truth, columns the prediction; changed is 1."""
-    valid = truth != ignore_index
-    cells = 2 * truth[valid].astype(np.int64) + prediction[valid].astype(np.int64)
-    return np.bincount(cells, minlength=4).reshape(2, 2)
 
 
 def _share(part: int, whole: int) -> float:

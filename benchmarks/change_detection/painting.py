@@ -12,7 +12,7 @@ from mmseg.registry import HOOKS
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
-from benchmarks.openmmlab.pictures import PictureHook
+from benchmarks.openmmlab.pictures import PictureHook, displayed
 from cmid.data.writing import write_image
 from cmid.visualization.panels import panels
 
@@ -47,23 +47,13 @@ class PaintChanges(PictureHook):
 
     def write(self, path: Path, runner: Runner, *, inputs: Any, sample: Any) -> None:
         dates = [
-            shown(date.cpu().numpy(), bands=self.bands, stretch=self.stretch)
+            displayed(date.cpu().numpy(), bands=self.bands, stretch=self.stretch)
             for date in inputs.chunk(2)
         ]
         truth = sample.gt_sem_seg.data.squeeze().cpu().numpy()
         prediction = sample.pred_sem_seg.data.squeeze().cpu().numpy()
         painted = paint(*dates, truth=truth, prediction=prediction)
         write_image(path, np.asarray(painted))
-
-
-def shown(date: NDArray[Any], *, bands: Sequence[int], stretch: bool) -> NDArray[np.uint8]:
-    """``(C, H, W)`` of any type as ``(H, W, 3)`` uint8; without these bands, the first in grey."""
-    chosen = [band - 1 for band in bands]
-    pixels = date[chosen if max(chosen) < len(date) else [0, 0, 0]].transpose(1, 2, 0)
-    if stretch or pixels.dtype != np.uint8:
-        low, high = np.percentile(pixels, (2, 98), axis=(0, 1))
-        pixels = (pixels - low) / np.maximum(high - low, 1e-6) * 255
-    return np.ascontiguousarray(pixels.clip(0, 255).astype(np.uint8))
 
 
 def errors(truth: NDArray[Any], prediction: NDArray[Any]) -> NDArray[np.uint8]:

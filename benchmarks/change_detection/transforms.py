@@ -7,6 +7,7 @@ All eight symmetries of a square, each as often: ``RandomRotFlip(rotate_prob=0, 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,7 @@ class EachDate(BaseTransform):
 
 
 @TRANSFORMS.register_module()
+@dataclass(eq=False)
 class RandomDateSwap(BaseTransform):
     """Exchange the two dates: what has changed has changed either way.
 
@@ -52,8 +54,7 @@ class RandomDateSwap(BaseTransform):
         prob: how often.
     """
 
-    def __init__(self, prob: float = 0.5) -> None:
-        self.prob = prob
+    prob: float = 0.5
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         if np.random.random() < self.prob:
@@ -61,11 +62,9 @@ class RandomDateSwap(BaseTransform):
             results["img"] = np.concatenate([second, first], axis=-1)
         return results
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}(prob={self.prob})"
-
 
 @TRANSFORMS.register_module()
+@dataclass(eq=False)
 class CropRegion(BaseTransform):
     """Keep a part of a pair and of its label, as if the files held nothing else.
 
@@ -76,23 +75,25 @@ class CropRegion(BaseTransform):
         ValueError: the region reaches over the image; names the file.
     """
 
-    def __init__(self, top: int, left: int, bottom: int, right: int) -> None:
-        if not (0 <= top < bottom and 0 <= left < right):
-            raise ValueError(f"no region of rows {top} to {bottom}, columns {left} to {right}")
-        self.box = top, left, bottom, right
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.top < self.bottom and 0 <= self.left < self.right):
+            rows = f"rows {self.top} to {self.bottom}"
+            raise ValueError(f"no region of {rows}, columns {self.left} to {self.right}")
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
-        top, left, bottom, right = self.box
         height, width = results["img"].shape[:2]
-        if bottom > height or right > width:
+        if self.bottom > height or self.right > width:
             raise ValueError(
-                f"{results['img_path']} is {height} x {width}: CropRegion reaches to row {bottom},"
-                f" column {right}"
+                f"{results['img_path']} is {height} x {width}: CropRegion reaches to row"
+                f" {self.bottom}, column {self.right}"
             )
+        part = slice(self.top, self.bottom), slice(self.left, self.right)
         for key in ("img", *results.get("seg_fields", ())):
-            results[key] = np.ascontiguousarray(results[key][top:bottom, left:right])
-        results["img_shape"] = results["ori_shape"] = (bottom - top, right - left)
+            results[key] = np.ascontiguousarray(results[key][part])
+        results["img_shape"] = results["ori_shape"] = results["img"].shape[:2]
         return results
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}{self.box}"

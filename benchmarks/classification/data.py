@@ -6,7 +6,6 @@ import os
 from typing import Any
 
 import lightning as L
-import numpy as np
 import torch
 from timm.data import create_transform
 from torch import Tensor
@@ -131,8 +130,7 @@ class ClassificationData(L.LightningDataModule):
     def val_dataloader(self) -> DataLoader[Any]:
         return self._loader(self.test, training=False)
 
-    def test_dataloader(self) -> DataLoader[Any]:
-        return self._loader(self.test, training=False)
+    test_dataloader = val_dataloader
 
     def _loader(self, images: ClassificationImages, *, training: bool) -> DataLoader[Any]:
         return DataLoader(
@@ -143,10 +141,4 @@ class ClassificationData(L.LightningDataModule):
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
             pin_memory=torch.cuda.is_available(),
-            worker_init_fn=_seed_worker,
         )
-
-
-def _seed_worker(worker: int) -> None:
-    """RandAugment draws from numpy, which torch does not seed in workers."""
-    np.random.seed(torch.initial_seed() % 2**32)

@@ -137,8 +137,7 @@ class FineTuning(L.LightningModule):
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         self.scores.update(self(batch[0]), batch[1])
 
-    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        self.scores.update(self(batch[0]), batch[1])
+    test_step = validation_step
 
     def on_validation_epoch_end(self) -> None:
         scores = self.scores.compute()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from cmid.files import whole_file, write_text
+from cmid.files import whole_file, write_json
 from cmid.visualization.saving import save_figure
 
 
@@ -60,7 +59,7 @@ def write_results(
     confusion = scores["confusion"]
     each = class_accuracies(confusion)
     plain = {name: float(value) for name, value in scores.items() if value.ndim == 0}
-    write_text(folder / "results.json", json.dumps({**about, **plain}, indent=2) + "\n")
+    write_json(folder / "results.json", {**about, **plain})
     rows = [("class", "images", "accuracy")]
     counts = confusion.sum(dim=1).tolist()
     rows += [(n, str(c), f"{a:.4f}") for n, c, a in zip(classes, counts, each, strict=True)]

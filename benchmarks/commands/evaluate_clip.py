@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from benchmarks.vision_language.outcome import EvaluationConfig, ModelsConfig
-from benchmarks.vision_language.tasks import Regions, Retrieval, Segmentation, ZeroShot
+from benchmarks.vision_language.tasks import Regions, Retrieval, Segmentation, ZeroShot, suite
 from cmid.boundary import error_boundary
 from cmid.command_line import parse, split_verb
 from cmid.options import option
@@ -79,15 +79,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
         traceback=traceback, memory="--batch_size", again="run the same command again"
     ):
         # After parsing: --help and typing errors answer at once.
-        from benchmarks.vision_language.evaluation import evaluate_models
-        from benchmarks.vision_language.suite import suite
+        from benchmarks.vision_language.loading import loader
+        from benchmarks.vision_language.suite import run_evaluations
 
         whole = isinstance(asked, SuiteConfig)
-        evaluate_models(
+        tables = run_evaluations(
             suite(asked.suite, asked.data_root) if whole else [asked],
-            models,
-            options,
-            title=asked.suite if whole else asked.task,
-            command=f"{program('evaluate_clip')} {shlex.join(given)}",
+            models.model,
+            load=loader(models),
+            options=options,
             skip_missing=whole,
+            title=f"Image-text models: {asked.suite if whole else asked.task}",
+            command=f"{program('evaluate_clip')} {shlex.join(given)}",
         )
+        print(tables)
+        if options.out is not None:
+            print(f"\nreport: {options.out / 'report.html'}")

@@ -12,22 +12,15 @@ change_detection     {train,val}/{A,B,label}
 
 from __future__ import annotations
 
+import pkgutil
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Literal
 
+from benchmarks.suite.tasks import SCENE_WRITERS
 from cmid.command_line import command
 from cmid.options import at_least, option
 
-# Where each task's writer is, and pixels per side that its configuration is made for.
-WRITERS = {
-    "classification": ("benchmarks.classification.scenes", "write_scenes", 64),
-    "segmentation": ("benchmarks.segmentation.scenes", "write_scenes", 128),
-    "detection": ("benchmarks.detection.scenes", "write_scenes", 128),
-    "oriented_detection": ("benchmarks.detection.scenes", "write_oriented_scenes", 128),
-    "change_detection": ("benchmarks.change_detection.scenes", "write_scenes", 128),
-}
 WITH_BANDS = ("segmentation", "change_detection")
 
 
@@ -63,9 +56,10 @@ class ScenesConfig:
 @command(ScenesConfig, memory="--size")
 def main(config: ScenesConfig) -> None:
     """Write the scenes of a task."""
-    module, function, size = WRITERS[config.task]
+    # What the task's configuration is made for.
+    size = 64 if config.task == "classification" else 128
     out = config.out or Path("runs/scenes") / config.task
-    getattr(import_module(module), function)(
+    pkgutil.resolve_name(SCENE_WRITERS[config.task])(
         out,
         train=config.train,
         val=config.val,

@@ -91,14 +91,9 @@ class TilingCounts:
     outside: int = 0
 
     def add(self, part: TilingCounts) -> None:
-        """Add the counts of one image."""
-        self.tiles += part.tiles
-        self.empty_tiles += part.empty_tiles
-        self.objects += part.objects
-        self.written += part.written
-        self.cut += part.cut
-        self.lost += part.lost
-        self.outside += part.outside
+        """Add the counts of some images."""
+        for name, counted in vars(part).items():
+            setattr(self, name, getattr(self, name) + counted)
 
     def __str__(self) -> str:
         lines = [
@@ -158,7 +153,7 @@ def split_folder(
         annotations = {
             path: read_objects(labels / f"{path.stem}.txt", classes=classes) for path in paths
         }
-    counts = TilingCounts(images=len(paths))
+    counts = TilingCounts()
     with new_folder(out) as folder, ThreadPoolExecutor(workers) as pool:
         for name in ("images", "labelTxt")[: 1 + (labels is not None)]:
             (folder / name).mkdir()
@@ -203,7 +198,7 @@ def _split(
     path: Path, objects: OrientedObjects | None, folder: Path, tiling: TilingConfig
 ) -> TilingCounts:
     scene = open_scene(path)
-    counts = TilingCounts()
+    counts = TilingCounts(images=1)
     held: set[int] = set()
     for window, pixels in _tiles(scene, tiling.windows(scene.width, scene.height)):
         left, top, side = window

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
 from typing import Any
 
 from mmcv.transforms import BaseTransform
+from mmengine.logging import print_log
 from mmseg.registry import TRANSFORMS
 
+from cmid.data.mask_survey import survey_masks
 from cmid.data.masks import IGNORED, label_table, read_labels
 
 
@@ -46,3 +50,37 @@ class LoadCheckedAnnotations(BaseTransform):
         results["gt_seg_map"] = labels
         results["seg_fields"] = [*results["seg_fields"], "gt_seg_map"]
         return results
+
+
+def survey_dataset(
+    dataset: Any,
+    masks: Sequence[str],
+    *,
+    num_labels: int,
+    foreground: str = "foreground=255 of the dataset",
+) -> None:
+    """Log classes that no mask of a dataset of mmsegmentation holds.
+
+    Args:
+        masks: paths of its masks.
+        num_labels: number of classes that they may hold.
+        foreground: what makes 255 a class, for messages.
+
+    Raises:
+        ValueError: pixels are ignored, and all others of all masks are of one class.
+    """
+    line = survey_masks(
+        masks,
+        label_table(
+            num_labels,
+            reduce_zero_label=dataset.reduce_zero_label,
+            label_map=dataset.label_map,
+            foreground=getattr(dataset, "foreground", None),
+        ),
+        folder=dataset.data_prefix.get("seg_map_path") or dataset.data_root,
+        names=dict(enumerate(dataset.metainfo["classes"])),
+        foreground=foreground,
+        from_one="reduce_zero_label=True of the dataset",
+    )
+    if line:
+        print_log(line, logger="current", level=logging.WARNING)

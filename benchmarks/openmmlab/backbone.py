@@ -14,7 +14,7 @@ from timm.models.swin_transformer import SwinTransformer, SwinTransformerBlock
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from cmid.checkpoints import identify, load_backbone
+from cmid.checkpoints import StoredEncoder, identify, load_backbone
 from cmid.models import MaskedEncoder
 from cmid.models.intermediates import intermediate_maps, is_plain, levels, stages
 
@@ -81,10 +81,13 @@ class CMIDBackbone(BaseModule):
             raise ValueError(f"out_indices must be ascending, of 0 to {STAGES - 1}: {out_indices}")
         if frozen_stages not in range(-1, STAGES + 1):
             raise ValueError(f"frozen_stages must be -1 to {STAGES}: {frozen_stages}")
-        more: dict[str, Any] = {"in_chans": in_channels, "img_size": img_size, "seed": seed}
-        if drop_path_rate:
-            more["drop_path_rate"] = drop_path_rate
-        encoder = _load(name, output_stride=output_stride, **more)
+        more = {"drop_path_rate": drop_path_rate} if drop_path_rate else {}
+        stored = identify(name, in_chans=in_channels, img_size=img_size, seed=seed)
+        if stored.model_args["in_chans"] != in_channels:
+            raise ValueError(
+                f"{name} reads {stored.model_args['in_chans']} bands, in_channels is {in_channels}"
+            )
+        encoder = _load(stored, output_stride=output_stride, img_size=img_size, **more)
         self.network: Any = encoder.train().requires_grad_(True).backbone
         print_log(
             f"{name}: all {len(self.network.state_dict())} tensors of {encoder.name} loaded",
@@ -170,23 +173,18 @@ class CMIDBackbone(BaseModule):
             parameter.requires_grad_(order[name] > last)
 
 
-def _load(name: str, *, output_stride: int, **arguments: Any) -> MaskedEncoder:
+def _load(
+    stored: StoredEncoder, *, output_stride: int, img_size: int | None, **more: Any
+) -> MaskedEncoder:
     """Load strictly, then lay out for the stride and the size of the task."""
-    bands, size = arguments["in_chans"], arguments["img_size"]
-    more = {k: arguments.pop(k) for k in ("drop_path_rate",) if k in arguments}
-    stored = identify(name, **arguments)
-    if stored.model_args["in_chans"] != bands:
-        raise ValueError(
-            f"{name} reads {stored.model_args['in_chans']} bands, in_channels is {bands}"
-        )
     if stored.model_args.get("output_stride", 32) != output_stride:
         more["output_stride"] = output_stride
     encoder = load_backbone(stored, **more).encoder
     network = encoder.backbone
-    if isinstance(network, SwinTransformer) and size not in (None, encoder.img_size):
+    if isinstance(network, SwinTransformer) and img_size not in (None, encoder.img_size):
         blocks = (m for m in network.modules() if isinstance(m, SwinTransformerBlock))
         window = next(blocks).window_size
-        network.set_input_size(img_size=(size, size), window_size=window)
+        network.set_input_size(img_size=(img_size, img_size), window_size=window)
     return encoder
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from cmid.data.raster_files import read_raster
 
 
 @TRANSFORMS.register_module()
+@dataclass(eq=False)
 class LoadRaster(BaseTransform):
     """Read a GeoTIFF, or any other raster that rasterio opens, with all its bands or some of them.
 
@@ -30,15 +32,9 @@ class LoadRaster(BaseTransform):
         UnreadableImageError, ValueError: as `cmid.data.raster_files.read_raster`.
     """
 
-    def __init__(
-        self,
-        bands: Sequence[int | str] | None = None,
-        nodata: float | None = None,
-        sensor: str | None = None,
-    ) -> None:
-        self.bands = None if bands is None else tuple(bands)
-        self.nodata = nodata
-        self.sensor = sensor
+    bands: Sequence[int | str] | None = None
+    nodata: float | None = None
+    sensor: str | None = None
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         values, missing = read_raster(
@@ -48,8 +44,3 @@ class LoadRaster(BaseTransform):
         results["img_shape"] = results["ori_shape"] = values.shape[1:]
         results["missing"] = missing.all(axis=0)
         return results
-
-    def __repr__(self) -> str:
-        return (
-            f"{type(self).__name__}(bands={self.bands}, nodata={self.nodata}, sensor={self.sensor})"
-        )

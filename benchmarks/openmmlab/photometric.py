@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from mmengine.registry import TRANSFORMS
 
 
 @TRANSFORMS.register_module()
+@dataclass(eq=False)
 class BandPhotometricDistortion(BaseTransform):
     """Random contrast and brightness of an ``(H, W, C)`` image of any type and number of bands.
 
@@ -25,17 +27,10 @@ class BandPhotometricDistortion(BaseTransform):
         prob: probability of distorting an image.
     """
 
-    def __init__(
-        self,
-        brightness: float = 0.5,
-        contrast: float = 0.4,
-        per_band: float = 0.3,
-        prob: float = 0.8,
-    ) -> None:
-        self.brightness = brightness
-        self.contrast = contrast
-        self.per_band = per_band
-        self.prob = prob
+    brightness: float = 0.5
+    contrast: float = 0.4
+    per_band: float = 0.3
+    prob: float = 0.8
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         if np.random.random() >= self.prob:
@@ -55,9 +50,3 @@ class BandPhotometricDistortion(BaseTransform):
     def _draw(self, bands: int) -> np.ndarray:
         """``(C,)``: a value in [-1, 1] for all bands, plus a part of such a value for each."""
         return np.random.uniform(-1, 1) + self.per_band * np.random.uniform(-1, 1, bands)
-
-    def __repr__(self) -> str:
-        return (
-            f"{type(self).__name__}(brightness={self.brightness}, contrast={self.contrast},"
-            f" per_band={self.per_band}, prob={self.prob})"
-        )

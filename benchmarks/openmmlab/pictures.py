@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
+from numpy.typing import NDArray
 
 
 class PictureHook(Hook):
@@ -59,6 +61,23 @@ class PictureHook(Hook):
             name = f"{folders.pop()}_{name}"
         self.names.add(name)
         return f"{name}.png"
+
+
+def displayed(
+    pixels: NDArray[Any], *, bands: Sequence[int], stretch: bool = False
+) -> NDArray[np.uint8]:
+    """Three bands of ``(C, H, W)`` as ``(H, W, 3)`` uint8; where they are missing, the first.
+
+    Args:
+        bands: which are shown as red, green and blue, counted from 1.
+        stretch: show the 2nd to 98th percentile of each band; types other than 8 bits always are.
+    """
+    chosen = [band - 1 for band in bands]
+    shown = pixels[chosen if max(chosen) < len(pixels) else [0, 0, 0]].transpose(1, 2, 0)
+    if stretch or shown.dtype != np.uint8:
+        low, high = np.percentile(shown, (2, 98), axis=(0, 1))
+        shown = (shown - low) / np.maximum(high - low, 1e-6) * 255
+    return np.ascontiguousarray(shown.clip(0, 255).astype(np.uint8))
 
 
 def _inputs(data_batch: Any, count: int) -> Iterator[Any]:

@@ -11,6 +11,6 @@ if find_spec("mmseg") is not None:
     import benchmarks.openmmlab.annotations
     import benchmarks.openmmlab.loading
     import benchmarks.openmmlab.photometric
+    import benchmarks.openmmlab.preprocessing
     import benchmarks.segmentation.datasets
-    import benchmarks.segmentation.painting
-    import benchmarks.segmentation.preprocessing  # noqa: F401
+    import benchmarks.segmentation.painting  # noqa: F401

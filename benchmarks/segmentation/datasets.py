@@ -12,7 +12,6 @@ A dataset of mmsegmentation ignores the pixels of classes that ``metainfo`` leav
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +19,10 @@ from mmengine.logging import print_log
 from mmseg.datasets import BaseSegDataset, ISPRSDataset, LoveDADataset, PotsdamDataset, iSAIDDataset
 from mmseg.registry import DATASETS
 
-from cmid.data.folder import IMAGE_EXTENSIONS, find_files
-from cmid.data.mask_survey import survey_masks
-from cmid.data.masks import MASK_EXTENSIONS, label_table
+from benchmarks.openmmlab.annotations import survey_dataset
+from cmid.data.folder import IMAGE_EXTENSIONS
+from cmid.data.listing import files_by_name
+from cmid.data.masks import MASK_EXTENSIONS
 from cmid.data.rasters import RASTER_EXTENSIONS
 
 _IMAGES = tuple(dict.fromkeys((*IMAGE_EXTENSIONS, *RASTER_EXTENSIONS)))
@@ -109,31 +109,19 @@ class ImageMaskFolder(BaseSegDataset):
     def load_data_list(self) -> list[dict[str, Any]]:
         """Pair images and masks by their paths without the ending."""
         images, masks = (self.data_prefix.get(key) for key in ("img_path", "seg_map_path"))
-        known: dict[Path, str] = {}
-        for path in [] if masks is None else find_files(Path(masks), MASK_EXTENSIONS):
-            name = Path(path).with_suffix("")
-            if name in known:
-                raise ValueError(f"{masks}: {known[name]} and {path} have one name: keep one")
-            known[name] = path
+        known = {} if masks is None else files_by_name(Path(masks), MASK_EXTENSIONS)
         samples: list[dict[str, Any]] = []
-        for path in find_files(Path(images), _IMAGES):
+        for name, path in files_by_name(Path(images), _IMAGES).items():
             sample = {
-                "img_path": str(Path(images, path)),
+                "img_path": str(path),
                 "label_map": self.label_map,
                 "reduce_zero_label": self.reduce_zero_label,
                 "foreground": self.foreground,
                 "seg_fields": [],
             }
             if masks is not None:
-                name = Path(path).with_suffix("")
-                sample["seg_map_path"] = str(Path(masks, known.get(name, f"{name}.png")))
+                sample["seg_map_path"] = str(known.get(name, Path(masks, f"{name}.png")))
             samples.append(sample)
-        names = Counter(Path(sample["img_path"]).with_suffix("") for sample in samples)
-        twice = [str(name) for name, number in names.items() if number > 1]
-        if twice:
-            raise ValueError(
-                f"{len(twice)} images have several endings, first {twice[0]}: keep one"
-            )
         if len(known) > len(samples):
             print_log(
                 f"{masks}: {len(known) - len(samples)} masks belong to no image",
@@ -159,25 +147,5 @@ def _checked(dataset: Any, samples: list[dict[str, Any]]) -> list[dict[str, Any]
     for sample in samples:
         sample["num_labels"] = len(classes)
     if masks and dataset.check_labels:
-        _survey(dataset, masks, len(classes))
+        survey_dataset(dataset, masks, num_labels=len(classes))
     return samples
-
-
-def _survey(dataset: Any, masks: list[str], num_labels: int) -> None:
-    """Log classes that no mask holds; raise ValueError where that leaves a single one."""
-    names = dataset.metainfo["classes"]
-    line = survey_masks(
-        masks,
-        label_table(
-            num_labels,
-            reduce_zero_label=dataset.reduce_zero_label,
-            label_map=dataset.label_map,
-            foreground=getattr(dataset, "foreground", None),
-        ),
-        folder=dataset.data_prefix["seg_map_path"],
-        names=dict(enumerate(names)),
-        foreground="foreground=255 of the dataset",
-        from_one="reduce_zero_label=True of the dataset",
-    )
-    if line:
-        print_log(line, logger="current", level=logging.WARNING)

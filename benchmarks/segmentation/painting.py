@@ -11,7 +11,7 @@ from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 from numpy.typing import NDArray
 
-from benchmarks.openmmlab.pictures import PictureHook
+from benchmarks.openmmlab.pictures import PictureHook, displayed
 from cmid.data.decoding import read_image
 from cmid.data.raster_files import read_raster
 from cmid.data.rasters import RASTER_EXTENSIONS
@@ -45,18 +45,7 @@ class PaintPredictions(PictureHook):
 
 
 def read_picture(path: str, *, bands: Sequence[int] = (1, 2, 3)) -> NDArray[np.uint8]:
-    """Read an image for display, ``(H, W, 3)`` uint8.
-
-    A raster without these three bands is shown by its first one; types wider than 8 bits are
-    stretched between their 2nd and 98th percentile.
-    """
+    """Read an image for display, ``(H, W, 3)`` uint8, as `displayed` shows it."""
     if path.lower().endswith(RASTER_EXTENSIONS):
-        stored, _ = read_raster(path)
-        shown = [band - 1 for band in bands]
-        pixels = stored[shown if max(shown) < len(stored) else [0, 0, 0]]
-    else:
-        pixels = read_image(path).pixels.numpy()
-    if pixels.dtype != np.uint8:
-        low, high = np.percentile(pixels, (2, 98))
-        pixels = ((pixels - low) / max(high - low, 1e-6) * 255).clip(0, 255).astype(np.uint8)
-    return np.ascontiguousarray(pixels.transpose(1, 2, 0))
+        return displayed(read_raster(path)[0], bands=bands)
+    return displayed(read_image(path).pixels.numpy(), bands=(1, 2, 3))

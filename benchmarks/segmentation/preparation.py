@@ -39,7 +39,7 @@ from cmid.data.source import UnreadableImageError
 from cmid.data.values import require_8bit
 from cmid.data.windows import Window, cut, tile
 from cmid.data.writing import write_image
-from cmid.files import write_text
+from cmid.files import write_json, write_text
 
 Record = dict[str, Any]
 
@@ -129,7 +129,7 @@ def prepare(
             pool.shutdown(cancel_futures=True)
             raise
     summary = {"job": asdict(job), "splits": dict(_summaries(job.raw, records))}
-    write_text(out / "data.json", json.dumps(summary, indent=2) + "\n")
+    write_json(out / "data.json", summary)
     return summary
 
 

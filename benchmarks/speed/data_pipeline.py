@@ -21,7 +21,7 @@ from PIL import Image
 from torch.utils.data import default_collate
 from torchvision import transforms as tv
 
-from benchmarks.speed.table import show
+from benchmarks.speed.table import ratio, show
 from cmid.command_line import command
 from cmid.data import MILLION_AID, ImageFolder
 from cmid.data.scenes import generate_scene
@@ -110,17 +110,10 @@ def main(config: PipelineConfig) -> None:
     base = next(iter(calls))
     rows = []
     for name, times in seconds.items():
-        ratios = [a / b for a, b in zip(seconds[base], times, strict=True)][1:]
-        rows.append(
-            {
-                "pipeline": name,
-                "images / CPU-second": config.images / statistics.median(times[1:]),
-                "ratio to the first": statistics.median(ratios),
-                "min": min(ratios),
-                "max": max(ratios),
-            }
-        )
-    show(rows, out=config.out, images=config.images, size=config.size, rounds=config.rounds)
+        speed = config.images / statistics.median(times[1:])
+        ratios = ratio("ratio to the first", seconds[base], times)
+        rows.append({"pipeline": name, "images / CPU-second": speed, **ratios})
+    show(rows, config)
 
 
 if __name__ == "__main__":

@@ -9,12 +9,11 @@ import json
 import subprocess
 import sys
 from dataclasses import dataclass
-from typing import Annotated
-
-import torch
+from itertools import product
+from typing import Annotated, Any
 
 from benchmarks.speed.table import show
-from benchmarks.speed.training_step import DEVICE, PRECISIONS, Precision, example_views
+from benchmarks.speed.training_step import DEVICE, Precision, autocast, example_views
 from cmid.callbacks.throughput import peak_memory_gib
 from cmid.command_line import command
 from cmid.memory import keep_freed_memory
@@ -50,21 +49,21 @@ class MemoryConfig:
     case: str | None = None
 
 
-def run_case(case: dict[str, object]) -> float:
+def run_case(case: dict[str, Any]) -> float:
     """Two steps (the optimizer's state appears in the first), then the peak in GiB."""
     if case["device"] == "cpu":
         keep_freed_memory()
-    device, precision = str(case["device"]), PRECISIONS[str(case["precision"])]
+    device, size = case["device"], case["size"]
     model = CMID(
-        str(case["backbone"]),
-        img_size=int(str(case["size"])),
+        case["backbone"],
+        img_size=size,
         channels_last=True,
-        grad_checkpointing=bool(case["checkpointing"]),
+        grad_checkpointing=case["checkpointing"],
     ).to(device)
     optimizer = build_optimizer(model, OptimizerConfig(), 1e-4)
-    views = example_views(int(str(case["batch"])), size=int(str(case["size"])), device=device)
+    views = example_views(case["batch"], size=size, device=device)
     for _ in range(2):
-        with torch.autocast(device.split(":")[0], precision, enabled=precision != torch.float32):
+        with autocast(device, case["precision"]):
             loss = model.total(model.losses(views, 0.04)[0])
         loss.backward()
         optimizer.step()
@@ -84,26 +83,19 @@ def main(config: MemoryConfig) -> None:
         print(run_case(json.loads(config.case)))
         return
     rows = []
-    for backbone in config.backbone:
-        for precision in config.precision:
-            for checkpointing in (False, True):
-                case = {
-                    "backbone": backbone,
-                    "precision": precision,
-                    "checkpointing": checkpointing,
-                    "batch": config.batch,
-                    "size": config.size,
-                    "device": config.device,
-                }
-                command = [sys.executable, "-m", __spec__.name, "--case", json.dumps(case)]
-                result = subprocess.run(command, capture_output=True, text=True)
-                if result.returncode:
-                    last = result.stderr.strip().splitlines()[-1:]
-                    raise FailedRunError(f"{case}: {''.join(last).removeprefix('error: ')}")
-                peak = float(result.stdout.split()[-1])
-                rows.append({**case, "peak GiB": peak})
-                print(f"{backbone} {precision} checkpointing={checkpointing}: {peak:.2f} GiB")
-    show(rows, out=config.out)
+    cases = product(config.backbone, config.precision, (False, True))
+    for backbone, precision, checkpointing in cases:
+        case = {"backbone": backbone, "precision": precision, "checkpointing": checkpointing}
+        case |= {"batch": config.batch, "size": config.size, "device": config.device}
+        words = [sys.executable, "-m", __spec__.name, "--case", json.dumps(case)]
+        result = subprocess.run(words, capture_output=True, text=True)
+        if result.returncode:
+            last = result.stderr.strip().splitlines()[-1:]
+            raise FailedRunError(f"{case}: {''.join(last).removeprefix('error: ')}")
+        peak = float(result.stdout.split()[-1])
+        rows.append({**case, "peak GiB": peak})
+        print(f"{backbone} {precision} checkpointing={checkpointing}: {peak:.2f} GiB")
+    show(rows, config)
 
 
 if __name__ == "__main__":

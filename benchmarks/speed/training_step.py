@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.speed.table import show
+from benchmarks.speed.table import ratio, show
 from cmid.command_line import command
 from cmid.memory import keep_freed_memory
 from cmid.methods import CMID
@@ -102,10 +102,14 @@ def example_views(batch: int, *, size: int, device: str) -> Views:
     return Views(images, images * 0.5, masks, matrix)
 
 
+def autocast(device: str, precision: Precision) -> torch.autocast:
+    """The precision of a step on a device."""
+    return torch.autocast(device.split(":")[0], PRECISIONS[precision], enabled=precision != "fp32")
+
+
 def measure(name: str, config: StepConfig) -> dict[str, Any]:
     """One row of the table."""
     torch.manual_seed(0)
-    precision = PRECISIONS[config.precision]
     form = torch.channels_last if config.channels_last else torch.contiguous_format
     model = CMID(
         name, img_size=config.size, channels_last=config.channels_last, compile=config.compile
@@ -120,23 +124,18 @@ def measure(name: str, config: StepConfig) -> dict[str, Any]:
     halves = [x.contiguous(memory_format=form) for x in views.images.chunk(2)]
     clock = Clock(config.device, cpu_time=config.cpu_time)
 
-    def autocast() -> torch.autocast:
-        return torch.autocast(
-            config.device.split(":")[0], precision, enabled=precision != torch.float32
-        )
-
     def floor() -> None:
         for images in halves:
-            with autocast():
+            with autocast(config.device, config.precision):
                 features = bare.forward_features(images)
             features.float().mean().backward()
         bare.zero_grad()
         for images in halves:
-            with torch.no_grad(), autocast():
+            with torch.no_grad(), autocast(config.device, config.precision):
                 bare.forward_features(images)
 
     def forward() -> Tensor:
-        with autocast():
+        with autocast(config.device, config.precision):
             return model.total(model.losses(views, 0.04)[0])
 
     def step() -> None:
@@ -156,15 +155,12 @@ def measure(name: str, config: StepConfig) -> dict[str, Any]:
     if config.profile:
         for part in (floor, step):
             print_operations(part)
-    ratios = [a / b for a, b in zip(clock.parts["step"], clock.parts["floor"], strict=True)][1:]
     whole = clock.median("step")
     row: dict[str, Any] = {
         "backbone": name,
         "step s": whole,
         "floor s": clock.median("floor"),
-        "step / floor": statistics.median(ratios),
-        "min": min(ratios),
-        "max": max(ratios),
+        **ratio("step / floor", clock.parts["step"], clock.parts["floor"]),
         "EMA + optimizer share": (clock.median("optimizer") + clock.median("ema")) / whole,
         "images/s": config.batch / whole,
     }
@@ -207,16 +203,7 @@ def main(config: StepConfig) -> None:
     if config.device == "cpu":
         keep_freed_memory()  # as training does; the floor profits from it too
     rows = [measure(name, config) for name in config.backbone]
-    show(
-        rows,
-        out=config.out,
-        batch=config.batch,
-        size=config.size,
-        precision=config.precision,
-        channels_last=config.channels_last,
-        compile=config.compile,
-        pairs=config.pairs,
-    )
+    show(rows, config)
 
 
 if __name__ == "__main__":

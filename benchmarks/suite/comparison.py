@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import pkgutil
 from collections.abc import Sequence
-from importlib import import_module
 from itertools import product
 from pathlib import Path
 
 from tqdm import tqdm
 
-from benchmarks.suite.report import make_rows, markdown, note, write_report
+from benchmarks.suite.report import make_rows, note, table, write_report
 from benchmarks.suite.runs import Result, run_task
 from benchmarks.suite.tasks import SUITES, Task
 from cmid.checkpoints import identify
 from cmid.configurations import working_folder
 from cmid.files import new_folder
+from cmid.reporting import markdown_table
 
 
 def run_suite(
@@ -53,8 +54,8 @@ def run_suite(
             results.append(run_task(task, backbone, out=out, seed=seed, options=options))
     rows = make_rows(tasks, columns, results)
     write_report(out, rows, columns, title=f"Downstream tasks, {suite}", command=command)
-    report = out / "report.html"
-    return f"{markdown(rows, columns)}\n\n{note(rows, columns)}\nreport: {report}"
+    shown = markdown_table(table(rows, columns))
+    return f"{shown}\n\n{note(rows, columns)}\nreport: {out / 'report.html'}"
 
 
 def _chosen(suite: str, names: Sequence[str] | None) -> list[Task]:
@@ -82,8 +83,7 @@ def _require_data(task: Task) -> None:
         raise FileNotFoundError(
             f"{task.name}: no folder {task.data}; see the head of {task.config}"
         )
-    module, _, function = task.writer.rpartition(".")
-    write = getattr(import_module(module), function)
+    write = pkgutil.resolve_name(task.writer)
     with new_folder(folder) as partial:
         write(partial, train=task.train, val=task.val, size=task.size, seed=0)
 

@@ -10,26 +10,18 @@ from pathlib import Path
 from benchmarks.suite.runs import Result
 from benchmarks.suite.tasks import Task
 from cmid import reporting
-from cmid.reporting import Report, Section, Table, markdown_table
+from cmid.reporting import Report, Section, Table
 
 PICTURES = 4  # of each task and backbone
 
 
 @dataclass(frozen=True)
-class Cell:
-    """Mean over seeds, with half their range."""
-
-    text: str
-    mean: float
-    best: bool
-
-
-@dataclass(frozen=True)
 class Row:
-    """A task: its cells, and pictures by backbone."""
+    """A task: by backbone the mean over seeds, its text with half their range, and pictures."""
 
     task: Task
-    cells: tuple[Cell, ...]
+    means: Mapping[str, float]
+    texts: Mapping[str, str]
     pictures: Mapping[str, Sequence[str]]
 
 
@@ -40,49 +32,39 @@ def make_rows(
     rows = []
     for task in tasks:
         own = [result for result in results if result.task == task.name]
-        found = {name: [r for r in own if r.backbone == name] for name in backbones}
-        if not all(found.values()):
+        runs = {name: [r for r in own if r.backbone == name] for name in backbones}
+        if not all(runs.values()):
             continue
-        means = {b: statistics.fmean(r.score for r in runs) for b, runs in found.items()}
-        cells = []
-        for name, runs in found.items():
-            scores = [r.score for r in runs]
-            spread = f" ± {(max(scores) - min(scores)) / 2:.1f}" if len(scores) > 1 else ""
-            best = means[name] == max(means.values())
-            cells.append(Cell(f"{means[name]:.1f}{spread}", means[name], best))
-        pictures = {b: runs[0].pictures[:PICTURES] for b, runs in found.items()}
-        rows.append(Row(task, tuple(cells), pictures))
+        scores = {name: [r.score for r in found] for name, found in runs.items()}
+        means = {name: statistics.fmean(each) for name, each in scores.items()}
+        texts = {name: f"{means[name]:.1f}{_spread(each)}" for name, each in scores.items()}
+        pictures = {name: found[0].pictures[:PICTURES] for name, found in runs.items()}
+        rows.append(Row(task, means, texts, pictures))
     return rows
+
+
+def _spread(scores: Sequence[float]) -> str:
+    return f" ± {(max(scores) - min(scores)) / 2:.1f}" if len(scores) > 1 else ""
 
 
 def note(rows: Sequence[Row], backbones: Sequence[str]) -> str:
     """On how many tasks each backbone beats the last one, random initialisation."""
+    *others, last = backbones
     wins = [
-        f"{name} on {sum(row.cells[i].mean > row.cells[-1].mean for row in rows)}"
-        for i, name in enumerate(backbones[:-1])
+        f"{name} on {sum(row.means[name] > row.means[last] for row in rows)}" for name in others
     ]
-    return f"Better than {backbones[-1]}, of {len(rows)} tasks: {', '.join(wins)}."
+    return f"Better than {last}, of {len(rows)} tasks: {', '.join(wins)}."
 
 
 def table(rows: Sequence[Row], backbones: Sequence[str]) -> Table:
     """A row a task, the best score of each marked."""
-    return Table(
-        ("task", "measure", *backbones),
-        tuple(
-            reporting.Row(
-                row.task.name,
-                (row.task.measure, *(cell.text for cell in row.cells)),
-                frozenset(place for place, cell in enumerate(row.cells, start=1) if cell.best),
-            )
-            for row in rows
-        ),
-        texts=2,
-    )
-
-
-def markdown(rows: Sequence[Row], backbones: Sequence[str]) -> str:
-    """The table, the best score of each task bold."""
-    return markdown_table(table(rows, backbones))
+    lines = []
+    for row in rows:
+        best = max(row.means.values())
+        leads = frozenset(k for k, mean in enumerate(row.means.values(), 1) if mean == best)
+        cells = (row.task.measure.name, *row.texts.values())
+        lines.append(reporting.Row(row.task.name, cells, leads))
+    return Table(("task", "measure", *backbones), tuple(lines), texts=2)
 
 
 def write_report(

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benchmarks.suite.tasks import Task
 from cmid.configurations import working_folder
-from cmid.files import write_text
+from cmid.files import write_json
 
 
 class FailedRunError(RuntimeError):
@@ -76,7 +76,7 @@ def run_task(
         0.0 if started else round(time.perf_counter() - begin, 1),
         tuple(str(p.relative_to(out)) for p in sorted(pictures.rglob("*.*g"))),
     )
-    write_text(path, json.dumps(asdict(result), indent=2) + "\n")
+    write_json(path, asdict(result))
     return result
 
 
@@ -104,6 +104,7 @@ def _score(folder: Path, task: Task) -> float:
     """The measure of the newest test below a work dir."""
     logs = sorted(folder.glob("*/*.json"))
     scores = json.loads(logs[-1].read_text()) if logs else {}
-    if task.key not in scores:
-        raise FailedRunError(f"{folder}: no {task.key} among {', '.join(scores) or 'no scores'}")
-    return float(scores[task.key]) * task.scale
+    key = task.measure.key
+    if key not in scores:
+        raise FailedRunError(f"{folder}: no {key} among {', '.join(scores) or 'no scores'}")
+    return float(scores[key]) * task.measure.scale

@@ -14,16 +14,13 @@ from benchmarks.vision_language.outcome import EvaluationConfig
 from cmid.data.folder import ImageFolder
 from cmid.data.opening import open_source
 from cmid.data.scenes import generate_scene
-from cmid.data.segmentation import SegmentationFolder
 from cmid.data.source import ImageSource
 from cmid.data.splits import SubsetSource
 from cmid.data.text_files import json_lines, parse_json
 from cmid.evaluation.region_classification import ImageRegions
-from cmid.evaluation.segmentation_scores import MaskedImages
 from cmid.vision_language.data import CocoRegions, ImageTextSource, SceneTexts
 from cmid.vision_language.data.problems import OnError, load_json
 from cmid.vision_language.prompts.class_names import category_text
-from cmid.vision_language.prompts.vocabularies import ClassList
 
 SCENE_SEED = 1000  # far from those that training and its validation draw from
 
@@ -64,23 +61,6 @@ def open_labelled(path: str, *, split_file: str | None = None, split: str = "tes
     if not indices:
         raise ValueError(f"{split_file} names no image of {path} in the split {split}")
     return SubsetSource(source, indices)
-
-
-def open_masks(
-    root: str, classes: ClassList, *, part: str | None = None, foreground: int | None = None
-) -> MaskedImages:
-    """Images and masks below ``root`` as `SegmentationFolder` finds them.
-
-    Args:
-        part, foreground: see `SegmentationFolder`.
-    """
-    return SegmentationFolder(
-        root,
-        num_classes=len(classes.lines),
-        part=part,
-        zero_ignored=classes.zero_ignored,
-        foreground=foreground,
-    )
 
 
 def scene_texts(options: EvaluationConfig, size: int) -> SceneTexts:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cmid.data.mask_survey import survey_masks
-from cmid.data.masks import IGNORED, label_table
+from cmid.data.masks import IGNORED
 from cmid.data.values import require_8bit
 from cmid.vision_language.prompts.vocabularies import ClassList
-
-logger = logging.getLogger(__name__)
 
 
 class DatasetMasks:
@@ -75,13 +71,13 @@ def open_dataset(config: str, *, part: str | None = None) -> DatasetMasks:
         ValueError: no such part, a dataset without a pipeline of its own, or masks in which only
             ignored pixels and one class occur.
     """
-    import benchmarks.openmmlab.annotations  # noqa: F401  (registers LoadCheckedAnnotations)
-
-    # isort: split
     from mmengine.config import Config
     from mmengine.registry import DefaultScope
     from mmseg.registry import DATASETS
     from mmseg.utils import register_all_modules
+
+    # Registers LoadCheckedAnnotations, too.
+    from benchmarks.openmmlab.annotations import survey_dataset
 
     if not Path(config).is_file():
         raise FileNotFoundError(f"no configuration {config}")
@@ -103,22 +99,11 @@ def open_dataset(config: str, *, part: str | None = None) -> DatasetMasks:
         steps = [checked if step == {"type": "LoadAnnotations"} else step for step in steps]
         built = DATASETS.build({**dataset, "pipeline": steps, "test_mode": True})
     if checked in steps:
-        _survey(built, count)
+        masks = [built.get_data_info(index).get("seg_map_path") for index in range(len(built))]
+        survey_dataset(
+            built,
+            [path for path in masks if path],
+            num_labels=count,
+            foreground="type='ImageMaskFolder' and foreground=255 of the dataset",
+        )
     return DatasetMasks(built, bgr=not any("LoadRaster" in str(step["type"]) for step in steps))
-
-
-def _survey(dataset: Any, num_labels: int) -> None:
-    """Log classes that no mask holds; raise ValueError where that leaves a single one."""
-    masks = [dataset.get_data_info(index).get("seg_map_path") for index in range(len(dataset))]
-    line = survey_masks(
-        [path for path in masks if path],
-        label_table(
-            num_labels, reduce_zero_label=dataset.reduce_zero_label, label_map=dataset.label_map
-        ),
-        folder=dataset.data_prefix.get("seg_map_path") or dataset.data_root,
-        names=dict(enumerate(dataset.metainfo["classes"])),
-        foreground="type='ImageMaskFolder' and foreground=255 of the dataset",
-        from_one="reduce_zero_label=True of the dataset",
-    )
-    if line:
-        logger.warning(line)

@@ -5,13 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Protocol
+from typing import Annotated
 
 from cmid.options import at_least, option
 from cmid.vision_language.clip.config import DenseMode
-
-if TYPE_CHECKING:
-    from cmid.models.dual_encoder import ImageTextModel
 
 
 @dataclass(frozen=True)
@@ -72,24 +69,6 @@ class Outcome:
     per_class: tuple[str, dict[str, float]] | None = None
     chance: dict[str, float] = field(default_factory=dict)
     pictures: tuple[Path, ...] = ()
-
-
-class Evaluation(Protocol):
-    """A task on one data set: the classes of `benchmarks.vision_language.tasks`."""
-
-    @property
-    def task(self) -> str:
-        """What is measured."""
-
-    @property
-    def data(self) -> str:
-        """On what."""
-
-    def needs(self) -> list[str]:
-        """Files and folders that have to exist."""
-
-    def run(self, model: ImageTextModel, name: str, options: EvaluationConfig) -> Outcome:
-        """Score a model; ``name`` is for progress bars and names of pictures."""
 
 
 def file_name(text: str) -> str:

@@ -7,7 +7,8 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.vision_language.outcome import Evaluation, Outcome
+from benchmarks.vision_language.outcome import Outcome
+from benchmarks.vision_language.tasks import Evaluation
 from cmid.reporting import Row, Section, Table
 
 

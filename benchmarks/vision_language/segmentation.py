@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from benchmarks.vision_language.data import SceneMasks, open_masks
+from benchmarks.vision_language.data import SceneMasks
 from benchmarks.vision_language.mmseg_masks import open_dataset
 from benchmarks.vision_language.outcome import EvaluationConfig, Outcome, file_name
 from benchmarks.vision_language.painting import MapPainter
 from benchmarks.vision_language.tasks import CONFIGURATION, SCENES, Segmentation
 from cmid.data.scenes import SEMANTIC_CLASSES
+from cmid.data.segmentation import SegmentationFolder
 from cmid.evaluation.config import SlidingConfig
 from cmid.evaluation.image_text import embed_classes
 from cmid.evaluation.segmentation_scores import MaskedImages, evaluate_segmentation
@@ -94,7 +95,13 @@ def _open(
                 " --vocabulary scenes"
             )
         return SceneMasks(options.scenes, size=options.scene_size or size), listed
-    masks = open_masks(asked.data, listed, part=asked.part, foreground=asked.foreground)
+    masks = SegmentationFolder(
+        asked.data,
+        num_classes=len(listed.lines),
+        part=asked.part,
+        zero_ignored=listed.zero_ignored,
+        foreground=asked.foreground,
+    )
     return masks, listed
 
 

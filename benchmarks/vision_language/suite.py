@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import sys
 from collections.abc import Callable, Sequence
@@ -10,40 +9,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.vision_language.outcome import Evaluation, EvaluationConfig, Outcome, file_name
+from benchmarks.vision_language.outcome import EvaluationConfig, Outcome, file_name
 from benchmarks.vision_language.report import make_section
-from benchmarks.vision_language.tasks import SCENES, Regions, Retrieval, Segmentation, ZeroShot
+from benchmarks.vision_language.tasks import Evaluation
 from cmid.data.source import UnreadableImageError
-from cmid.files import write_text
+from cmid.files import write_json
 from cmid.models.dual_encoder import ImageTextModel
 from cmid.reporting import Report, Section, markdown_table, write_report
-
-
-def suite(name: str, data_root: str = "data") -> list[Evaluation]:
-    """Evaluations of a suite: ``scenes`` (generated) or ``real`` (below ``data_root``).
-
-    Raises:
-        ValueError: another name.
-    """
-    if name == "scenes":
-        return [
-            ZeroShot(SCENES, templates="aerial"),
-            Retrieval(SCENES, prefix=""),
-            Segmentation(SCENES, "scenes", templates="scenes"),
-            Regions(SCENES),
-        ]
-    if name != "real":
-        raise ValueError(f"no suite {name!r}: give scenes or real")
-    root = Path(data_root)
-    captions = str(root / "ucm/captions.jsonl")
-    masks = ("potsdam", "vaihingen", "loveda", "roads")
-    return [
-        ZeroShot(str(root / "eurosat/val"), "eurosat"),
-        ZeroShot(str(root / "ucm/images"), "ucm", split_file=captions),
-        Retrieval(captions),
-        *(Segmentation(str(root / "segmentation" / set_), set_) for set_ in masks),
-        Regions(str(root / "nwpu_vhr10/val.json")),
-    ]
 
 
 def run_evaluations(
@@ -99,8 +71,7 @@ def run_evaluations(
     if options.out is not None and sections:
         total = f"{len(sections) + len(skipped)} evaluations"
         write_report(options.out, Report(title, command, sections, runs.models, skipped, total))
-        results = json.dumps(_plain(runs.outcomes, skipped), indent=2)
-        write_text(options.out / "results.json", results + "\n")
+        write_json(options.out / "results.json", _plain(runs.outcomes, skipped))
     if runs.error is not None:
         if sections:
             print(_summary(sections, skipped))
@@ -178,7 +149,7 @@ def _plain(
             name: {"measures": o.measures, "per_class": _without_nan(o), "facts": o.facts}
             for name, o in found.items()
         }
-        about = {"settings": asdict(evaluation), "chance": next(iter(found.values())).chance}  # type: ignore[call-overload]
+        about = {"settings": asdict(evaluation), "chance": next(iter(found.values())).chance}
         entries.append(
             {"task": evaluation.task, "data": evaluation.data, **about, "models": scores}
         )

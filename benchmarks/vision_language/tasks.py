@@ -5,9 +5,10 @@ Fields are the options of ``tools/evaluate_clip.py``; nothing heavy is imported 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import pkgutil
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from cmid.evaluation.config import PREFIX, Fit, Identity, SlidingConfig
 from cmid.options import at_least, option
@@ -22,7 +23,32 @@ CONFIGURATION = ".py"  # how the name of a configuration of mmsegmentation ends
 
 
 @dataclass(frozen=True)
-class ZeroShot:
+class Evaluation:
+    """A task on one data set.
+
+    Attributes:
+        task: what is measured.
+        scorer: function that measures it, dotted.
+        paths: fields that name files or folders.
+        data: on what.
+    """
+
+    task: ClassVar[str]
+    scorer: ClassVar[str]
+    paths: ClassVar[tuple[str, ...]] = ("data",)
+    data: str
+
+    def needs(self) -> list[str]:
+        """Files and folders that have to exist."""
+        return [path for name in self.paths if (path := getattr(self, name)) not in (None, SCENES)]
+
+    def run(self, model: ImageTextModel, name: str, options: EvaluationConfig) -> Outcome:
+        """Score a model; ``name`` is for progress bars and names of pictures."""
+        return pkgutil.resolve_name(self.scorer)(self, model, name, options)
+
+
+@dataclass(frozen=True)
+class ZeroShot(Evaluation):
     """Zero-shot classification of labelled images.
 
     Attributes:
@@ -35,25 +61,18 @@ class ZeroShot:
         fit: how an image becomes a square: cropped from the centre, or squashed.
     """
 
-    data: str
+    task: ClassVar[str] = "zero-shot classification"
+    scorer: ClassVar[str] = "benchmarks.vision_language.classification.score_zero_shot"
+    paths: ClassVar[tuple[str, ...]] = ("data", "split_file")
     names: str | None = None
     templates: str = "satellite"
     split_file: str | None = None
     split: str = "test"
     fit: Fit = "crop"
-    task: str = field(default="zero-shot classification", init=False)
-
-    def needs(self) -> list[str]:
-        return [p for p in (self.data, self.split_file) if p is not None and p != SCENES]
-
-    def run(self, model: ImageTextModel, name: str, options: EvaluationConfig) -> Outcome:
-        from benchmarks.vision_language.classification import score_zero_shot
-
-        return score_zero_shot(self, model, name, options)
 
 
 @dataclass(frozen=True)
-class Retrieval:
+class Retrieval(Evaluation):
     """Retrieval between images and captions.
 
     Attributes:
@@ -70,7 +89,9 @@ class Retrieval:
         fit: how an image becomes a square: cropped from the centre, or squashed.
     """
 
-    data: str
+    task: ClassVar[str] = "image-text retrieval"
+    scorer: ClassVar[str] = "benchmarks.vision_language.retrieval.score_retrieval"
+    paths: ClassVar[tuple[str, ...]] = ("data", "images")
     images: str | None = None
     split: str | None = None
     caption_column: str | None = None
@@ -79,19 +100,10 @@ class Retrieval:
     prefix: str = PREFIX
     identity: Identity = "name"
     fit: Fit = "crop"
-    task: str = field(default="image-text retrieval", init=False)
-
-    def needs(self) -> list[str]:
-        return [p for p in (self.data, self.images) if p is not None and p != SCENES]
-
-    def run(self, model: ImageTextModel, name: str, options: EvaluationConfig) -> Outcome:
-        from benchmarks.vision_language.retrieval import score_retrieval
-
-        return score_retrieval(self, model, name, options)
 
 
 @dataclass(frozen=True)
-class Segmentation:
+class Segmentation(Evaluation):
     """Open-vocabulary segmentation.
 
     Attributes:
@@ -117,7 +129,8 @@ class Segmentation:
         ValueError: no vocabulary, and no configuration.
     """
 
-    data: str
+    task: ClassVar[str] = "open-vocabulary segmentation"
+    scorer: ClassVar[str] = "benchmarks.vision_language.segmentation.score_segmentation"
     vocabulary: str | None = None
     background: str | None = None
     templates: str = "imagenet"
@@ -130,7 +143,6 @@ class Segmentation:
     stride: Annotated[int, at_least(1)] | None = None
     scale: Annotated[float, at_least(0)] = 50.0
     cls_weight: Annotated[float, at_least(0)] = 0.0
-    task: str = field(default="open-vocabulary segmentation", init=False)
 
     def __post_init__(self) -> None:
         if self.vocabulary is None and not self.data.endswith(CONFIGURATION):
@@ -147,17 +159,9 @@ class Segmentation:
             antialias=self.resize == "antialias",
         )
 
-    def needs(self) -> list[str]:
-        return [] if self.data == SCENES else [self.data]
-
-    def run(self, model: ImageTextModel, name: str, options: EvaluationConfig) -> Outcome:
-        from benchmarks.vision_language.segmentation import score_segmentation
-
-        return score_segmentation(self, model, name, options)
-
 
 @dataclass(frozen=True)
-class Regions:
+class Regions(Evaluation):
     """Classification of boxes.
 
     Attributes:
@@ -167,21 +171,41 @@ class Regions:
         on_error: a faulty image or box: stop, or count and leave out.
     """
 
-    data: str
+    task: ClassVar[str] = "region classification"
+    scorer: ClassVar[str] = "benchmarks.vision_language.classification.score_regions"
+    paths: ClassVar[tuple[str, ...]] = ("data", "folder")
     images: str | None = None
     templates: str = "satellite"
     on_error: OnError = "error"
-    task: str = field(default="region classification", init=False)
 
     @property
     def folder(self) -> str:
         """Where its images are."""
         return self.images or str(Path(self.data).with_suffix(""))
 
-    def needs(self) -> list[str]:
-        return [] if self.data == SCENES else [self.data, self.folder]
 
-    def run(self, model: ImageTextModel, name: str, options: EvaluationConfig) -> Outcome:
-        from benchmarks.vision_language.classification import score_regions
+def suite(name: str, data_root: str = "data") -> list[Evaluation]:
+    """Evaluations of a suite: ``scenes`` (generated) or ``real`` (below ``data_root``).
 
-        return score_regions(self, model, name, options)
+    Raises:
+        ValueError: another name.
+    """
+    if name == "scenes":
+        return [
+            ZeroShot(SCENES, templates="aerial"),
+            Retrieval(SCENES, prefix=""),
+            Segmentation(SCENES, "scenes", templates="scenes"),
+            Regions(SCENES),
+        ]
+    if name != "real":
+        raise ValueError(f"no suite {name!r}: give scenes or real")
+    root = Path(data_root)
+    captions = str(root / "ucm/captions.jsonl")
+    masks = ("potsdam", "vaihingen", "loveda", "roads")
+    return [
+        ZeroShot(str(root / "eurosat/val"), "eurosat"),
+        ZeroShot(str(root / "ucm/images"), "ucm", split_file=captions),
+        Retrieval(captions),
+        *(Segmentation(str(root / "segmentation" / set_), set_) for set_ in masks),
+        Regions(str(root / "nwpu_vhr10/val.json")),
+    ]

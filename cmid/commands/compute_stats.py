@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cmid.command_line import command
 from cmid.options import at_least, option
+from cmid.reporting import Row, Table, markdown_table
 
 if TYPE_CHECKING:
     from cmid.data import ChannelStatistics
@@ -59,21 +60,14 @@ def main(config: StatisticsConfig) -> None:
 
 
 def _table(statistics: ChannelStatistics) -> str:
-    lines = [
-        f"{statistics.num_images} images ({statistics.num_skipped} unreadable),"
-        f" {statistics.num_pixels} pixels, {statistics.kind}",
-        f"{'band':>4} {'mean':>9} {'std':>9} {'low':>11} {'high':>11} {'min':>11} {'max':>11}",
-    ]
-    columns = zip(
-        statistics.mean,
-        statistics.std,
-        statistics.low,
-        statistics.high,
-        statistics.minimum,
-        statistics.maximum,
-        strict=True,
+    names = ("mean", "std", "low", "high", "minimum", "maximum")
+    columns = (getattr(statistics, name) for name in names)
+    rows = tuple(
+        Row(str(band), tuple(f"{value:.4g}" for value in values))
+        for band, values in enumerate(zip(*columns, strict=True), start=1)
     )
-    for band, (mean, std, *rest) in enumerate(columns, start=1):
-        values = " ".join(f"{value:11.4g}" for value in rest)
-        lines.append(f"{band:4} {mean:9.4f} {std:9.4f} {values}")
-    return "\n".join(lines)
+    return (
+        f"{statistics.num_images} images ({statistics.num_skipped} unreadable),"
+        f" {statistics.num_pixels} pixels, {statistics.kind}\n"
+        f"{markdown_table(Table(('band', *names), rows), aligned=True)}"
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -13,7 +12,7 @@ from typing import Any
 from cmid.data.source import Image, ImageSource, UnreadableImageError
 from cmid.data.text_files import read_json
 from cmid.data.values import UINT8, ImageValuesError, NotFiniteError, ValueKind, kind_of
-from cmid.files import write_text
+from cmid.files import write_json
 
 
 @dataclass(frozen=True)
@@ -179,7 +178,7 @@ class ChannelStatistics:
 
     def to_json(self, path: str | os.PathLike[str]) -> None:
         """Write to a temporary name beside ``path``, then rename."""
-        write_text(path, json.dumps(asdict(self), indent=2) + "\n")
+        write_json(path, asdict(self))
 
     @classmethod
     def from_json(cls, path: str | os.PathLike[str]) -> ChannelStatistics:

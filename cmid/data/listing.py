@@ -41,6 +41,22 @@ def find_files(folder: Path, extensions: Sequence[str]) -> list[str]:
     return paths
 
 
+def files_by_name(folder: Path, extensions: Sequence[str]) -> dict[str, Path]:
+    """The files that `find_files` lists, by their relative paths without the ending.
+
+    Raises:
+        OSError: the folder itself cannot be read.
+        ValueError: two files of one name.
+    """
+    found: dict[str, Path] = {}
+    for path in find_files(folder, extensions):
+        name = str(Path(path).with_suffix(""))
+        if name in found:
+            raise ValueError(f"{found[name]} and {folder / path} have one name: take one away")
+        found[name] = folder / path
+    return found
+
+
 @dataclass
 class _Walk:
     """One pass over the tree below ``root``.

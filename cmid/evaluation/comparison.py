@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
 
 import torch
 from lightning.fabric import Fabric
@@ -19,7 +16,7 @@ from cmid.evaluation.cache import cached_features
 from cmid.evaluation.config import ComparisonConfig
 from cmid.evaluation.multilabel import read_multilabels
 from cmid.evaluation.tasks import SINGLE_LABEL, Labelled, MeasureConfig, measure
-from cmid.files import write_text
+from cmid.files import write_json
 from cmid.reporting import Row, Table, markdown_table
 
 _AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
@@ -72,7 +69,7 @@ def compare_backbones(config: ComparisonConfig) -> None:
         if config.out:
             about = {"data": config.data, "train_images": len(train), "test_images": len(test)}
             about |= {"left_out": left_out} if left_out else {}
-            _write_json(Path(config.out), {**about, "results": results})
+            write_json(config.out, {**about, "results": results})
     if fabric.is_global_zero:
         _print(results, left_out, config.out)
     if failure is not None:
@@ -153,7 +150,3 @@ def _names(source: ImageSource) -> list[str]:
     if paths is None:
         raise ValueError("--multilabel needs image files, whose names its rows give")
     return [os.fsdecode(bytes(path)) for path in paths]
-
-
-def _write_json(path: Path, content: Any) -> None:
-    write_text(path, json.dumps(content, indent=2) + "\n")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
-from cmid.options import argument, at_least, option
+from cmid.options import at_least, option
 
 Fit = Literal["crop", "squash"]
 Identity = Literal["name", "pixels"]
@@ -69,12 +69,10 @@ class ComparisonConfig:
         out: JSON file to write.
     """
 
-    backbones: tuple[str, ...] = field(metadata=argument(metavar="BACKBONE"))
+    backbones: tuple[str, ...] = field(metadata={"option": {"metavar": "BACKBONE"}})
     data: str
     test: str | None = None
-    tasks: tuple[TaskName, ...] = option(
-        ("knn", "linear", "fewshot", "retrieval", "clustering"), metavar="TASK"
-    )
+    tasks: tuple[TaskName, ...] = option(get_args(TaskName), metavar="TASK")
     multilabel: str | None = None
     size: Annotated[int, at_least(1)] | None = None
     k: Annotated[int, at_least(1)] = 20

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -57,4 +58,26 @@ def curve_figure(
         axis.grid(alpha=0.3)
         if axis.get_legend_handles_labels()[0]:
             axis.legend(fontsize=8)
+    return figure
+
+
+def line_figure(
+    lines: Mapping[str, Sequence[tuple[float, ...]]], *, xlabel: str, ylabel: str, title: str
+) -> Figure:
+    """Lines over one axis.
+
+    Args:
+        lines: by name ``(x, y)``, or ``(x, y, error)`` for lines with error bars.
+    """
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axis = figure.subplots()
+    for name, points in lines.items():
+        x, y, *error = zip(*points, strict=True)
+        if error:
+            axis.errorbar(x, y, error[0], marker="o", markersize=3, capsize=2, label=name)
+        else:
+            axis.plot(x, y, label=name)
+    axis.set(xlabel=xlabel, ylabel=ylabel, title=title)
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize=8)
     return figure

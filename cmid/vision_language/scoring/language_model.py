@@ -93,17 +93,17 @@ class LanguageModelScorer(LearnedScorer):
     def _chat(self, text: str, question: str) -> list[dict[str, Any]]:
         user: list[dict[str, str]] = [{"type": "image"}]
         if question:
-            user.append({"type": "text", "text": self._as_words(question)})
-        answer = [{"type": "text", "text": self._as_words(text)}]
+            user.append({"type": "text", "text": as_words(question, self.processor.tokenizer)})
+        answer = [{"type": "text", "text": as_words(text, self.processor.tokenizer)}]
         return [{"role": "user", "content": user}, {"role": "assistant", "content": answer}]
 
-    def _as_words(self, text: str) -> str:
-        """Text in which nothing is a sign of the tokenizer: an image's place, a turn's end."""
-        tokenizer = self.processor.tokenizer
-        added = [str(t) for t in tokenizer.added_tokens_decoder.values() if t.special]
-        for sign in {*tokenizer.all_special_tokens, *added}:
-            text = text.replace(sign, f"{sign[:1]} {sign[1:]}")
-        return text
+
+def as_words(text: str, tokenizer: Any) -> str:
+    """Text in which nothing is a sign of the tokenizer: an image's place, a turn's end."""
+    added = [str(t) for t in tokenizer.added_tokens_decoder.values() if t.special]
+    for sign in {*tokenizer.all_special_tokens, *added}:
+        text = text.replace(sign, f"{sign[:1]} {sign[1:]}")
+    return text
 
 
 def read_score(hidden: Tensor, attention_mask: Tensor, weight: Tensor) -> Tensor:

@@ -81,8 +81,8 @@ def exact_reward(
     for completion, true in zip(
         completions, _column("answer", answer, len(completions)), strict=True
     ):
-        given = _plain(given_answer(completion) or "")
-        rewards.append(float(given != "" and given == _plain(str(true))))
+        given = plain(given_answer(completion) or "")
+        rewards.append(float(given != "" and given == plain(str(true))))
     return rewards
 
 
@@ -175,6 +175,18 @@ def given_answer(completion: Any) -> str | None:
     return match[2] if match else None
 
 
+def short(sample: str) -> str:
+    """The answer of a sample: what stands between its tags, or all of it where it has none."""
+    given = given_answer(sample)
+    return (sample if given is None else given).strip()
+
+
+def plain(answer: str) -> str:
+    """An answer as answers are compared: without case, white space and dots."""
+    # One form of an accented letter: tokenizers give either.
+    return "".join(unicodedata.normalize("NFC", answer).lower().split()).replace(".", "")
+
+
 _PARTS: dict[str, Callable[..., list[float]]] = {
     "exact": exact_reward,
     "iou": box_reward,
@@ -214,11 +226,6 @@ def _frames(
     else:
         size = {}
     return Frame.of(grid, **size), Frame.of(true_grid, **size)
-
-
-def _plain(text: str) -> str:
-    # One form of an accented letter: tokenizers give either.
-    return "".join(unicodedata.normalize("NFC", text).lower().split()).replace(".", "")
 
 
 def _is_column(value: Any, count: int) -> bool:

@@ -13,7 +13,8 @@ pytest.importorskip("mmcv._ext", reason="extra openmmlab is not installed")
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 
-from benchmarks.change_detection.painting import COLOURS, PaintChanges, errors, paint, shown
+from benchmarks.change_detection.painting import COLOURS, PaintChanges, errors, paint
+from benchmarks.openmmlab.pictures import displayed
 
 
 def test_errors_are_told_apart() -> None:
@@ -28,11 +29,11 @@ def test_errors_are_told_apart() -> None:
 
 def test_bands_are_shown_in_order_and_stretched() -> None:
     date = np.arange(4 * 100, dtype=np.uint8).reshape(4, 10, 10) // 4 + 60
-    np.testing.assert_array_equal(shown(date, bands=(3, 2, 1), stretch=False)[..., 0], date[2])
-    np.testing.assert_array_equal(shown(date[:2], bands=(3, 2, 1), stretch=False)[..., 2], date[0])
+    np.testing.assert_array_equal(displayed(date, bands=(3, 2, 1))[..., 0], date[2])
+    np.testing.assert_array_equal(displayed(date[:2], bands=(3, 2, 1))[..., 2], date[0])
     for stretched in (
-        shown(date, bands=(3, 2, 1), stretch=True),
-        shown(date.astype(np.float32) * 1e4, bands=(3, 2, 1), stretch=False),
+        displayed(date, bands=(3, 2, 1), stretch=True),
+        displayed(date.astype(np.float32) * 1e4, bands=(3, 2, 1), stretch=False),
     ):
         assert stretched.dtype == np.uint8
         assert (stretched.min(), stretched.max()) == (0, 255)

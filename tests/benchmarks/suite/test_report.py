@@ -9,19 +9,14 @@ pytest.importorskip("mmcv._ext", reason="extra openmmlab is not installed")
 
 from benchmarks.suite import comparison
 from benchmarks.suite.comparison import run_suite
-from benchmarks.suite.report import make_rows, markdown, note, write_report
+from benchmarks.suite.report import make_rows, note, table, write_report
 from benchmarks.suite.runs import Result, folder_name
-from benchmarks.suite.tasks import SUITES, Task
+from benchmarks.suite.tasks import AP50, MIOU, SUITES, Task
+from cmid.reporting import markdown_table
 
 TASKS = (
-    Task("roads", "configs/segmentation/upernet_resnet18_roads.py", "mIoU", "mIoU"),
-    Task(
-        "planes",
-        "configs/detection/faster_rcnn_resnet50_airplanes.py",
-        "AP50",
-        "coco/bbox_mAP_50",
-        100,
-    ),
+    Task("roads", "configs/segmentation/upernet_resnet18_roads.py", MIOU),
+    Task("planes", "configs/detection/faster_rcnn_resnet50_airplanes.py", AP50),
 )
 BACKBONES = ("runs/a/backbone", "random:resnet18")
 
@@ -35,7 +30,7 @@ def test_a_table_of_means_marks_the_best() -> None:
     results += [result("roads", BACKBONES[1], score) for score in (50.0, 50.0)]
     results += [result("planes", BACKBONES[0], 10.0), result("planes", BACKBONES[1], 20.0)]
     rows = make_rows(TASKS, BACKBONES, results)
-    assert markdown(rows, BACKBONES).splitlines()[2:] == [
+    assert markdown_table(table(rows, BACKBONES)).splitlines()[2:] == [
         "| roads | mIoU | **61.0 ± 1.0** | 50.0 ± 0.0 |",
         "| planes | AP50 | 10.0 | **20.0** |",
     ]
@@ -76,7 +71,7 @@ def test_scenes_are_generated_and_another_number_is_refused(
     monkeypatch.setattr(comparison, "working_folder", lambda: tmp_path)
     for number, name in enumerate(("segmentation", "detection", "change_detection"), start=1):
         writer = f"benchmarks.{name}.scenes.write_scenes"
-        task = Task(name, "config", "m", "m", 1, name, writer, train=number, val=1, size=64)
+        task = Task(name, "config", MIOU, name, writer, train=number, val=1, size=64)
         comparison._require_data(task)
         before = sorted(tmp_path.rglob("*"))
         comparison._require_data(task)

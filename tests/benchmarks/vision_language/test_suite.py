@@ -8,14 +8,14 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks.vision_language.data import open_labelled, open_masks
+from benchmarks.vision_language.data import open_labelled
 from benchmarks.vision_language.outcome import EvaluationConfig, Outcome, file_name
 from benchmarks.vision_language.report import make_section
-from benchmarks.vision_language.suite import run_evaluations, suite
-from benchmarks.vision_language.tasks import Regions, Retrieval, Segmentation, ZeroShot
+from benchmarks.vision_language.suite import run_evaluations
+from benchmarks.vision_language.tasks import Regions, Retrieval, Segmentation, ZeroShot, suite
+from cmid.data.segmentation import SegmentationFolder
 from cmid.data.writing import write_image
 from cmid.reporting import markdown_table
-from cmid.vision_language.prompts.vocabularies import ClassList
 from tests.evaluation.image_text_model import COLOURS, ColourCLIP, coloured
 
 LIST = "red\ngreen,grass\nblue\n"
@@ -162,13 +162,12 @@ def test_an_evaluation_that_fails_costs_no_other_its_scores(
 
 
 def test_labels_from_one_are_shifted(data: Path) -> None:
-    lines = tuple(LIST.splitlines())
-    masks = open_masks(str(data / "masks"), ClassList(lines, zero_ignored=True))
+    masks = SegmentationFolder(data / "masks", num_classes=3, zero_ignored=True)
     mask = masks[2][1]
     assert mask.dtype == torch.uint8
     assert mask[0].tolist() == [255] * 48
     assert mask[5].tolist() == [2] * 24 + [0] * 24
-    plain = open_masks(str(data / "masks"), ClassList((*lines, "more")))
+    plain = SegmentationFolder(data / "masks", num_classes=4)
     assert plain[2][1][5].tolist() == [3] * 24 + [1] * 24
 
 

@@ -113,3 +113,16 @@ def scoring_golden(root: Path) -> dict[str, Tensor]:
     from safetensors.torch import load_file
 
     return load_file(root / "tests/data/scorers.safetensors")
+
+
+@pytest.fixture(scope="session")
+def answerer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A very small Qwen2-VL that has been taught about scenes for a few steps."""
+    pytest.importorskip("transformers")
+    from cmid.vision_language.scoring.scene_answerer import SceneAnswererConfig, scene_answerer
+
+    tiny = {"num_scenes": 10, "size": 32, "width": 32, "depth": 1, "batch_size": 8, "steps": 30}
+    return scene_answerer(
+        tmp_path_factory.mktemp("answerer") / "model",
+        SceneAnswererConfig(**tiny, learning_rate=1e-2),
+    )

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cmid.vision_language.scoring.rewards import (
     box_reward,
@@ -19,6 +21,11 @@ from cmid.vision_language.scoring.rewards import (
 
 Example = dict[str, Any]
 BOX, APART = [78, 216, 367, 456], [467, 216, 756, 456]
+# A few places on a coarse grid, so that boxes often overlap or are equal; some turned, some empty.
+PLACES = st.tuples(*[st.integers(0, 3)] * 4).map(
+    lambda c: [100.0 * v + 10 * k for k, v in enumerate(c)]
+)
+BOXES = PLACES | st.tuples(PLACES, st.sampled_from([0, 30, 90])).map(lambda t: [*t[0], t[1]])
 PARTS = {"exact": exact_reward, "iou": box_reward, "open": open_ended_reward}
 
 
@@ -142,11 +149,53 @@ def test_another_number_of_boxes_earns_nothing_or_a_part() -> None:
 def test_extra_boxes_never_raise_a_reward() -> None:
     true = [BOX, APART]
     near = [78, 216, 265.85, 456]  # overlap 0.65
-    for given in ([BOX, APART], [near, APART], [near, [0, 0, 1, 1]]):
+    for found in ([BOX, APART], [near, APART], [near, [0, 0, 1, 1]]):
         for extra in (BOX, APART, near, [0, 0, 1, 1]):
             for reward in (boxes, partly):
-                assert reward([*given, extra], true) <= reward(given, true)
+                assert reward([*found, extra], true) <= reward(found, true)
     assert partly([near, APART, *[BOX] * 50], true) < 0.1
+
+
+@settings(deadline=None)
+@given(st.lists(BOXES, max_size=4), st.lists(BOXES, min_size=1, max_size=3), BOXES)
+def test_box_rewards_are_bounded_and_never_paid_for_more_boxes_than_there_are(
+    found: list[list[float]], true: list[list[float]], extra: list[float]
+) -> None:
+    for reward in (boxes, partly):
+        value = reward(found, true)
+        assert 0 <= value <= 1
+        assert reward(found, true[::-1]) == pytest.approx(value)
+        if len(found) >= len(true):
+            assert reward([*found, extra], true) <= value
+    assert boxes(found, true) <= partly(found, true) + 1e-9
+
+
+@settings(deadline=None)
+@given(st.lists(BOXES, min_size=1, max_size=3), st.lists(BOXES, min_size=1, max_size=3))
+def test_box_rewards_are_equal_on_every_grid(
+    found: list[list[float]], true: list[list[float]]
+) -> None:
+    # A grid of thousandths of an image of 2000 x 500 pixels.
+    def pixels(box: list[float]) -> list[float]:
+        return [v * (2.0, 0.5)[k % 2] for k, v in enumerate(box[:4])]
+
+    upright = [[box[:4] for box in side] for side in (found, true)]
+    size = {"width": 2000, "height": 500}
+    expected = boxes(*upright)
+    seen, there = ([pixels(box) for box in side] for side in upright)
+    assert boxes(seen, there) == pytest.approx(expected)
+    grids = {"grid": "thousand", "answer_grid": "pixel"}
+    assert boxes(upright[0], there, **grids, **size) == pytest.approx(expected)
+
+
+@settings(deadline=None)
+@given(*[st.text("aB3.<>/\n é森", max_size=20)] * 2)
+def test_any_text_earns_between_nothing_and_one(text: str, true: str) -> None:
+    for completion in (text, said(text), said(true)):
+        (reward,) = overall_reward([""], [completion], answer=[true], kind=["exact"])
+        assert 0 <= reward <= 1
+        assert reward in (0, 0.3, 1)
+    assert exact("", true) == 0
 
 
 def test_wrong_boxes_instead_of_missing_ones_never_raise_a_reward() -> None:

@@ -1,0 +1,203 @@
+"""The command that trains a language model by rewards: configuration, data, TRL's trainer."""
+
+from __future__ import annotations
+
+import csv
+import io
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ArgumentParser
+
+from cmid.claimed_folder import ClaimedFolder
+from cmid.console import warn
+from cmid.files import write_text
+from cmid.program import program
+from cmid.vision_language.scoring.answerer import THINK
+from cmid.vision_language.scoring.grpo import (
+    import_trl,
+    make_dataset,
+    reward_function,
+    trainer_class,
+    trainer_settings,
+)
+from cmid.vision_language.scoring.language_model import import_transformers, read_processor
+from cmid.vision_language.scoring.questions import Question, read_questions
+from cmid.vision_language.scoring.scene_answerer import SceneAnswererConfig, scene_answerer
+from cmid.vision_language.scoring.scene_questions import scene_questions
+from cmid.vision_language.scoring.storage import load_scorer
+from cmid.visualization.curves import line_figure
+from cmid.visualization.saving import save_figure
+
+_SCENES = "scenes"
+_LOGGED = {"reward": "reward", "reward_std": "deviation", "kl": "kl", "format": "format"}
+_LOGGED |= {"loss": "loss", "completions/mean_length": "length"}
+
+
+@dataclass(frozen=True)
+class GRPORunConfig:
+    """What is trained, on what.
+
+    Attributes:
+        model: folder or name of an image-text-to-text model of Hugging Face, or 'scenes': a small
+            one that is taught about generated scenes first.
+        data: questions (.json, .jsonl, .parquet, see tools/best_of_n.py), or 'scenes'.
+        run_dir: folder of checkpoints, curve and model.
+        ckpt_path: 'last': go on with the last checkpoint of run_dir.
+        scorer: folder of a scorer for questions of kind open; without one they are left out.
+        image_root: folder that paths of images start from (default: that of the questions).
+        num_scenes: how many, if generated.
+        scene_seed: of generated scenes; 0 is that of the small model's own, 1 that of tests.
+        system: what the system's turn says.
+        seed: of order and answers.
+        scene_answerer: the small model.
+        trainer: fields of TRL's GRPOConfig.
+    """
+
+    model: str = _SCENES
+    data: str = _SCENES
+    run_dir: str = "runs/grpo"
+    ckpt_path: str | None = None
+    scorer: str | None = None
+    image_root: str | None = None
+    num_scenes: int = 500
+    scene_seed: int = 2
+    system: str = THINK
+    seed: int = 0
+    scene_answerer: SceneAnswererConfig = field(default_factory=SceneAnswererConfig)
+    trainer: dict[str, Any] = field(default_factory=dict)
+
+
+def train_grpo(args: Sequence[str]) -> Path:
+    """Run the command with these arguments; returns the folder of the trained model.
+
+    Raises:
+        FileNotFoundError, ValueError, ModuleNotFoundError: with a one-line message.
+    """
+    config = _parse(args)
+    import_trl()
+    import_transformers().logging.set_verbosity_error()
+    with ClaimedFolder(Path(config.run_dir)) as run:
+        checkpoint = _checkpoint(config, run.path)
+        run.keep()
+        return _train(config, run.path, checkpoint)
+
+
+def _parse(args: Sequence[str]) -> GRPORunConfig:
+    parser = ArgumentParser(
+        prog=program("train_grpo"), description="Train by rewards (GRPO).", allow_abbrev=False
+    )
+    parser.add_argument("--config", action="config")
+    parser.add_class_arguments(GRPORunConfig)
+    given = parser.instantiate_classes(parser.parse_args([*args])).as_dict()
+    given.pop("config")
+    return GRPORunConfig(**given)
+
+
+def _checkpoint(config: GRPORunConfig, run_dir: Path) -> Path | None:
+    """The last whole checkpoint, where the run is to go on."""
+    # The trainer's state is what a checkpoint is finished with.
+    found = [file.parent for file in run_dir.glob("checkpoint-*/trainer_state.json")]
+    found.sort(key=lambda folder: int(folder.name.partition("-")[2]))
+    if config.ckpt_path not in (None, "last"):
+        raise ValueError(f"ckpt_path is {config.ckpt_path}: only 'last' is known")
+    if config.ckpt_path and not found:
+        raise FileNotFoundError(f"{run_dir} has no checkpoint to go on with: leave out --ckpt_path")
+    if found and not config.ckpt_path:
+        raise ValueError(
+            f"{run_dir} holds checkpoints: go on with --ckpt_path last, or give another --run_dir"
+        )
+    return found[-1] if found else None
+
+
+def _train(config: GRPORunConfig, run_dir: Path, checkpoint: Path | None) -> Path:
+    transformers = import_transformers()
+    model = config.model
+    if model == _SCENES:
+        model = str(scene_answerer(run_dir / "answerer", config.scene_answerer))
+    settings = trainer_settings(
+        config.trainer,
+        output_dir=str(run_dir),
+        seed=config.seed,
+        model_config=transformers.AutoConfig.from_pretrained(model),
+    )
+    questions = _questions(config)
+    scorer = load_scorer(config.scorer) if config.scorer else None
+    if scorer is not None:
+        scorer.to(settings.device)
+    trainer = trainer_class()(
+        model,  # by name: the reference model of the KL term is read from there, too
+        reward_funcs=[reward_function(scorer)],
+        args=settings,
+        train_dataset=make_dataset(questions, system=config.system),
+        processing_class=read_processor(model, padding_side="left"),
+    )
+    trainer.remove_callback(transformers.trainer_callback.ProgressCallback)
+    trainer.remove_callback(transformers.trainer_callback.PrinterCallback)
+    trainer.add_callback(_progress(transformers))
+    print(f"{len(questions)} questions, {settings.num_generations} answers to each: {run_dir}")
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    out = run_dir / "model"
+    trainer.save_model(str(out))
+    if trainer.is_world_process_zero():
+        _report(trainer.state.log_history, run_dir)
+        print(f"model: {out}; measure it with")
+        print(f"  {program('best_of_n')} {config.data} --model {out} --out DIR")
+    return out
+
+
+def _questions(config: GRPORunConfig) -> list[Question]:
+    if config.data == _SCENES:
+        found = scene_questions(
+            config.num_scenes, size=config.scene_answerer.size, seed=config.scene_seed
+        )
+        questions = [*found]
+    else:
+        questions, skipped = read_questions(config.data, image_root=config.image_root)
+        for reason, count in skipped.items():
+            warn(f"{count} entries of {config.data} are left out: {reason}")
+    kept = [q for q in questions if q.answer is not None and (config.scorer or q.kind != "open")]
+    if len(kept) < len(questions):
+        count = len(questions) - len(kept)
+        warn(f"{count} questions are left out: no answer, or an open one without --scorer")
+    if not kept:
+        raise ValueError(f"{config.data} has no question with an answer: nothing can be rewarded")
+    return kept
+
+
+def _progress(transformers: Any) -> Any:
+    """A bar with the mean reward, in the place of a line of twenty numbers a step."""
+
+    class RewardBar(transformers.trainer_callback.ProgressCallback):
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+            if self.training_bar is not None and "reward" in (logs or {}):
+                self.training_bar.set_postfix(reward=f"{logs['reward']:.3f}")
+
+    return RewardBar()
+
+
+def _report(history: Sequence[dict[str, Any]], run_dir: Path) -> None:
+    """Write rewards by step as a table and a picture, and say how the mean reward went."""
+    steps = [entry for entry in history if "reward" in entry]
+    if not steps:
+        return
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["step", *_LOGGED.values()])
+    table.writerows([entry["step"], *(entry.get(name) for name in _LOGGED)] for entry in steps)
+    write_text(run_dir / "rewards.csv", text.getvalue())
+    width = max(1, len(steps) // 10)
+    rewards = [entry["reward"] for entry in steps]
+    smooth = [statistics.fmean(rewards[max(0, k - width + 1) : k + 1]) for k in range(len(steps))]
+    lines = {
+        "mean reward": [(entry["step"], entry["reward"]) for entry in steps],
+        f"mean of {width}": [(e["step"], v) for e, v in zip(steps, smooth, strict=True)],
+    }
+    figure = line_figure(lines, xlabel="step", ylabel="reward", title="mean reward of a batch")
+    save_figure(figure, run_dir / "rewards.png")
+    first, last = statistics.fmean(rewards[:width]), statistics.fmean(rewards[-width:])
+    print(f"mean reward: {first:.3f} (first {width} logged steps) to {last:.3f} (last {width})")
+    print(f"curve: {run_dir / 'rewards.png'}, {run_dir / 'rewards.csv'}")

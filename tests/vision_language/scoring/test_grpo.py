@@ -1,0 +1,172 @@
+"""Training by rewards: advantages, what reaches TRL, two steps of it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from cmid.vision_language.scoring.grpo import (
+    group_advantages,
+    make_dataset,
+    reward_function,
+    trainer_class,
+    trainer_settings,
+)
+from cmid.vision_language.scoring.questions import Question
+from tests.integration.in_process import Outcome, run
+
+TINY = {
+    "num_scenes": 3,
+    "trainer.max_steps": 2,
+    "trainer.per_device_train_batch_size": 10,
+    "trainer.max_completion_length": 8,
+    "trainer.save_steps": 1,
+    "trainer.entropy_coef": 0.1,  # a gradient, although no answer of so small a model is right
+    "trainer.learning_rate": 1e-2,
+    "scene_answerer.size": 32,
+}
+
+
+def said(answer: str) -> str:
+    return f"<think>x</think><answer>{answer}</answer>"
+
+
+def test_advantages_are_the_reference_values(scoring_golden: dict[str, Tensor]) -> None:
+    advantages = group_advantages(scoring_golden["grpo.rewards"])
+    torch.testing.assert_close(advantages, scoring_golden["grpo.advantages"], rtol=1e-5, atol=1e-5)
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.lists(st.floats(0, 1, width=32), min_size=5, max_size=5), min_size=1, max_size=4)
+)
+def test_advantages_are_centred_and_depend_on_their_group_only(rewards: list[list[float]]) -> None:
+    rows = torch.tensor(rewards)
+    advantages = group_advantages(rows)
+    assert advantages.isfinite().all()
+    assert advantages.sum(dim=1).abs().max() < 1e-2
+    assert torch.equal(group_advantages(rows[:1]), advantages[:1])
+    assert (group_advantages(torch.full((2, 5), rewards[0][0])).abs() < 0.1).all()
+
+
+def trained(folder: Path, run_dir: Path, *more: str, **options: Any) -> Outcome:
+    given = TINY | {"model": folder, "run_dir": run_dir} | options
+    return run("tools/train_grpo.py", *(f"--{k}={v}" for k, v in given.items()), *more)
+
+
+@pytest.mark.slow
+def test_the_command_trains_goes_on_and_ends_with_a_model(
+    answerer_folder: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("trl")
+    whole, halves = tmp_path / "whole", tmp_path / "halves"
+    outcome = trained(answerer_folder, whole)
+    assert outcome.status == 0, outcome.err[-3000:]
+    assert "mean reward: " in outcome.out
+    assert (whole / "rewards.png").is_file()
+    lines = (whole / "rewards.csv").read_text().splitlines()
+    assert lines[0].startswith("step,reward,deviation,kl,format")
+    assert [line.split(",")[0] for line in lines[1:]] == ["1", "2"]
+
+    again = trained(answerer_folder, whole)
+    assert again.status == 1
+    assert "go on with --ckpt_path last" in again.err
+
+    # As if killed after the first step, while the second checkpoint was written.
+    shutil.copytree(whole, halves)
+    shutil.rmtree(halves / "model")
+    (halves / "checkpoint-2/trainer_state.json").unlink()
+    outcome = trained(answerer_folder, halves, "--ckpt_path=last")
+    assert outcome.status == 0, outcome.err[-3000:]
+    from safetensors.torch import load_file
+
+    first, second = (load_file(d / "model/model.safetensors") for d in (whole, halves))
+    start = load_file(answerer_folder / "model.safetensors")
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert any(not torch.equal(first[name], start[name]) for name in first)
+
+
+@pytest.mark.slow
+def test_trl_trains_with_these_advantages_and_without_vision_tokens(
+    answerer_folder: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("trl")
+    from transformers import AutoConfig
+
+    from cmid.vision_language.scoring.language_model import read_processor
+
+    config = AutoConfig.from_pretrained(answerer_folder)
+    given = {"per_device_train_batch_size": 10, "num_generations": 5, "max_completion_length": 6}
+    given |= {"use_cpu": True, "bf16": False, "report_to": "none", "gradient_checkpointing": False}
+    arguments = trainer_settings(given, output_dir=str(tmp_path), seed=0, model_config=config)
+    image = torch.zeros(3, 32, 32, dtype=torch.uint8)
+    questions = [Question(str(k), image, "What?", "forest") for k in range(4)]
+    rewards: list[list[float]] = []
+
+    def reward(prompts: Any, completions: Any, **columns: Any) -> list[float]:
+        rewards.append([0.1 * (k % 5) ** 2 for k in range(len(completions))])
+        ids = torch.tensor([token for row in columns["completion_ids"] for token in row])
+        vision = [config.image_token_id, config.video_token_id, config.vision_start_token_id]
+        assert not torch.isin(ids, torch.tensor(vision)).any()
+        return rewards[-1]
+
+    trainer = trainer_class()(
+        str(answerer_folder),
+        reward_funcs=[reward],
+        args=arguments,
+        train_dataset=make_dataset(questions),
+        processing_class=read_processor(str(answerer_folder), padding_side="left"),
+    )
+    batch = next(iter(trainer.get_train_dataloader()))
+    output = trainer._generate_and_score_completions(batch)
+    expected = group_advantages(torch.tensor(rewards[0]).view(-1, 5)).view(-1)
+    torch.testing.assert_close(output["advantages"].cpu(), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_open_answers_are_rewarded_by_their_lead_over_the_reference() -> None:
+    from PIL import Image
+
+    class LengthScorer:
+        def score(self, images: Any, texts: Any, questions: Any = None) -> Tensor:
+            assert all(image.shape == (3, 4, 6) for image in images)
+            assert [*questions] == ["Describe", "Describe"]
+            return torch.tensor([float(len(text)) for text in texts])
+
+    logged: dict[str, float] = {}
+    columns = {
+        "answer": ["a lake", "lake"],
+        "kind": ["open", "exact"],
+        "image": [Image.new("RGB", (6, 4))] * 2,
+        "log_metric": logged.__setitem__,
+    }
+    prompts = [[{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": t}]}]
+               for t in ("Describe", "What?")]  # fmt: skip
+    texts = [[{"role": "assistant", "content": text}] for text in (said("a blue lake"), "lake")]
+    rewards = reward_function(LengthScorer())(prompts, texts, **columns)
+    assert rewards == [pytest.approx(0.3 + 0.7 * (1 - 2.718281828 ** (-0.2 * 5))), 0]
+    assert logged == {"format": 0.5}
+
+
+def test_settings_that_trl_does_not_have_are_named(answerer_folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("trl")
+    for options, message in (
+        (
+            {"trainer.learning_rat": 1},
+            "GRPOConfig: did you mean learning_rate?",
+        ),
+        ({"trainer.scale_rewards": "none"}, "trainer.scale_rewards is set by the command"),
+        ({"trainer.num_generations": 7}, "TRL refuses what trainer sets ("),
+        ({"data": "no.json"}, "no.json"),
+        ({"ckpt_path": "last"}, "has no checkpoint to go on with"),
+    ):
+        outcome = trained(answerer_folder, tmp_path / "run", **options)
+        assert outcome.status == 1, outcome.err[-2000:]
+        assert message in outcome.err.splitlines()[-1]
+        assert "Traceback" not in outcome.err
