@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
-from cmid.data.decoding import allow_large_scenes, read_image
+from cmid.data.decoding import opened_picture, read_image
 from cmid.data.values import require_8bit
 
 _PNG_HEAD = b"\x89PNG\r\n\x1a\n"
@@ -59,11 +58,8 @@ def _plain_png(path: Path) -> PillowImage.Image | None:
             head = file.read(25)
         if head[:8] != _PNG_HEAD or head[24] > 8:
             return None
-        allow_large_scenes()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", PillowImage.DecompressionBombWarning)
-            picture = PillowImage.open(path)
-        picture.load()  # closes the file
-        return None if picture.getexif() else picture
+        with opened_picture(path) as picture:
+            picture.load()
+            return None if picture.getexif() else picture
     except (OSError, SyntaxError, ValueError, IndexError, PillowImage.DecompressionBombError):
         return None  # read_image says what is wrong

@@ -185,10 +185,7 @@ def standardisation(
     provenance: Mapping[str, Any],
     *,
     bands: int = 3,
-    mean: Sequence[float] | None = None,
-    std: Sequence[float] | None = None,
-    low: Sequence[float] | None = None,
-    high: Sequence[float] | None = None,
+    **given: Sequence[float] | None,
 ) -> dict[str, list[float]]:
     """Statistics that a published encoder expects: MillionAID's for CMID, else ImageNet's.
 
@@ -207,10 +204,9 @@ def standardisation(
         defaults = {"mean": IMAGENET_DEFAULT_MEAN, "std": IMAGENET_DEFAULT_STD}
         if of_cmid:
             defaults = {"mean": MILLION_AID.mean, "std": MILLION_AID.std}
-    given = {"mean": mean, "std": std, "low": low, "high": high}
     moments = {}
-    for name, values in given.items():
-        values = values or defaults.get(name)
+    for name in ("mean", "std", "low", "high"):
+        values = given.get(name) or defaults.get(name)
         if values is None and name in defaults:
             raise ValueError(
                 f"{provenance['source']} reads {bands} bands, and does not say how they were"

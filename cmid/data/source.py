@@ -48,7 +48,7 @@ class Image:
     second_date: Tensor | None = None
 
 
-Entry = TypeVar("Entry")
+Entry = TypeVar("Entry", covariant=True)
 
 
 class IndexedSource(ABC, Generic[Entry]):

@@ -221,9 +221,11 @@ def _summary(
         spread = table[99] > table[1]
         low, high = np.where(spread, table[1], minimum), np.where(spread, table[99], maximum)
     span = np.where(high > low, high - low, 1)
-    bands = ((mean - low) / span, std / span, low, high)
     return ChannelStatistics(
-        *(tuple(values.tolist()) for values in bands),
+        mean=tuple(((mean - low) / span).tolist()),
+        std=tuple((std / span).tolist()),
+        low=tuple(low.tolist()),
+        high=tuple(high.tolist()),
         dtype=totals.dtype,
         minimum=tuple(minimum.tolist()),
         maximum=tuple(maximum.tolist()),

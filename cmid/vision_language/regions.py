@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torchvision.ops import roi_align
 
 
 def pool_regions(dense: Tensor, regions: Tensor, *, bins: tuple[int, int] | None = None) -> Tensor:
@@ -20,18 +19,13 @@ def pool_regions(dense: Tensor, regions: Tensor, *, bins: tuple[int, int] | None
     Returns:
         ``(K, E)``, not normalised, in the dtype of ``dense``.
     """
-    index, box = regions[:, 0].long(), regions[:, 1:].to(torch.float32)
-    if not len(index):
-        return dense.new_zeros((0, dense.shape[1])) + 0 * dense.sum()  # stays in the graph
-    rows, columns = bins or dense.shape[2:]
-    y, x = ((torch.arange(n, device=dense.device) + 0.5) / n for n in (rows, columns))
-    start, size = box[:, None, None, :2], (box[:, 2:] - box[:, :2])[:, None, None]
-    points = start + size * torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)
-    samples = F.grid_sample(
-        dense[index],
-        (2 * points - 1).to(dense.dtype),  # (K, rows, columns, 2)
-        mode="bilinear",
-        padding_mode="border",
-        align_corners=False,
+    rows, columns = dense.shape[2:]
+    scale = regions.new_tensor([1, columns, rows, columns, rows])
+    samples = roi_align(
+        dense.float(),  # torchvision has no 16 bits on a CPU
+        (regions * scale).float(),
+        bins or (rows, columns),
+        sampling_ratio=1,
+        aligned=True,
     )
-    return samples.mean(dim=(2, 3))
+    return samples.mean(dim=(2, 3)).to(dense.dtype)
