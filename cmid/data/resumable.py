@@ -119,19 +119,22 @@ class ResumableData(L.LightningDataModule):
             training processes of a machine, at most 16 each, and leaves one core to training.
         on_error: what an unreadable image does: ``error`` or ``skip`` (counted, reported).
         seed: random seed of the order of images and of each sample.
+
+    Attributes:
         collate: makes a batch of samples; by default tensors are stacked.
     """
+
+    collate: Callable[[Sequence[dict[str, Any]]], dict[str, Any]] | None = None
 
     def __init__(
         self,
         source: Sized,
         transform: SampleTransform,
         *,
-        batch_size: int,
+        batch_size: int = 64,
         num_workers: int = -1,
         on_error: Literal["error", "skip"] = "error",
         seed: int = 0,
-        collate: Callable[[Sequence[dict[str, Any]]], dict[str, Any]] | None = None,
     ) -> None:
         super().__init__()
         if batch_size < 1:
@@ -142,9 +145,13 @@ class ResumableData(L.LightningDataModule):
         self.seed = seed
         self._source = source
         self._transform = transform
-        self._collate = collate
         self._loader: ResumableLoader | None = None
         self._position: dict[str, int] | None = None
+
+    @property
+    def image_size(self) -> int:
+        """Pixels per side of the images in the batches."""
+        return self._transform.size
 
     def train_dataloader(self) -> ResumableLoader:
         """Loader of this process's share; raises ValueError where no full batch is there."""
@@ -170,7 +177,7 @@ class ResumableData(L.LightningDataModule):
             batch_size=self.batch_size,
             sampler=sampler,
             num_workers=workers,
-            collate_fn=self._collate,
+            collate_fn=self.collate,
             persistent_workers=workers > 0,
             pin_memory=torch.cuda.is_available(),
             drop_last=True,
