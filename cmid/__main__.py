@@ -23,6 +23,7 @@ _VERBS = {
     "test": ("benchmarks", "test what train has trained"),
     "benchmark": ("benchmarks", "compare backbones on all downstream tasks"),
     "train_clip": ("cmid", "train a CLIP"),
+    "train_scorer": ("cmid", "train a scorer of image-text pairs"),
     "evaluate_clip": ("benchmarks", "evaluate image-text models"),
     "best_of_n": ("cmid", "pick the best of several answers"),
     "train_grpo": ("cmid", "train a vision-language model by rewards"),

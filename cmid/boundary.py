@@ -79,6 +79,7 @@ _EXTRAS = {
     "transformers": "vision-language",
     "wandb": "wandb",
     **dict.fromkeys(("datasets", "faiss", "openai", "peft", "pyarrow", "trl"), "scoring"),
+    "tokenizers": "multimodal",
     **dict.fromkeys(("mmengine", "mmcv", "mmseg", "mmdet", "mmrotate", "mmpretrain"), "openmmlab"),
     "lightly": "baselines",
 }

@@ -13,6 +13,7 @@ import difflib
 import functools
 import inspect
 import re
+import shlex
 import sys
 import types
 import typing
@@ -48,7 +49,9 @@ class OptionParser(ArgumentParser):
         self.exit(2, f"error: {' '.join(message.split())}{meant(message, known)}\n")
 
 
-def command(*configs: type, **ends: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def command(
+    *configs: type, told: bool = False, **ends: str
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Decorate what a command does, and get its entrance, which parses, calls and ends in one line.
 
     The function takes an instance of each configuration. Help begins with the text of its module,
@@ -56,6 +59,7 @@ def command(*configs: type, **ends: str) -> Callable[[Callable[..., None]], Call
 
     Args:
         configs: dataclasses whose fields are the options, see `parse`.
+        told: the function also takes the command as it was called, for a report.
         ends: ``memory``, ``again`` and ``skip`` of `cmid.boundary.error_boundary`.
 
     Returns:
@@ -67,13 +71,14 @@ def command(*configs: type, **ends: str) -> Callable[[Callable[..., None]], Call
         def main(arguments: Sequence[str] | None = None) -> None:
             module = sys.modules[work.__module__]
             name = module.__spec__.name if module.__spec__ else work.__module__  # of __main__, too
-            room, _, verb = name.rpartition(".")
+            room, _, last = name.rpartition(".")
+            verb = last if room.endswith(".commands") else f"-m {name}"
+            words = sys.argv[1:] if arguments is None else [*arguments]
             *given, traceback = parse(
-                *configs,
-                arguments=arguments,
-                verb=verb if room.endswith(".commands") else f"-m {name}",
-                description=module.__doc__,
+                *configs, arguments=words, verb=verb, description=module.__doc__
             )
+            if told:
+                given.append(f"{program(verb)} {shlex.join(words)}")
             with error_boundary(traceback=traceback, **ends):
                 work(*given)
 

@@ -31,7 +31,12 @@ RUN_OPTIONS = """\
 
 
 def launch(
-    args: Sequence[str] | None, *, command: str, default: str, usage: str | None, skip: str = ""
+    args: Sequence[str] | None = None,
+    *,
+    command: str,
+    default: str,
+    usage: str | None,
+    skip: str = "",
 ) -> None:
     """Answer ``--help``, or import a command and run it; end with one line where it refuses.
 

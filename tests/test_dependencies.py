@@ -27,7 +27,7 @@ BACKBONE = "test_resnet.r160_in1k"  # timm's smallest
 # Where an extra is tested alone; "dev" is what these tests run in.
 TESTED = {
     *("baselines", "dev", "docs", "evaluation", "geo", "onnx", "openmmlab", "vision-language"),
-    *("scoring", "wandb"),
+    *("multimodal", "scoring", "wandb"),
 }
 # The default of tools/pretrain.py for two steps.
 PRETRAIN = [
@@ -76,6 +76,15 @@ names = [module.name for module in pkgutil.walk_packages(cmid.__path__, "cmid.")
 assert len(names) > 80
 for name in names:
     importlib.import_module(name)
+"""
+ASK = """
+from cmid.boundary import error_boundary
+from cmid.multimodal import MultimodalConfig, build_model, load, save_model
+from cmid.multimodal.language import AdapterConfig, LanguageConfig
+with error_boundary():
+    language = LanguageConfig("tiny:llama:32x1", "bytes", AdapterConfig(rank=2))
+    save_model(build_model(MultimodalConfig(language=language)), "model")
+    print(len(load("model").generate(["what?"], max_tokens=2)), "answer")
 """
 
 Command = Sequence[str | Path]
@@ -184,6 +193,7 @@ def test_commands_that_need_an_extra_name_it_where_it_is_missing(
         ("vision-language", ["tools/train_clip.py", "--run_dir", "clip"]),
         ("vision-language", ["tools/evaluate_clip.py", "retrieval", "scenes", "--model", "RN50"]),
         ("scoring", ["tools/train_grpo.py", "--run_dir", "rewarded"]),
+        ("multimodal", ["-c", ASK]),
         ("openmmlab", ["tools/train.py", mmseg, "--backbone", backbone]),
         ("openmmlab", ["tools/test.py", mmseg, backbone / "config.json"]),
         ("openmmlab", ["tools/benchmark.py", "--backbone", backbone, *suite]),
@@ -245,6 +255,11 @@ def test_vision_language_trains_and_evaluates_a_clip(tiny_clip_64: str, tmp_path
     for command, outcome in zip(commands[:-1], outcomes[:-1], strict=True):
         assert outcome.status == 0, f"{command[:3]}: {outcome.printed[-3000:]}"
     assert_names_extra(outcomes[-1], "openmmlab")
+
+
+def test_multimodal_answers_saves_and_adapts(tmp_path: Path) -> None:
+    (printed,) = succeed([["-c", ASK]], extra="multimodal", folder=tmp_path)
+    assert printed.endswith("1 answer\n")
 
 
 def test_scoring_trains_by_rewards_and_picks_answers(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from cmid.data.scenes import generate_scene
+from cmid.data.scenes.folders import channels_last
 from cmid.data.writing import write_image
 
 
@@ -23,4 +24,4 @@ def write_scenes(out: Path, *, train: int, val: int, size: int, seed: int = 0) -
         for index in tqdm(range(count), desc=f"{out / part}", unit="scene"):
             scene = generate_scene(index, seed=part_seed, size=size)
             path = out / part / scene.class_name / f"{index:05d}.png"
-            write_image(path, scene.image.permute(1, 2, 0).numpy())
+            write_image(path, channels_last(scene.image))

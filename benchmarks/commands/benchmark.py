@@ -9,17 +9,12 @@ painted predictions). Needs the extra openmmlab (make openmmlab).
 
 from __future__ import annotations
 
-import shlex
-import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from cmid.boundary import error_boundary
-from cmid.command_line import parse
+from cmid.command_line import command
 from cmid.options import option
-from cmid.program import program
 
 
 @dataclass(frozen=True)
@@ -43,26 +38,24 @@ class SuiteConfig:
     cfg_options: tuple[str, ...] = option((), metavar="KEY=VALUE")
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse the command line, run what is missing, write the report."""
-    given = sys.argv[1:] if arguments is None else [*arguments]
-    config, traceback = parse(SuiteConfig, arguments=given, verb="benchmark", description=__doc__)
-    with error_boundary(
-        traceback=traceback,
-        memory="--cfg_options train_dataloader.batch_size=N, or recompute activations with"
-        " model.backbone.with_cp=True there",
-        again="the same command goes on; finished runs are kept",
-    ):
-        from benchmarks.suite.comparison import run_suite
+@command(
+    SuiteConfig,
+    told=True,
+    memory="--cfg_options train_dataloader.batch_size=N, or recompute activations with"
+    " model.backbone.with_cp=True there",
+    again="the same command goes on; finished runs are kept",
+)
+def main(config: SuiteConfig, called: str) -> None:
+    """Run what is missing, write the report."""
+    from benchmarks.suite.comparison import run_suite
 
-        print(
-            run_suite(
-                config.backbone,
-                suite=config.suite,
-                out=config.out.absolute(),
-                names=config.tasks,
-                seeds=config.seeds,
-                options=config.cfg_options,
-                command=f"{program('benchmark')} {shlex.join(given)}",
-            )
-        )
+    table = run_suite(
+        config.backbone,
+        suite=config.suite,
+        out=config.out.absolute(),
+        names=config.tasks,
+        seeds=config.seeds,
+        options=config.cfg_options,
+        command=called,
+    )
+    print(table)

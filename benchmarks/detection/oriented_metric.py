@@ -102,23 +102,21 @@ class OrientedMetric(DOTAMetric):
         annotations: Mapping[str, Mapping[str, NDArray[Any]]],
     ) -> dict[str, float]:
         classes = self.dataset_meta["classes"]
+        logger = MMLogger.get_current_instance()
+        means: dict[str, float] = {}
         scores: dict[str, float] = {}
         for threshold in self.iou_thrs:
             rows = [
                 self._class_result(label, predictions, annotations, threshold)
                 for label in range(len(classes))
             ]
-            known = [row["ap"] for row in rows if row["num_gts"]]
-            mean = float(np.mean(known)) if known else 0.0
-            logger = MMLogger.get_current_instance()
+            name = f"AP{round(threshold * 100):02d}"
+            known = {c: float(r["ap"]) for c, r in zip(classes, rows, strict=True) if r["num_gts"]}
+            means[name] = float(np.mean([*known.values()])) if known else 0.0
             logger.info(f"IoU threshold {threshold}")
-            print_map_summary(mean, rows, classes, logger=logger)
-            scores[f"AP{round(threshold * 100):02d}"] = mean
-            for name, row in zip(classes, rows, strict=True):
-                if row["num_gts"]:
-                    scores[f"AP{round(threshold * 100):02d}_{name}"] = float(row["ap"])
-        thresholds = [scores[f"AP{round(t * 100):02d}"] for t in self.iou_thrs]
-        return {"mAP": float(np.mean(thresholds)), **scores}
+            print_map_summary(means[name], rows, classes, logger=logger)
+            scores |= {f"{name}_{category}": value for category, value in known.items()}
+        return {"mAP": float(np.mean([*means.values()])), **means, **scores}
 
     def _class_result(
         self,

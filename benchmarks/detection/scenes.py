@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image as PillowImage
 from tqdm import tqdm
 
 from cmid.boxes import OrientedBox, box_corners
 from cmid.data.dota import OrientedObjects, write_objects
 from cmid.data.scenes import INSTANCE_CATEGORIES, Instance, Scene, generate_scene
+from cmid.data.scenes.folders import channels_last
+from cmid.data.writing import write_image
 from cmid.files import new_folder
 
 SMALLEST_SIDE = 2.0  # pixels; what the border leaves of an object may be less, and is no object
@@ -37,12 +38,11 @@ def write_scenes(out: Path, *, train: int, val: int, size: int, seed: int) -> No
     """
     with new_folder(out) as folder:
         for part, indices in _parts(train, val).items():
-            (folder / part).mkdir()
             categories = [{"id": k + 1, "name": n} for k, n in enumerate(INSTANCE_CATEGORIES)]
             content: dict[str, Any] = {"images": [], "annotations": [], "categories": categories}
             for index, scene in _generated(indices, size=size, seed=seed, part=part):
                 name = f"scene_{index:05}.png"
-                _write_image(folder / part / name, scene)
+                write_image(folder / part / name, channels_last(scene.image))
                 image = {"id": index, "file_name": name, "width": size, "height": size}
                 content["images"].append(image)
                 for instance in visible(scene):
@@ -66,10 +66,9 @@ def write_oriented_scenes(out: Path, *, train: int, val: int, size: int, seed: i
     with new_folder(out) as folder:
         for part, indices in _parts(train, val).items():
             images, labels = folder / part / "images", folder / part / "labelTxt"
-            images.mkdir(parents=True)
-            labels.mkdir()
+            labels.mkdir(parents=True)
             for index, scene in _generated(indices, size=size, seed=seed, part=part):
-                _write_image(images / f"scene_{index:05}.png", scene)
+                write_image(images / f"scene_{index:05}.png", channels_last(scene.image))
                 write_objects(labels / f"scene_{index:05}.txt", oriented_objects(scene))
 
 
@@ -105,10 +104,6 @@ def _parts(train: int, val: int) -> dict[str, range]:
 def _generated(indices: range, *, size: int, seed: int, part: str) -> Iterator[tuple[int, Scene]]:
     for index in tqdm(indices, desc=f"{part} scenes", unit="scene"):
         yield index, generate_scene(index, seed=seed, size=size)
-
-
-def _write_image(path: Path, scene: Scene) -> None:
-    PillowImage.fromarray(scene.image.permute(1, 2, 0).numpy()).save(path)
 
 
 def _coco_fields(instance: Instance) -> dict[str, Any]:

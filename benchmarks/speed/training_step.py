@@ -139,15 +139,10 @@ def measure(name: str, config: StepConfig) -> dict[str, Any]:
             return model.total(model.losses(views, 0.04)[0])
 
     def step() -> None:
-        clock.time("forward", forward_and_keep)
-        clock.time("backward", lambda: kept[0].backward())
+        loss = clock.time("forward", forward)
+        clock.time("backward", loss.backward)
         clock.time("optimizer", lambda: (optimizer.step(), optimizer.zero_grad()))
         clock.time("ema", lambda: model.teacher.update(model.student, 0.996))
-
-    kept: list[Tensor] = []
-
-    def forward_and_keep() -> None:
-        kept[:] = [forward()]
 
     for _ in range(config.pairs + 1):
         clock.time("floor", floor)

@@ -34,16 +34,13 @@ The configuration used by default:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from functools import partial
 
 from cmid.launch import launch
 
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Answer ``--help``, or pretrain."""
-    launch(
-        arguments,
-        command="cmid.pretraining:pretrain",
-        default="configs/pretrain/cmid_resnet18_scenes.yaml",
-        usage=__doc__,
-    )
+main = partial(
+    launch,
+    command="cmid.pretraining:pretrain",
+    default="configs/pretrain/cmid_resnet18_scenes.yaml",
+    usage=__doc__,
+)

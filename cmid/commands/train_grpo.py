@@ -27,16 +27,13 @@ The configuration used by default:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from functools import partial
 
 from cmid.launch import launch
 
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Answer ``--help``, or train."""
-    launch(
-        arguments,
-        command="cmid.vision_language.scoring.grpo_training:train_grpo",
-        default="configs/scoring/grpo_scenes.yaml",
-        usage=__doc__,
-    )
+main = partial(
+    launch,
+    command="cmid.vision_language.scoring.grpo_training:train_grpo",
+    default="configs/scoring/grpo_scenes.yaml",
+    usage=__doc__,
+)

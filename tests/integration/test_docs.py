@@ -73,6 +73,12 @@ def test_the_examples_of_scores_and_rewards_run(tmp_path: Path, tiny_clip: str) 
 
 
 @pytest.mark.slow
+def test_a_multimodal_model_is_built_saved_and_asked(tmp_path: Path) -> None:
+    (tmp_path / "ask.py").write_text(dict(blocks("multimodal.md"))["ask.py"])
+    assert run("ask.py", folder=tmp_path).startswith("2 answers\n")
+
+
+@pytest.mark.slow
 def test_the_example_of_a_new_method_is_trained_by_the_command(tmp_path: Path) -> None:
     ((name, code),) = blocks("extending.md", "A new method")
     (tmp_path / name).write_text(code)

@@ -13,6 +13,7 @@ from cmid.evaluation.config import Fit
 from cmid.evaluation.image_text import fit_square
 from cmid.precision import full_precision
 from cmid.vision_language.clip.model import CLIP
+from cmid.vision_language.scoring.patch_attention import PatchAttention
 from cmid.vision_language.scoring.scorer import LearnedScorer
 
 
@@ -34,35 +35,75 @@ class DualEncoderScorer(LearnedScorer):
         hidden: width of the perceptron.
         fit: how an image becomes a square, see
             :func:`cmid.evaluation.image_text.fit_square`.
+        patches: the perceptron also sees what `PatchAttention` finds in the patches of the image,
+            which tells where things lie; pooled embeddings hardly do.
     """
 
-    def __init__(self, clip: CLIP, *, hidden: int = 512, fit: Fit = "crop") -> None:
+    def __init__(
+        self, clip: CLIP, *, hidden: int = 512, fit: Fit = "crop", patches: bool = False
+    ) -> None:
         super().__init__()
         self.clip, self.hidden, self.fit = clip, hidden, fit
         width = clip.image.embed_dim
-        self.head = nn.Sequential(nn.Linear(4 * width + 1, hidden), nn.GELU(), nn.Linear(hidden, 1))
+        self.patches = PatchAttention(width) if patches else None
+        inputs = (6 if patches else 4) * width + 1
+        self.head = nn.Sequential(nn.Linear(inputs, hidden), nn.GELU(), nn.Linear(hidden, 1))
         for parameter in self.head[2].parameters():
             nn.init.zeros_(parameter)
         self.cosine_weight = nn.Parameter(clip.scale.detach().float().clone())
 
+    @property
+    def trunk(self) -> CLIP:
+        return self.clip
+
+    def towers(self) -> dict[str, list[nn.Module]]:
+        return {"vision": [self.clip.image], "language": [self.clip.text]}
+
     def forward(
-        self, images: Sequence[Tensor], texts: Sequence[str], questions: Sequence[str]
+        self, images: Sequence[Tensor | None], texts: Sequence[str], questions: Sequence[str]
     ) -> Tensor:
-        """Scores ``(B,)`` with a gradient; see `Scorer.score`."""
+        """Scores ``(B,)`` with a gradient; see `Scorer.score`.
+
+        An image or a text that is given several times, as to compare candidates, is encoded once.
+        """
         device = self.cosine_weight.device
         if not len(texts):
             return self.cosine_weight.new_zeros(0)
-        pixels = torch.stack([fit_square(image, self.clip.size, fit=self.fit) for image in images])
-        joined = [f"{q} {text}" if q else text for q, text in zip(questions, texts, strict=True)]
-        return self.compare(
-            self.clip.encode_images(pixels.to(device)).pooled, self.clip.encode_texts(joined)
+        different = {id(image): image for image in images}
+        if None in different.values():
+            raise ValueError("a scorer on a CLIP needs an image with every text")
+        pixels = torch.stack(
+            [fit_square(image, self.clip.size, fit=self.fit) for image in different.values()]  # type: ignore[arg-type]
         )
+        joined = [f"{q} {text}" if q else text for q, text in zip(questions, texts, strict=True)]
+        said = {text: place for place, text in enumerate(dict.fromkeys(joined))}
+        places = {key: place for place, key in enumerate(different)}
+        seen = self.clip.encode_images(pixels.to(device))
+        of_image = torch.tensor([places[id(image)] for image in images], device=device)
+        of_text = torch.tensor([said[text] for text in joined], device=device)
+        memory = self.remember(seen.dense)
+        memory = None if memory is None else memory[of_image]
+        return self.compare(seen.pooled[of_image], self.clip.encode_texts([*said])[of_text], memory)
 
-    def compare(self, images: Tensor, texts: Tensor) -> Tensor:
-        """Scores ``(B,)`` of ``(B, E)`` embeddings, of any length and of any floating type."""
+    def remember(self, dense: Tensor) -> Tensor | None:
+        """What `PatchAttention` keeps of ``(B, E, N, M)`` patches; None for a head without it."""
+        if self.patches is None:
+            return None
+        with full_precision(dense):
+            return self.patches.remember(dense.float())
+
+    def compare(self, images: Tensor, texts: Tensor, memory: Tensor | None = None) -> Tensor:
+        """Scores ``(B,)`` of ``(B, E)`` embeddings, of any length and of any floating type.
+
+        Args:
+            memory: what `remember` keeps of each image.
+        """
         with full_precision(images):
             image, text = (F.normalize(x.float(), dim=1) for x in (images, texts))
             cosine = (image * text).sum(dim=1)  # (B,)
             v, t = (x * math.sqrt(x.shape[1]) for x in (image, text))
-            pair = torch.cat([v, t, v * t, (v - t).abs(), cosine[:, None]], dim=1)
-            return self.head(pair)[:, 0] + self.cosine_weight * cosine
+            pair = [v, t, v * t, (v - t).abs(), cosine[:, None]]
+            if self.patches is not None:
+                assert memory is not None
+                pair.append(self.patches(memory, t))
+            return self.head(torch.cat(pair, dim=1))[:, 0] + self.cosine_weight * cosine

@@ -65,8 +65,23 @@ class LanguageModelScorer(LearnedScorer):
         model = import_transformers().AutoModel.from_pretrained(name, **options)
         return cls(model, read_processor(name))
 
+    @property
+    def trunk(self) -> nn.Module:
+        return self.model
+
+    def towers(self) -> dict[str, list[nn.Module]]:
+        """See `LearnedScorer.towers`; what lies between the two belongs to the vision tower.
+
+        Raises:
+            ValueError: it is not known which part of the model reads.
+        """
+        parts = dict(self.model.named_children())
+        if "language_model" not in parts:
+            raise ValueError(f"{type(self.model).__name__} has no part language_model")
+        return {"language": [parts.pop("language_model")], "vision": [*parts.values()]}
+
     def forward(
-        self, images: Sequence[Tensor], texts: Sequence[str], questions: Sequence[str]
+        self, images: Sequence[Tensor | None], texts: Sequence[str], questions: Sequence[str]
     ) -> Tensor:
         """Scores ``(B,)`` with a gradient; see `Scorer.score`."""
         if not len(texts):
@@ -76,22 +91,23 @@ class LanguageModelScorer(LearnedScorer):
         return read_score(hidden, inputs["attention_mask"], self.head.weight)
 
     def inputs(
-        self, images: Sequence[Tensor], texts: Sequence[str], questions: Sequence[str]
+        self, images: Sequence[Tensor | None], texts: Sequence[str], questions: Sequence[str]
     ) -> Any:
         """What the model takes: the one way to write a pair, for training and for use."""
         chats = [
-            self._chat(text, question) for text, question in zip(texts, questions, strict=True)
+            self._chat(image, text, question)
+            for image, text, question in zip(images, texts, questions, strict=True)
         ]
         return self.processor(
             text=self.processor.apply_chat_template(chats, tokenize=False),
-            images=[image.cpu() for image in images],
+            images=[image.cpu() for image in images if image is not None] or None,
             input_data_format="channels_first",
             padding=True,
             return_tensors="pt",
         )
 
-    def _chat(self, text: str, question: str) -> list[dict[str, Any]]:
-        user: list[dict[str, str]] = [{"type": "image"}]
+    def _chat(self, image: Tensor | None, text: str, question: str) -> list[dict[str, Any]]:
+        user: list[dict[str, str]] = [] if image is None else [{"type": "image"}]
         if question:
             user.append({"type": "text", "text": as_words(question, self.processor.tokenizer)})
         answer = [{"type": "text", "text": as_words(text, self.processor.tokenizer)}]

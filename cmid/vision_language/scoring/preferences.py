@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -21,7 +21,6 @@ class Preference:
         ranks: rank of each candidate, smaller is better, equal for ties, None where it is not
             known: such a candidate is compared with none. By default the order.
         kind: what sets the candidates apart; accuracies are told by it.
-        has_image: False for preferences between mere texts.
 
     Raises:
         AnnotationError: an empty or a repeated candidate, or none that is better than another.
@@ -31,7 +30,6 @@ class Preference:
     question: str = ""
     ranks: tuple[int | None, ...] = ()
     kind: str = ""
-    has_image: bool = True
 
     def __post_init__(self) -> None:
         if not self.ranks:
@@ -60,20 +58,46 @@ def ranked_pairs(ranks: Sequence[int | None]) -> Iterator[tuple[int, int]]:
 
 
 class PreferenceSource(ABC):
-    """An indexable source of preferences, cheap to pickle, whose images are read one by one."""
+    """An indexable source of images with preferences, cheap to pickle; images are read lazily."""
 
     @abstractmethod
     def __len__(self) -> int:
-        """Number of preferences."""
+        """Number of images, or of what stands for one where texts are compared alone."""
 
     @abstractmethod
-    def preference(self, index: int) -> Preference:
-        """The texts, without reading the image."""
+    def preferences(self, index: int) -> tuple[Preference, ...]:
+        """What is preferred for an image, at least one, without reading it."""
 
     @abstractmethod
     def read(self, index: int) -> Tensor | None:
-        """The image ``(3, H, W)`` uint8; None where there is none.
+        """An image ``(3, H, W)`` uint8; None where texts are compared alone.
 
         Raises:
             UnreadableImageError: it cannot be decoded, or has more than 8 bits a band.
         """
+
+
+def score_preferences(
+    score: Callable[..., Tensor],
+    images: Sequence[Tensor | None],
+    preferences: Sequence[Sequence[Preference]],
+) -> list[list[Tensor]]:
+    """Score every candidate with its image and its question.
+
+    Args:
+        score: images, texts and questions to scores, as `Scorer.score`.
+        images: ``B`` images or None.
+        preferences: those of each image.
+
+    Returns:
+        for each image and each of its preferences, the scores ``(N,)`` of its candidates.
+    """
+    rows = [
+        (image, text, each.question)
+        for image, own in zip(images, preferences, strict=True)
+        for each in own
+        for text in each.candidates
+    ]
+    counts = [len(each.candidates) for own in preferences for each in own]
+    parts = iter(score(*(list(column) for column in zip(*rows, strict=True))).split(counts))
+    return [[next(parts) for _ in own] for own in preferences]

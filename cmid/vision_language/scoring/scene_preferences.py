@@ -83,8 +83,11 @@ class ScenePreferences(PreferenceSource):
             facts.append(observe(scene, self._random(f"scene {index}")))
         made = [*_swapped(facts, self._random("swapped")), *_listed(facts, self._random("listed"))]
         made += _shortened(facts, self._random("shortened"))
-        kept = [(index, preference) for index, preference in made if preference.kind in kinds]
-        self._made = sorted(kept, key=lambda each: (each[0], KINDS.index(each[1].kind)))
+        of_scene: dict[int, list[Preference]] = defaultdict(list)
+        for index, preference in made:
+            if preference.kind in kinds:
+                of_scene[index].append(preference)
+        self._made = [(index, tuple(own)) for index, own in sorted(of_scene.items())]
         if not self._made:
             raise ValueError(f"{num_images} scenes are too few for preferences: take more")
 
@@ -97,13 +100,13 @@ class ScenePreferences(PreferenceSource):
     @property
     def counts(self) -> Counter[str]:
         """Number of preferences of each kind."""
-        return Counter(preference.kind for _, preference in self._made)
+        return Counter(preference.kind for _, own in self._made for preference in own)
 
-    def preference(self, index: int) -> Preference:
+    def preferences(self, index: int) -> tuple[Preference, ...]:
         return self._made[index][1]
 
     def scene(self, index: int) -> int:
-        """Number of the scene of a preference."""
+        """Number of the scene at an index: scenes without a preference are left out."""
         return self._made[index][0]
 
     def read(self, index: int) -> Tensor:
@@ -120,13 +123,10 @@ class ScenePreferences(PreferenceSource):
             seed: random seed of the choice.
         """
         rng = self._random(f"captions {seed}")
-        of_scene: dict[int, list[Preference]] = defaultdict(list)
-        for index, preference in self._made:
-            of_scene[index].append(preference)
-        false = [k < round(corrupted * len(of_scene)) for k in range(len(of_scene))]
+        false = [k < round(corrupted * len(self)) for k in range(len(self))]
         rng.shuffle(false)
         drawn = []
-        for (index, preferences), is_false in zip(of_scene.items(), false, strict=True):
+        for (index, preferences), is_false in zip(self._made, false, strict=True):
             preference = rng.choice(preferences)
             text = preference.candidates[1 if is_false else 0]
             drawn.append(CaptionedScene(index, text, preference.kind if is_false else None))

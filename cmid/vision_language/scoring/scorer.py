@@ -15,14 +15,15 @@ class Scorer(Protocol):
 
     def score(
         self,
-        images: Sequence[Tensor],
+        images: Sequence[Tensor | None],
         texts: Sequence[str],
         questions: Sequence[str] | None = None,
     ) -> Tensor:
         """Score texts; greater is better, against other texts for the same image and question.
 
         Args:
-            images: ``B`` images ``(3, H, W)`` of any sizes, uint8 as they are stored.
+            images: ``B`` images ``(3, H, W)`` of any sizes, uint8 as they are stored; None where a
+                scorer on a language model shall judge a mere text.
             texts: ``B`` captions or answers.
             questions: ``B`` questions that the texts answer; empty ones, or None, for captions.
 
@@ -38,9 +39,18 @@ class Scorer(Protocol):
 class LearnedScorer(nn.Module):
     """A network that is a `Scorer`; a subclass has `forward` with the arguments of `score`."""
 
+    @property
+    def trunk(self) -> nn.Module:
+        """All but the head."""
+        raise NotImplementedError(f"{type(self).__name__} has no trunk")
+
+    def towers(self) -> dict[str, list[nn.Module]]:
+        """Parts of the trunk that can be trained by themselves: ``vision`` and ``language``."""
+        raise NotImplementedError(f"{type(self).__name__} has no towers")
+
     def score(
         self,
-        images: Sequence[Tensor],
+        images: Sequence[Tensor | None],
         texts: Sequence[str],
         questions: Sequence[str] | None = None,
     ) -> Tensor:

@@ -38,6 +38,7 @@ def save_scorer(scorer: DualEncoderScorer | LanguageModelScorer, folder: str | P
         save_clip(scorer.clip, folder / _CLIP_FOLDER)
         about: dict[str, Any] = {"scorer": "dual_encoder"}
         about |= {"hidden": scorer.hidden, "fit": scorer.fit}
+        about["patches"] = scorer.patches is not None
         config: dict[str, Any] = {}
         weights = _own_weights(scorer)
     else:
@@ -79,7 +80,8 @@ def load_scorer(
     scorer: DualEncoderScorer | LanguageModelScorer
     if about.get("scorer") == "dual_encoder":
         clip = load_clip(folder / _CLIP_FOLDER)
-        scorer = DualEncoderScorer(clip, hidden=about["hidden"], fit=about["fit"])
+        shape = {name: about[name] for name in ("hidden", "fit", "patches")}
+        scorer = DualEncoderScorer(clip, **shape)
         own = _own_weights(scorer)
         weights = open_weights(_weights_of(folder))
     else:

@@ -22,8 +22,7 @@ def scenes() -> ScenePreferences:
 
 def test_every_text_is_chosen_as_often_as_it_is_rejected(scenes: ScenePreferences) -> None:
     lead: Counter[str] = Counter()
-    for index in range(len(scenes)):
-        preference = scenes.preference(index)
+    for preference in (each for k in range(len(scenes)) for each in scenes.preferences(k)):
         for better, worse in preference.pairs():
             lead[preference.candidates[better]] += 1
             lead[preference.candidates[worse]] -= 1
@@ -33,14 +32,15 @@ def test_every_text_is_chosen_as_often_as_it_is_rejected(scenes: ScenePreference
 def test_all_kinds_are_made_and_what_is_chosen_is_true(scenes: ScenePreferences) -> None:
     assert set(scenes.counts) == set(KINDS)
     for index in range(0, len(scenes), 7):
-        preference, number = scenes.preference(index), scenes.scene(index)
+        number = scenes.scene(index)
         scene = generate_scene(number, seed=4)
         assert torch.equal(scenes.read(index), scene.image)
         facts = observe(scene, random.Random(f"cmid preferences 4 scene {number}"))
         true = {statement.text for statement in facts.statements}
-        if preference.kind not in ("hallucinated", "missing"):
-            assert preference.candidates[0] in true
-            assert preference.candidates[-1] not in true | facts.captions
+        for preference in scenes.preferences(index):
+            if preference.kind not in ("hallucinated", "missing"):
+                assert preference.candidates[0] in true
+                assert preference.candidates[-1] not in true | facts.captions
 
 
 def test_a_wrong_direction_is_the_opposite_one_and_a_wrong_number_twice_as_large() -> None:

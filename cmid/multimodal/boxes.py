@@ -1,0 +1,86 @@
+"""Boxes as text: how a model is taught to write them, and what it wrote."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from cmid.boxes import Floats, around, box_corners, oriented_box
+from cmid.vision_language.scoring.box_answers import read_boxes
+
+Shape = Literal["upright", "oriented", "polygon"]
+
+
+@dataclass(frozen=True)
+class BoxForm:
+    """A way to write boxes in the square that the model sees.
+
+    Attributes:
+        cells: per side of the image: 1 writes fractions, as published; 100 or 1000 whole numbers.
+        digits: of fractions.
+        shape: ``upright`` ``[x0,y0,x1,y1]``, ``oriented`` ``{<x0><y0><x1><y1>|<degrees>}``, a box
+            that is then turned clockwise around its centre, or ``polygon`` ``[x0,y0,...,x3,y3]``.
+        tag: around a box: ``bbox`` is Nova's ``<bbox>...</bbox>``.
+    """
+
+    cells: int = 1
+    digits: int = 2
+    shape: Shape = "upright"
+    tag: str = ""
+
+    def write(self, corners: Floats) -> str:
+        """Write a box.
+
+        Args:
+            corners: ``(4, 2)``, x and y in fractions of the image, or ``(2, 2)`` of an upright box.
+        """
+        if self.shape == "polygon":
+            if len(corners) == 2:
+                corners = _upright_corners(around(corners))
+            text = f"[{','.join(self._number(value) for value in corners.flatten())}]"
+        elif self.shape == "upright":
+            text = f"[{','.join(self._number(value) for value in around(corners))}]"
+        else:
+            text = self._oriented(corners)
+        return f"<{self.tag}>{text}</{self.tag}>" if self.tag else text
+
+    def parse(self, text: str) -> list[Floats] | None:
+        """The boxes of an answer, whatever shape each is written in.
+
+        Returns:
+            ``(4, 2)`` corners in fractions of the image; none is an empty list. None where brackets
+            hold something else: the answer cannot be read.
+        """
+        found = read_boxes(text)
+        return None if found is None else [_corners(numbers) / self.cells for numbers in found]
+
+    def _number(self, value: float) -> str:
+        if self.cells == 1:
+            return f"{value:.{self.digits}f}"
+        return str(round(value * self.cells))
+
+    def _oriented(self, corners: Floats) -> str:
+        sides, angle = around(corners), 0.0
+        if len(corners) > 2 and min(np.ptp(corners, axis=0)) > 0:
+            x, y, width, height, angle = oriented_box(corners)
+            sides = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
+        numbers = "".join(f"<{self._number(value)}>" for value in sides)
+        return f"{{{numbers}|<{round(math.degrees(angle))}>}}"
+
+
+def _upright_corners(box: tuple[float, float, float, float]) -> Floats:
+    x0, y0, x1, y1 = box
+    return np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]])
+
+
+def _corners(numbers: tuple[float, ...]) -> Floats:
+    if len(numbers) == 8:
+        return np.array(numbers).reshape(4, 2)
+    x0, y0, x1, y1 = numbers[:4]
+    if len(numbers) == 4:
+        return _upright_corners((x0, y0, x1, y1))
+    centre = ((x0 + x1) / 2, (y0 + y1) / 2)
+    return box_corners((*centre, x1 - x0, y1 - y0, math.radians(numbers[4])))

@@ -1,0 +1,308 @@
+"""A language model that sees: image tower, perceiver and language model in one."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cmid.multimodal.answering import (
+    AnsweringConfig,
+    generation_arguments,
+    read_answer,
+    stream_text,
+)
+from cmid.multimodal.conversation import Conversation
+from cmid.multimodal.images import Fit, as_pixels, fit_image
+from cmid.multimodal.perceiver import Perceiver, Seen
+from cmid.multimodal.splicing import Side, Spliced, splice
+from cmid.multimodal.tokens import IGNORED, ConversationEncoder
+from cmid.multimodal.tower import LevelTower
+from cmid.precision import full_precision
+
+Average = Literal["tokens", "samples", "answers", "roots"]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Conversations ready to be read.
+
+    Attributes:
+        ids, labels: ``(L_i,)`` of each conversation, see `cmid.multimodal.tokens.Encoded`.
+        images: ``(I, C, size, size)``, in the order of their places.
+    """
+
+    ids: list[Tensor]
+    labels: list[Tensor]
+    images: Tensor
+
+
+@dataclass(frozen=True)
+class Output:
+    """Of a forward pass.
+
+    Attributes:
+        loss: scalar, with a gradient. parts: its terms, ``language`` and ``balance``.
+        logits: ``(B, L, V)``. spliced: what the language model read.
+    """
+
+    loss: Tensor
+    parts: dict[str, Tensor]
+    logits: Tensor
+    spliced: Spliced
+
+
+class MultimodalModel(nn.Module):
+    """Answers questions about images.
+
+    Args:
+        tower: gives levels of an image.
+        perceiver: makes visual tokens of them, as wide as the language model's embeddings.
+        language: a causal language model of transformers, with or without an adapter of peft.
+        encoder: writes conversations for it.
+        fit: how an image becomes the tower's square.
+        language_name: where the language model can be had.
+        keeps_language: its own weights are this model's, and are saved with it.
+
+    Raises:
+        ValueError: the perceiver's tokens have another width than the language model's.
+    """
+
+    def __init__(
+        self,
+        tower: LevelTower,
+        perceiver: Perceiver,
+        language: Any,
+        encoder: ConversationEncoder,
+        *,
+        fit: Fit = "squash",
+        language_name: str = "",
+        keeps_language: bool = True,
+    ) -> None:
+        super().__init__()
+        width = language.get_input_embeddings().embedding_dim
+        if perceiver.out_width != width:
+            raise ValueError(
+                f"visual tokens have {perceiver.out_width} features, the language model takes"
+                f" {width}: it is not the one that the perceiver was trained for"
+            )
+        self.tower, self.perceiver, self.language = tower, perceiver, language
+        self.encoder, self.fit = encoder, fit
+        self.language_name, self.keeps_language = language_name, keeps_language
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self.perceiver.queries.device
+
+    def batch(self, conversations: Sequence[Any], images: Sequence[Any] | None = None) -> Batch:
+        """Conversations as numbers, and their images as the tower takes them.
+
+        Args:
+            conversations: whatever `Conversation.of` takes.
+            images: of each conversation none (None), one, or a list; what
+                `cmid.multimodal.images.as_pixels` takes.
+
+        Raises:
+            ValueError: as `Conversation.of`; also images of other bands.
+        """
+        groups = [_as_list(each) for each in images or [None] * len(conversations)]
+        encoded = [
+            self.encoder.encode(Conversation.of(each, images=len(group)))
+            for each, group in zip(conversations, groups, strict=True)
+        ]
+        squares = [
+            fit_image(as_pixels(image, bands=self.tower.bands), self.tower.size, self.fit)
+            for group in groups
+            for image in group
+        ]
+        empty = torch.zeros(0, self.tower.bands, self.tower.size, self.tower.size)
+        return Batch(
+            [each.ids for each in encoded],
+            [each.labels for each in encoded],
+            torch.stack(squares) if squares else empty,
+        )
+
+    def see(self, images: Tensor) -> Seen:
+        """Visual tokens ``(I, T, D)`` of ``(I, C, size, size)`` images, and the balance loss."""
+        trained = any(parameter.requires_grad for parameter in self.tower.parameters())
+        with torch.set_grad_enabled(torch.is_grad_enabled() and trained):
+            levels = self.tower(images.to(self.device))
+        return self.perceiver.read(
+            [level.tokens for level in levels], [level.grid for level in levels]
+        )
+
+    def forward(self, batch: Batch, *, average: Average = "tokens") -> Output:
+        """The loss over what is learned; without any, 0.
+
+        Args:
+            average: see `answer_loss`.
+        """
+        spliced, balance, unused = self._read(batch)
+        logits = self.language(**self._inputs(spliced), use_cache=False).logits
+        language = answer_loss(logits, spliced.labels, average=average)
+        parts = {"language": language, "balance": balance}
+        return Output(language + balance + unused, parts, logits, spliced)
+
+    def generate(
+        self,
+        conversations: Sequence[Any],
+        images: Sequence[Any] | None = None,
+        *,
+        batch_size: int = 16,
+        **options: Any,
+    ) -> list[str]:
+        """Answer the last question of each conversation.
+
+        Args:
+            conversations, images: see `batch`; a last answer, where there is one, is left out.
+            batch_size: conversations that are answered together; no answer depends on it.
+            **options: of `AnsweringConfig`.
+
+        Raises:
+            ValueError: as `batch`; also a prompt that leaves no room for an answer.
+        """
+        config = AnsweringConfig(**options)
+        groups = list(images or [None] * len(conversations))
+        if len(groups) != len(conversations):
+            raise ValueError(f"images of {len(groups)} conversations, of which there are"
+                             f" {len(conversations)}")  # fmt: skip
+        answers: list[str] = []
+        for first in range(0, len(conversations), batch_size):
+            part = slice(first, first + batch_size)
+            with self._answering(config):
+                run = self._prepared(conversations[part], groups[part], config)
+                written = run()
+            answers += [read_answer(ids, config, self.encoder) for ids in written.tolist()]
+        return answers
+
+    def stream(self, conversation: Any, images: Any = None, **options: Any) -> Iterator[str]:
+        """Parts of one answer, as they are written; see `generate`."""
+        config = AnsweringConfig(**options)
+        with self._answering(config):
+            run = self._prepared([conversation], [images], config)
+            yield from stream_text(run, config, self.encoder)
+
+    def train(self, mode: bool = True) -> MultimodalModel:
+        """Frozen parts stay in evaluation mode: no dropout, and BatchNorm keeps its statistics."""
+        super().train(mode)
+        for part in (self.tower, self.perceiver, self.language):
+            if not any(parameter.requires_grad for parameter in part.parameters()):
+                part.eval()
+        return self
+
+    def _read(self, batch: Batch, *, side: Side = "right") -> tuple[Spliced, Tensor, Tensor]:
+        """Text and images together, the balance loss, and 0 with a gradient to what saw nothing."""
+        zero = self.perceiver.queries.new_zeros(())
+        balance, unused, visual = zero, zero, []
+        if len(batch.images):
+            seen = self.see(batch.images)
+            visual, balance = list(seen.tokens), seen.balance
+        elif self.training:
+            # Several processes await gradients of all parameters, also where a batch has no images.
+            blank = torch.zeros(1, self.tower.bands, self.tower.size, self.tower.size)
+            self.tower.eval()  # statistics of BatchNorm are those of images
+            unused = 0 * self.see(blank).tokens.sum()
+            self.train()
+        embed = self.language.get_input_embeddings()
+        spliced = splice(
+            batch.ids, batch.labels, visual, lambda ids: embed(ids.to(self.device)), side=side
+        )
+        return spliced, balance, unused
+
+    def _inputs(self, spliced: Spliced) -> dict[str, Tensor]:
+        inputs = {"inputs_embeds": spliced.embeds, "attention_mask": spliced.mask}
+        base = self.language.get_base_model() if hasattr(self.language, "peft_config") else None
+        # Learned positions are wrong in a padded batch without them; some models have none at all.
+        if "position_ids" in inspect.signature((base or self.language).forward).parameters:
+            inputs["position_ids"] = spliced.positions
+        return inputs
+
+    def _prepared(
+        self, conversations: Sequence[Any], images: Sequence[Any], config: AnsweringConfig
+    ) -> Any:
+        groups = [_as_list(each) for each in images]
+        prompts = [
+            Conversation.of(each, images=len(group)).prompt
+            for each, group in zip(conversations, groups, strict=True)
+        ]
+        spliced, _, _ = self._read(self.batch(prompts, groups), side="left")
+        room = getattr(self.language.config, "max_position_embeddings", None)
+        if room is not None and spliced.mask.shape[1] + config.max_tokens > room:
+            raise ValueError(
+                f"a conversation of {spliced.mask.shape[1]} tokens and max_tokens"
+                f" {config.max_tokens} exceed the {room} of the language model: shorten either"
+            )
+        return partial(
+            self.language.generate,
+            inputs_embeds=spliced.embeds,
+            attention_mask=spliced.mask,
+            **generation_arguments(config, self.encoder),
+        )
+
+    @contextmanager
+    def _answering(self, config: AnsweringConfig) -> Iterator[None]:
+        """Evaluation mode without gradients; what is drawn follows the seed, if there is one."""
+        mode = self.training
+        self.eval()
+        devices = [self.device] if self.device.type == "cuda" else []
+        try:
+            with torch.no_grad(), torch.random.fork_rng(devices, enabled=config.seed is not None):
+                if config.seed is not None:
+                    torch.manual_seed(config.seed)
+                yield
+        finally:
+            self.train(mode)
+
+
+def answer_loss(logits: Tensor, labels: Tensor, *, average: Average = "tokens") -> Tensor:
+    """Cross-entropy of the next token over what is learned, in float32; 0 where nothing is.
+
+    Args:
+        logits: ``(B, L, V)``.
+        labels: ``(B, L)``, -100 where nothing is learned.
+        average: ``tokens`` all weigh the same, as published: long answers drown short ones.
+            ``samples``: every conversation weighs the same; ``answers``: every answer;
+            ``roots``: a token weighs 1 / sqrt(length of its answer).
+
+    Raises:
+        ValueError: another average.
+    """
+    labels = labels[:, 1:]
+    learned = labels != IGNORED
+    if not learned.any():
+        return 0 * logits.sum()
+    weights = _weights(learned, average)[learned]
+    with full_precision(logits):
+        losses = F.cross_entropy(logits[:, :-1][learned].float(), labels[learned], reduction="none")
+        return (losses * weights).sum() / weights.sum()
+
+
+def _weights(learned: Tensor, average: Average) -> Tensor:
+    """Of each place, ``(B, L)``."""
+    if average not in get_args(Average):
+        raise ValueError(f"average {average!r} is none of {', '.join(get_args(Average))}")
+    ones = learned.float()
+    if average == "tokens":
+        return ones
+    if average == "samples":
+        return ones / ones.sum(dim=1, keepdim=True).clamp(min=1)
+    # Answers are runs of learned tokens: something of the template lies between any two.
+    start = learned & ~F.pad(learned, (1, 0))[:, :-1]
+    run = start.long().cumsum(dim=1) * learned  # (B, L), 0 outside of answers
+    lengths = torch.zeros(len(run), int(run.max()) + 1, device=run.device)
+    lengths = lengths.scatter_add(1, run, ones).gather(1, run).clamp(min=1)
+    return ones / (lengths if average == "answers" else lengths.sqrt())
+
+
+def _as_list(images: Any) -> list[Any]:
+    if images is None:
+        return []
+    return list(images) if isinstance(images, list | tuple) else [images]
