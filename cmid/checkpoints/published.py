@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor
 
@@ -227,8 +228,6 @@ def standardisation(
 def _check_derived(encoder: MaskedEncoder, derived: Weights, source: str) -> None:
     """Positions must be counted as timm counts them, or the position tables mean something else."""
     ours = dict(encoder.backbone.named_buffers())
-    for name, tensor in derived.items():
-        if name.endswith("relative_position_index") and name in ours:
-            same = tensor.shape == ours[name].shape and bool((tensor == ours[name]).all())
-            if not same:
-                raise ValueError(f"{source}: {name} counts positions in another order than timm")
+    for name in (n for n in derived if n.endswith("relative_position_index") and n in ours):
+        if not torch.equal(derived[name].long(), ours[name].long()):
+            raise ValueError(f"{source}: {name} counts positions in another order than timm")

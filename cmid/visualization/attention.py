@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,20 +71,15 @@ def attention_of_blocks(encoder: MaskedEncoder, images: Tensor) -> list[BlockAtt
         window, shift = (tuple(getattr(block, n)) for n in ("window_size", "shift_size"))
         found.append(BlockAttention(weights, (height, width), window, shift))
 
-    handles = []
-    for block in blocks:
-        handles.append(block.register_forward_pre_hook(remember))
-        handles.append(
-            block.attn.attn_drop.register_forward_hook(
-                lambda module, args, output, block=block: read(block, output)
+    with _unfused(blocks), ExitStack() as hooks:
+        for block in blocks:
+            hooks.enter_context(block.register_forward_pre_hook(remember))
+            hooks.enter_context(
+                block.attn.attn_drop.register_forward_hook(
+                    lambda module, args, output, block=block: read(block, output)
+                )
             )
-        )
-    try:
-        with _unfused(blocks):
-            encoder.eval()(images)
-    finally:
-        for handle in handles:
-            handle.remove()
+        encoder.eval()(images)
     return found
 
 
