@@ -65,6 +65,10 @@ class ClaimedFolder:
     def __exit__(self, *error: object) -> None:
         self.release()
 
+    def keep(self) -> None:
+        """Let the folder stay, even if nothing is written to it."""
+        self._made = []
+
     def release(self) -> None:
         """Let others write to it; a folder that was made here and has nothing in it goes away."""
         made, self._made = self._made, []
