@@ -25,6 +25,7 @@ _VERBS = {
     "train_clip": ("cmid", "train a CLIP"),
     "train_scorer": ("cmid", "train a scorer of image-text pairs"),
     "evaluate_clip": ("benchmarks", "evaluate image-text models"),
+    "make_preferences": ("cmid", "judge captions and answers, best first"),
     "best_of_n": ("cmid", "pick the best of several answers"),
     "train_grpo": ("cmid", "train a vision-language model by rewards"),
     "convert_regions": ("benchmarks", "make region texts of detection annotations"),

@@ -37,6 +37,7 @@ def launch(
     default: str,
     usage: str | None,
     skip: str = "",
+    memory: str = MEMORY,
 ) -> None:
     """Answer ``--help``, or import a command and run it; end with one line where it refuses.
 
@@ -45,8 +46,10 @@ def launch(
             ``--help_all`` prints every field, ``--traceback`` shows where an error comes from.
         command: ``module:function`` that takes the list of arguments.
         default: configuration of the project that is used where ``args`` name none.
-        usage: the help; ``@RUN FILES@`` stands for `RUN_OPTIONS`, ``@DEFAULT@`` for the default.
+        usage: the help; its second paragraph, the usage, is printed first. ``@RUN FILES@`` stands
+            for `RUN_OPTIONS`, ``@DEFAULT@`` for the default.
         skip: option of the command that counts and skips faulty annotations.
+        memory: options of the command that need less memory.
     """
     args = sys.argv[1:] if args is None else args
     if "-h" in args or "--help" in args:
@@ -56,12 +59,14 @@ def launch(
     args = ["--help" if arg == "--help_all" else arg for arg in args if arg != "--traceback"]
     if not any(arg == "--config" or arg.startswith(("--config=", "-c")) for arg in args):
         args = ["--config", default, *args]
-    with error_boundary(traceback=traceback, memory=MEMORY, skip=skip):
+    with error_boundary(traceback=traceback, memory=memory, skip=skip):
         quieten()
         pkgutil.resolve_name(command)(_with_found_files(args))
 
 
 def _filled(usage: str, default: str) -> str:
+    first, *others = usage.split("\n\n")
+    usage = "\n\n".join([*others[:1], first, *others[1:]])
     usage = re.sub(r"@RUN (.*)@\n", lambda found: RUN_OPTIONS.format(examples=found[1]), usage)
     usage = as_called(usage)
     if "@DEFAULT@" not in usage:

@@ -64,6 +64,10 @@ GRPO = [
     "--trainer.max_completion_length=4",
     "--trainer.per_device_train_batch_size=5",
 ]
+CANDIDATES = [
+    *("--candidates", ROOT / "docs/preferences/candidates.json"),
+    *("--images", ROOT / "docs/preferences/images"),
+]
 CLASSIFY = [
     "train_cfg.max_epochs=2",
     "train_dataloader.dataset.num_scenes=40",
@@ -193,6 +197,7 @@ def test_commands_that_need_an_extra_name_it_where_it_is_missing(
         ("vision-language", ["tools/train_clip.py", "--run_dir", "clip"]),
         ("vision-language", ["tools/evaluate_clip.py", "retrieval", "scenes", "--model", "RN50"]),
         ("scoring", ["tools/train_grpo.py", "--run_dir", "rewarded"]),
+        ("scoring", ["tools/make_preferences.py", *CANDIDATES, "--judge", "openai:m"]),
         ("multimodal", ["-c", ASK]),
         ("openmmlab", ["tools/train.py", mmseg, "--backbone", backbone]),
         ("openmmlab", ["tools/test.py", mmseg, backbone / "config.json"]),
@@ -262,15 +267,21 @@ def test_multimodal_answers_saves_and_adapts(tmp_path: Path) -> None:
     assert printed.endswith("1 answer\n")
 
 
-def test_scoring_trains_by_rewards_and_picks_answers(tmp_path: Path) -> None:
+def test_scoring_trains_by_rewards_picks_answers_and_makes_preferences(tmp_path: Path) -> None:
     answer = ["--model", "run/model", "--n", "2", "--num_scenes", "2", "--max_new_tokens", "4"]
     commands: list[Command] = [
         ["tools/train_grpo.py", "--run_dir", "run", *GRPO],
         ["tools/best_of_n.py", "scenes", "--out", "picked", *answer],
     ]
+    judge = ["--judge", "run/model", "--max_new_tokens", "4", "--attempts", "1"]
+    commands += [
+        ["tools/make_preferences.py", *CANDIDATES, *judge, "--captioners", "run/model"],
+        ["-c", "import faiss, openai, pyarrow.parquet"],
+    ]
     printed = succeed(commands, extra="scoring", folder=tmp_path)
     assert "mean reward" in printed[0]
     assert "oracle" in printed[1]
+    assert "1 preferences of" in printed[2]
 
 
 def test_openmmlab_trains_and_tests_a_classifier(backbone: Path, tmp_path: Path) -> None:

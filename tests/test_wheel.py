@@ -95,3 +95,18 @@ def test_an_unknown_verb_or_an_old_spelling_is_one_line(cmid: Run) -> None:
         done = cmid(*arguments)
         assert done.returncode == 2
         assert said in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.slow
+def test_the_benchmark_trains_tests_and_reports(cmid: Run, tmp_path: Path) -> None:
+    pytest.importorskip("mmcv._ext", reason="extra openmmlab is not installed")
+    options = ["train_cfg.max_epochs=1", "param_scheduler=[]", "train_dataloader.batch_size=16"]
+    for part in ("train", "val", "test"):
+        loader = f"{part}_dataloader"
+        options += [f"{loader}.dataset.num_scenes=40", f"{loader}.num_workers=0"]
+        options += [f"{loader}.persistent_workers=False"]
+    suite = ["--suite", "scenes", "--tasks", "classification", "--out", "report"]
+    done = cmid("benchmark", "--backbone", "random:resnet18", *suite, "--cfg_options", *options)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "| classification | top-1 accuracy |" in done.stdout
+    assert "cmid benchmark --backbone" in (tmp_path / "report/report.md").read_text()

@@ -20,14 +20,18 @@ from cmid.vision_language.scoring.best_of_n_config import BestOfNConfig
 
 @command(
     BestOfNConfig,
+    told=True,
     memory="--batch_size, --n or --max_new_tokens",
     again="the same command goes on with the answers in --out",
 )
-def main(config: BestOfNConfig) -> None:
+def main(config: BestOfNConfig, called: str) -> None:
     """Draw, pick, print a table, write the report."""
     quieten()
     # After parsing: --help and typing errors answer at once.
     from cmid.vision_language.scoring.best_of_n import best_of_n
-    from cmid.vision_language.scoring.best_of_n_report import report_best_of_n
+    from cmid.vision_language.scoring.best_of_n_report import report_best_of_n, write_preferences
 
-    report_best_of_n(config, best_of_n(config))
+    rows = best_of_n(config)
+    report_best_of_n(config, rows, command=called)
+    if config.preferences:
+        write_preferences(config, rows)

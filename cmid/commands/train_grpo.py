@@ -36,4 +36,5 @@ main = partial(
     command="cmid.vision_language.scoring.grpo_training:train_grpo",
     default="configs/scoring/grpo_scenes.yaml",
     usage=__doc__,
+    memory="--trainer.per_device_train_batch_size or --trainer.max_completion_length",
 )

@@ -31,17 +31,14 @@ The configuration used by default:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from functools import partial
 
 from cmid.launch import launch
 
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Answer ``--help``, or train."""
-    launch(
-        arguments,
-        command="cmid.vision_language.scoring.training:train_scorer",
-        default="configs/scoring/dual_encoder_scenes.yaml",
-        usage=__doc__,
-        skip="--data.source.init_args.on_error skip",
-    )
+main = partial(
+    launch,
+    command="cmid.vision_language.scoring.training:train_scorer",
+    default="configs/scoring/dual_encoder_scenes.yaml",
+    usage=__doc__,
+    skip="--data.source.init_args.on_error skip",
+)

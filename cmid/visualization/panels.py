@@ -27,7 +27,7 @@ def panels(
     Args:
         pictures: by title, ``(H, W, 3)`` uint8. Small ones are enlarged by a whole factor, large
             ones shrunk.
-        legend: names and colours.
+        legend: names and colours, or none.
         smooth: titles of pictures that are interpolated; others show their pixels.
         smallest: pixels of the longer side that enlarging reaches at least.
     """
@@ -36,7 +36,8 @@ def panels(
     scale *= min(1.0, _LARGEST_PANEL / max(height, width))
     size = round(width * scale), round(height * scale)
     font = ImageFont.load_default(14)
-    entry = int(max(font.getlength(name) for name, _ in legend)) + _SWATCH + 2 * _GAP + 5
+    longest = max((font.getlength(name) for name, _ in legend), default=0.0)
+    entry = int(longest) + _SWATCH + 2 * _GAP + 5
     total = max(len(pictures) * (size[0] + _GAP), min(len(legend), 4) * entry) + _GAP
     columns = max(1, total // entry)
     rows = -(-len(legend) // columns)

@@ -18,6 +18,7 @@ from cmid.vision_language.clip.building import build_clip
 from cmid.vision_language.clip.config import CLIPConfig
 from cmid.vision_language.clip.storage import save_clip
 from tests.declared import ROOT
+from tests.integration import in_process
 
 DOCS = ROOT / "docs"
 _FENCED = re.compile(r'^```python(?: title="(?P<title>[\w.]+)")?\n(?P<code>.*?)^```', re.S | re.M)
@@ -70,6 +71,26 @@ def test_the_examples_of_scores_and_rewards_run(tmp_path: Path, tiny_clip: str) 
     assert run("preferences.py", folder=tmp_path) == "0.8458 0.5477\n"
     printed = json.loads(run("rewards.py", folder=tmp_path))
     assert printed == [pytest.approx(1.0), pytest.approx(1.0)]
+
+
+def test_the_example_of_preferences_replays_as_the_page_shows(tmp_path: Path) -> None:
+    page = (DOCS / "preferences.md").read_text()
+    (shown,) = re.findall(r"^```console\n(.*?)^```", page, re.S | re.M)
+    command, _, printed = shown.replace("\\\n", " ").partition("\n")
+    words = command.split()[2:]
+    words[words.index("--run_dir") + 1] = str(tmp_path / "run")
+    done = in_process.run(*words)
+    assert done.status == 0, done.err
+    said = done.out.replace(str(tmp_path / "run"), "runs/example").splitlines()
+    said += [line for line in re.split(r"[\r\n]+", done.err) if line.startswith("LEFT OUT")]
+    assert sorted(said) == sorted(printed.splitlines())
+    report = (tmp_path / "run/report.md").read_text()
+    tables = re.findall(r"(?:^\|.*\n)+", page.partition("## Candidates")[0], re.M)
+    assert len(tables) == 2
+    assert all(table in report for table in tables)
+    (entry,) = re.findall(r"^```json\n(.*?)^```", page, re.S | re.M)
+    made = json.loads((tmp_path / "run/preferences.json").read_text())
+    assert json.loads(entry) | {"image_path": ""} in [each | {"image_path": ""} for each in made]
 
 
 @pytest.mark.slow

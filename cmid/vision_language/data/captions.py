@@ -79,11 +79,11 @@ class CaptionTable(AnnotatedFiles):
         if not path.is_file():
             raise FileNotFoundError(f"table of captions {path} does not exist")
         if path.suffix.lower() in JSON_LINES:
-            rows = _json_rows(path, problems)
+            rows = json_rows(path, problems)
         else:
             table = Table(path)
             check_header(table, split=self.split, chosen=self.columns)
-            rows = _table_rows(table, problems)
+            rows = table_rows(table, problems)
         return _group_rows(rows, self.columns, self.split, problems)
 
 
@@ -153,7 +153,7 @@ def _group_rows(
                 if own != split:
                     continue
             path_column, caption_column = (choose(row, names) for names in columns)
-            path, captions = text_field(row, path_column), _listed(row[caption_column])
+            path, captions = text_field(row, path_column), listed(row[caption_column])
             if not captions or not all(isinstance(c, str) and c.strip() for c in captions):
                 raise AnnotationError(f"its {caption_column} is {row[caption_column]!r}, no text")
             captions_of.setdefault(path, []).extend(caption.strip() for caption in captions)
@@ -168,7 +168,7 @@ def _check_split(problems: Problems, split: str | None, splits: Counter[str]) ->
         raise ValueError(f"{problems.path} has no split {split!r}; there are: {found}")
 
 
-def _listed(value: Any) -> list[Any]:
+def listed(value: Any) -> list[Any]:
     """Captions of a field: a list, a list written as text, or one text.
 
     Raises:
@@ -192,7 +192,8 @@ def _listed(value: Any) -> list[Any]:
     raise AnnotationError(f"its captions {value[:60]!r} are no list with commas between its texts")
 
 
-def _json_rows(path: Path, problems: Problems) -> Iterator[_Row]:
+def json_rows(path: Path, problems: Problems) -> Iterator[_Row]:
+    """Yield where each line stands, and its fields by their names in small letters."""
     for number, line in json_lines(path):
         with problems.at(f"line {number}"):
             try:
@@ -204,7 +205,8 @@ def _json_rows(path: Path, problems: Problems) -> Iterator[_Row]:
             yield f"line {number}", {name.lower(): value for name, value in row.items()}
 
 
-def _table_rows(table: Table, problems: Problems) -> Iterator[_Row]:
+def table_rows(table: Table, problems: Problems) -> Iterator[_Row]:
+    """Yield where each row stands, and its fields by their names in small letters."""
     header = [name.lower() for name in table.header]
     for row in table.rows():
         where = f"line {row.line}"

@@ -44,14 +44,16 @@ class Answerer:
             name: folder, or name on the hub.
             system: what the system's turn says.
             device: where it works.
-            options: arguments of ``AutoModelForImageTextToText.from_pretrained``, as ``dtype``.
+            options: arguments of ``AutoModelForImageTextToText.from_pretrained``; by default
+                weights are float32 on a CPU, and elsewhere of the type that they are stored in.
 
         Raises:
             ModuleNotFoundError: transformers is not installed.
             OSError: no such model.
         """
         auto = import_transformers().AutoModelForImageTextToText
-        model = auto.from_pretrained(name, **options).to(device).eval()
+        kind = {"dtype": torch.float32 if device == "cpu" else "auto"}
+        model = auto.from_pretrained(name, **kind | options).to(device).eval()
         return cls(model, read_processor(name), system=system)
 
     @torch.no_grad()

@@ -26,10 +26,9 @@ from cmid.vision_language.scoring.scorer import Scorer
 from cmid.vision_language.scoring.storage import load_scorer
 
 SAMPLES = "samples.jsonl"
-_UNSEEN = 1  # the seed of generated scenes; that of training is 0
 _DRAWS = 64  # random choices of N of the answers
 # What may change before a run goes on.
-_INDIFFERENT = ("out", "limit", "device")
+_INDIFFERENT = ("out", "limit", "preferences", "device")
 Row = dict[str, Any]
 Curve = dict[str, list[tuple[int, float, float]]]
 
@@ -44,7 +43,7 @@ def best_of_n(config: BestOfNConfig) -> list[Row]:
         FileNotFoundError, ValueError, ModuleNotFoundError: with a one-line message.
     """
     device = config.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    questions = _questions(config)
+    questions = asked_questions(config)
     done = _resume(config, len(questions))
     if len(done) < len(questions):
         scorers = _scorers(config, device)
@@ -166,9 +165,10 @@ def _answer(
         }
 
 
-def _questions(config: BestOfNConfig) -> list[Question]:
+def asked_questions(config: BestOfNConfig) -> list[Question]:
+    """The questions that a configuration names; entries that cannot be used are counted, said."""
     if config.data == "scenes":
-        questions = [*scene_questions(config.num_scenes, seed=_UNSEEN)]
+        questions = [*scene_questions(config.num_scenes, seed=config.scene_seed)]
     else:
         questions, skipped = read_questions(config.data, image_root=config.image_root)
         for reason, count in skipped.items():

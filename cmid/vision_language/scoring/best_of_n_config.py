@@ -20,7 +20,8 @@ class BestOfNConfig:
         scorer: folder of a scorer; its highest score is picked.
         clip: folder or NAME:TAG of a CLIP; the highest similarity to question and answer is picked.
         image_root: folder that paths of images start from (default: that of the questions).
-        num_scenes: how many, if generated; they are not those of training.
+        num_scenes: how many, if generated.
+        scene_seed: which ones; training has other seeds than the default.
         limit: the first so many questions only.
         n: answers to each question.
         temperature: of the softmax over words.
@@ -29,6 +30,8 @@ class BestOfNConfig:
         system: what the system's turn says; empty: the model's own (default: think, then answer).
         batch_size: questions at a time, each with n answers.
         seed: of the answers.
+        preferences: also write true answers and wrong samples as preferences.json, from which
+            tools/train_scorer.py learns.
         device: cpu, cuda, ... (default: cuda where there is one).
     """
 
@@ -39,6 +42,7 @@ class BestOfNConfig:
     clip: str | None = None
     image_root: Path | None = None
     num_scenes: Annotated[int, at_least(1)] = 100
+    scene_seed: int = 1
     limit: Annotated[int, at_least(1)] | None = None
     n: Annotated[int, at_least(1)] = 10
     temperature: Annotated[float, at_least(0.01)] = 0.95
@@ -47,4 +51,5 @@ class BestOfNConfig:
     system: str | None = None
     batch_size: Annotated[int, at_least(1)] = 8
     seed: int = 0
+    preferences: bool = False
     device: str | None = None

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import fields
+from pathlib import Path
 
+from cmid.data.writing import write_image
 from cmid.files import write_text
-from cmid.program import program
 from cmid.reporting import Report, Row, Section, Table, markdown_table, write_report
-from cmid.vision_language.scoring.best_of_n import SAMPLES, Curve, accuracy_curve
+from cmid.vision_language.scoring.best_of_n import (
+    SAMPLES,
+    Curve,
+    accuracy_curve,
+    asked_questions,
+)
 from cmid.vision_language.scoring.best_of_n import Row as Answered
 from cmid.vision_language.scoring.best_of_n_config import BestOfNConfig
+from cmid.vision_language.scoring.rewards import short
 from cmid.visualization.curves import line_figure
 from cmid.visualization.saving import save_figure
 
 _RESULTS, _PICTURE = "results.json", "accuracy.png"
 
 
-def report_best_of_n(config: BestOfNConfig, rows: Sequence[Answered]) -> None:
+def report_best_of_n(config: BestOfNConfig, rows: Sequence[Answered], *, command: str) -> None:
     """Print accuracy against N, and write report, picture and numbers into ``out``."""
     curve = accuracy_curve(rows)
     known = sum(row["right"] is not None for row in rows)
@@ -44,18 +49,36 @@ def report_best_of_n(config: BestOfNConfig, rows: Sequence[Answered]) -> None:
         print(markdown_table(tables[0], aligned=True))
     write_text(config.out / _RESULTS, json.dumps({"accuracy": curve, "facts": facts}, indent=2))
     section = Section("Accuracy against N", facts, tables, pictures)
-    write_report(config.out, Report("Best of N", _command(config), [section]))
+    write_report(config.out, Report("Best of N", command, [section]))
     print(f"answers and picks: {config.out / SAMPLES}; report: {config.out / 'report.html'}")
 
 
-def _command(config: BestOfNConfig) -> str:
-    """The command line of a configuration."""
-    words = [program("best_of_n"), shlex.quote(config.data)]
-    for entry in fields(config)[1:]:
-        value = getattr(config, entry.name)
-        if value != entry.default:
-            words += [f"--{entry.name}", shlex.quote(str(value))]
-    return " ".join(words)
+def write_preferences(config: BestOfNConfig, rows: Sequence[Answered]) -> Path:
+    """Write true answers and wrong samples in the published form, for `PreferenceFiles`.
+
+    Images that are not files, as of generated scenes, are written beside it. Questions that no
+    sample answers wrongly, of boxes, or without a known answer say nothing here.
+    """
+    path = config.out / "preferences.json"
+    entries = []
+    for question, row in zip(asked_questions(config), rows, strict=True):
+        if row["right"] is None or question.kind != "exact":
+            continue
+        samples = zip(row["samples"], row["right"], strict=True)
+        wrong = dict.fromkeys(short(sample) for sample, right in samples if not right)
+        wrong.pop("", None)
+        if not wrong:
+            continue
+        if isinstance(question.image, Path):
+            image = str(question.image.resolve())
+        else:
+            image = f"images/{question.name.replace('/', '-').replace(':', '-')}.png"
+            write_image(config.out / image, question.pixels().permute(1, 2, 0).numpy())
+        texts = {"chosen": question.answer, "rejected": [*wrong]}
+        entries.append({"image_path": image, "question": question.text, **texts})
+    write_text(path, json.dumps(entries, indent=1, ensure_ascii=False) + "\n")
+    print(f"{len(entries)} preferences: {path}")
+    return path
 
 
 def _table(curve: Curve) -> Table:

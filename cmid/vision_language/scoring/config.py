@@ -49,12 +49,12 @@ class LowRankConfig:
     """Low-rank adapters of linear layers (LoRA, arXiv:2106.09685), merged when the run is over.
 
     Attributes:
-        rank: rank of an adapter.
+        rank: rank of an adapter; 0 trains the towers themselves.
         alpha: an adapter is scaled by ``alpha / rank``.
         dropout: of what an adapter reads.
     """
 
-    rank: int = 16
+    rank: int = 0
     alpha: float = 32.0
     dropout: float = 0.0
 

@@ -33,9 +33,10 @@ def group_advantages(rewards: Tensor, *, eps: float = 1e-6) -> Tensor:
     Returns:
         ``(P, G)`` float32; 0 in a row of equal rewards.
     """
-    rewards = rewards.float()
+    # In float32, the rounding of equal rewards' mean would count beside so small an eps.
+    rewards = rewards.double()
     centred = rewards - rewards.mean(dim=1, keepdim=True)
-    return centred / (rewards.std(dim=1, keepdim=True) + eps)
+    return (centred / (rewards.std(dim=1, keepdim=True) + eps)).float()
 
 
 def import_trl() -> ModuleType:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import statistics
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -80,10 +82,11 @@ def train_grpo(args: Sequence[str]) -> Path:
     config = _parse(args)
     import_trl()
     import_transformers().logging.set_verbosity_error()
-    with ClaimedFolder(Path(config.run_dir)) as run:
-        checkpoint = _checkpoint(config, run.path)
-        run.keep()
-        return _train(config, run.path, checkpoint)
+    run_dir = Path(config.run_dir)
+    # Of the processes of a launcher, the first one claims the folder for all.
+    first = int(os.environ.get("RANK") or 0) == 0
+    with ClaimedFolder(run_dir) if first else nullcontext():
+        return _train(config, run_dir, _checkpoint(config, run_dir))
 
 
 def _parse(args: Sequence[str]) -> GRPORunConfig:
@@ -117,6 +120,8 @@ def _train(config: GRPORunConfig, run_dir: Path, checkpoint: Path | None) -> Pat
     transformers = import_transformers()
     model = config.model
     if model == _SCENES:
+        if int(os.environ.get("WORLD_SIZE") or 1) > 1:
+            raise ValueError("the model of scenes is taught by one process: give --model FOLDER")
         model = str(scene_answerer(run_dir / "answerer", config.scene_answerer))
     settings = trainer_settings(
         config.trainer,

@@ -20,8 +20,7 @@ from cmid.vision_language.scoring.config import (
     RateConfig,
     ScorerConfig,
 )
-from cmid.vision_language.scoring.losses import bradley_terry_loss, plackett_luce_loss
-from cmid.vision_language.scoring.preferences import ranked_pairs, score_preferences
+from cmid.vision_language.scoring.objective import preference_loss
 from cmid.vision_language.scoring.starting import choose_trained, starting_scorer
 
 
@@ -47,7 +46,7 @@ class ScorerTraining(L.LightningModule):
         start: ScorerConfig,
         *,
         trained: Sequence[Part] = ("head", "vision", "language"),
-        lora: LowRankConfig | None = None,
+        lora: LowRankConfig = LowRankConfig(),
         loss: PreferenceLossConfig = PreferenceLossConfig(),
         rates: RateConfig = RateConfig(),
         optimizer: OptimizerConfig = OptimizerConfig(
@@ -74,43 +73,13 @@ class ScorerTraining(L.LightningModule):
             self._recompute()
         self.train()
 
-    def losses(self, batch: dict[str, Any]) -> dict[str, Tensor]:
-        """The loss of a batch of :class:`PreferenceData`, and its accuracy over pairs."""
-        scored = score_preferences(self.scorer, batch["images"], batch["preferences"])
-        right = [
-            scores[better] > scores[worse]
-            for own, of_image in zip(batch["preferences"], scored, strict=True)
-            for preference, scores in zip(own, of_image, strict=True)
-            for better, worse in preference.pairs()
-        ]
-        compare = self._rank if self.loss.name == "ranking" else self._compare
-        losses = [
-            torch.stack([compare(s, p.ranks) for s, p in zip(of_image, own, strict=True)]).mean()
-            for own, of_image in zip(batch["preferences"], scored, strict=True)
-        ]
-        return {
-            "preference": torch.stack(losses).mean(),
-            "accuracy": torch.stack(right).float().mean(),
-        }
-
-    def _rank(self, scores: Tensor, ranks: Sequence[int | None]) -> Tensor:
-        known = torch.tensor([[rank is not None for rank in ranks]], device=scores.device)
-        order = torch.tensor([[rank or 0 for rank in ranks]], device=scores.device)
-        return plackett_luce_loss(scores[None], known, ranks=order)
-
-    def _compare(self, scores: Tensor, ranks: Sequence[int | None]) -> Tensor:
-        better, worse = (list(places) for places in zip(*ranked_pairs(ranks), strict=True))
-        return bradley_terry_loss(
-            scores[better], scores[worse], margin=self.loss.margin, centring=self.loss.centring
-        )
-
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         seed_step(self, self.seed)
-        terms, size = self.losses(batch), len(batch["images"])
-        loss = terms["preference"]
+        images, size = batch["images"], len(batch["images"])
+        loss, accuracy = preference_loss(self.scorer, images, batch["preferences"], self.loss)
         require_finite(loss, {"preference": loss}, step=self.global_step)
         self.log("loss", loss.detach(), prog_bar=True, batch_size=size)
-        self.log("accuracy", terms["accuracy"], prog_bar=True, batch_size=size)
+        self.log("accuracy", accuracy, prog_bar=True, batch_size=size)
         return loss
 
     def train(self, mode: bool = True) -> ScorerTraining:

@@ -50,9 +50,9 @@ class SceneAnswererConfig:
         seed: of weights, scenes and order.
     """
 
-    num_scenes: int = 1000
+    num_scenes: int = 1500
     size: int = 64
-    steps: int = 250
+    steps: int = 600
     batch_size: int = 32
     learning_rate: float = 3e-3
     width: int = 96

@@ -40,9 +40,9 @@ def starting_scorer(start: ScorerConfig) -> Scorer:
 
 
 def choose_trained(
-    scorer: Scorer, trained: Sequence[Part], lora: LowRankConfig | None
+    scorer: Scorer, trained: Sequence[Part], lora: LowRankConfig
 ) -> dict[str, list[nn.Parameter]]:
-    """Freeze all but the parts to train; with ``lora``, train adapters in place of the towers.
+    """Freeze all but the parts to train; with a rank, train adapters in place of the towers.
 
     Returns:
         the parameters to train, by part.
@@ -57,12 +57,12 @@ def choose_trained(
     of_trunk = {id(parameter) for parameter in scorer.trunk.parameters()}
     head = [parameter for parameter in scorer.parameters() if id(parameter) not in of_trunk]
     scorer.requires_grad_(False)
-    if lora is not None:
+    if lora.rank:
         add_adapters(scorer, [m for name in trained if name != "head" for m in towers[name]], lora)
     chosen: dict[str, list[nn.Parameter]] = {}
     for part in trained:
         parameters = head if part == "head" else [p for m in towers[part] for p in m.parameters()]
-        if lora is None or part == "head":
+        if not lora.rank or part == "head":
             for parameter in parameters:
                 parameter.requires_grad_(True)
         chosen[part] = [parameter for parameter in parameters if parameter.requires_grad]

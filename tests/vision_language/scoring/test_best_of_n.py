@@ -132,7 +132,13 @@ def test_the_command_picks_the_highest_scores_and_reports(
     save_clip(clip, tmp_path / "clip")
     save_scorer(DualEncoderScorer(clip), tmp_path / "scorer")
     options = ["--n", "3", "--num_scenes", "3", "--max_new_tokens", "12", "--device", "cpu"]
-    options += ["--scorer", str(tmp_path / "scorer"), "--clip", str(tmp_path / "clip")]
+    options += [
+        "--preferences",
+        "--scorer",
+        str(tmp_path / "scorer"),
+        "--clip",
+        str(tmp_path / "clip"),
+    ]
     command = ["scenes", "--model", config.model, "--out", str(config.out), *options]
     outcome = run("tools/best_of_n.py", *command)
     assert outcome.status == 0, outcome.err[-3000:]
@@ -147,6 +153,11 @@ def test_the_command_picks_the_highest_scores_and_reports(
     assert set(json.loads((config.out / "results.json").read_text())["accuracy"]) == {
         *("scorer", "CLIP", "majority", "oracle")
     }
+    preferences = json.loads((config.out / "preferences.json").read_text())
+    assert preferences
+    for entry in preferences:
+        assert (config.out / entry["image_path"]).is_file()
+        assert entry["chosen"] not in entry["rejected"]
     assert {"report.html", "report.md", "accuracy.png"} <= {f.name for f in config.out.iterdir()}
 
 

@@ -21,7 +21,8 @@ from cmid.vision_language.scoring.config import (
 )
 from cmid.vision_language.scoring.held_out import pair_accuracy
 from cmid.vision_language.scoring.module import ScorerTraining
-from cmid.vision_language.scoring.preference_data import PreferenceData, collate_preferences
+from cmid.vision_language.scoring.objective import preference_loss
+from cmid.vision_language.scoring.preference_data import PreferenceData
 from cmid.vision_language.scoring.preferences import Preference, score_preferences
 from cmid.vision_language.scoring.scene_preferences import ScenePreferences
 from cmid.vision_language.scoring.starting import merge_adapters
@@ -48,12 +49,6 @@ def on_qwen(qwen: Any, qwen_processor: Any, tmp_path: Path) -> ScorerConfig:
     qwen.save_pretrained(tmp_path / "qwen")
     qwen_processor.save_pretrained(tmp_path / "qwen")
     return ScorerConfig(language_model=str(tmp_path / "qwen"))
-
-
-def batch_of(*preferences: Preference, images: list[Any]) -> dict[str, Any]:
-    return collate_preferences(
-        [{"image": i, "preferences": (p,)} for i, p in zip(images, preferences, strict=True)]
-    )
 
 
 def fit(module: ScorerTraining, source: Any, *, batch: int, folder: Path, **options: Any) -> None:
@@ -87,10 +82,9 @@ def test_every_candidate_is_scored_with_its_image_and_question(
 
     module.scorer.forward = record  # type: ignore[method-assign,assignment]
     first, second = pictures((32, 32), (40, 20))
-    preferences = (Preference(("a", "b"), "what?"), Preference(("c", "d", "e"), "where?"))
-    batch = batch_of(*preferences, images=[first, second])
-    batch["preferences"][0] += (Preference(("f", "g")),)
-    scores = score_preferences(module.scorer, batch["images"], batch["preferences"])
+    asked = (Preference(("a", "b"), "what?"), Preference(("f", "g")))
+    other = (Preference(("c", "d", "e"), "where?"),)
+    scores = score_preferences(module.scorer, [first, second], [asked, other])
     assert [(texts, asked) for _, texts, asked in seen] == [
         *(("a", "what?"), ("b", "what?"), ("f", ""), ("g", "")),
         *(("c", "where?"), ("d", "where?"), ("e", "where?")),
@@ -102,38 +96,43 @@ def test_every_candidate_is_scored_with_its_image_and_question(
 
 
 @pytest.mark.parametrize("name", ["ranking", "pairs"])
-def test_raw_scores_are_compared_in_float32_and_without_overflow(
-    on_clip: ScorerConfig, name: Any, pictures: Draw
-) -> None:
-    module = ScorerTraining(on_clip, loss=PreferenceLossConfig(name))
-    batch = batch_of(Preference(("a", "b")), images=pictures((32, 32)))
+def test_raw_scores_are_compared_in_float32_and_without_overflow(name: Any) -> None:
+    preferences = [(Preference(("a", "b")),)]
     for chosen, rejected, loss in ((-300.0, 200.0, 500.0), (0.0, 1.0, 1.3132617)):
-        values = torch.tensor([chosen, rejected], dtype=torch.bfloat16)
-        module.scorer.forward = lambda *_, values=values: values  # type: ignore[method-assign,misc]
-        found = module.losses(batch)["preference"]
+        scores = torch.tensor([chosen, rejected], dtype=torch.bfloat16)
+        found, _ = preference_loss(
+            lambda *_, scores=scores: scores, [None], preferences, PreferenceLossConfig(name)
+        )
         assert found.dtype == torch.float32
         # A softplus before the comparison would give 200.0 and 0.96.
         assert float(found) == pytest.approx(loss, rel=1e-5)
 
 
-def test_ties_missing_ranks_and_a_margin_count(on_clip: ScorerConfig, pictures: Draw) -> None:
+def test_ties_missing_ranks_and_a_margin_count() -> None:
     scores = torch.tensor([1.0, 2.0, 5.0, 40.0])
-    preference = Preference(("a", "b", "c", "d"), ranks=(0, 1, 1, None))
-    batch = batch_of(preference, images=pictures((32, 32)))
-    found = {}
-    for loss in (PreferenceLossConfig("ranking"), PreferenceLossConfig("pairs", margin=0.5)):
-        module = ScorerTraining(on_clip, loss=loss)
-        module.scorer.forward = lambda *_: scores  # type: ignore[method-assign]
-        found[loss.name] = module.losses(batch)
+    preferences = [(Preference(("a", "b", "c", "d"), ranks=(0, 1, 1, None)),)]
     gaps = torch.tensor([1.0, 4.0])  # b and c are ahead of a; d takes no part
-    expected = torch.nn.functional.softplus(gaps + 0.5).mean()
-    torch.testing.assert_close(found["pairs"]["preference"], expected)
     pool = torch.tensor([1.0, 2.0, 5.0])
-    expected = (pool.logsumexp(0) - 1) + 2 * pool[1:].logsumexp(0) - 7
-    torch.testing.assert_close(found["ranking"]["preference"], expected)
-    assert float(found["ranking"]["accuracy"]) == 0
+    for loss, expected in (
+        (
+            PreferenceLossConfig("pairs", margin=0.5),
+            torch.nn.functional.softplus(gaps + 0.5).mean(),
+        ),
+        (PreferenceLossConfig(), pool.logsumexp(0) - 1 + 2 * pool[1:].logsumexp(0) - 7),
+    ):
+        found, accuracy = preference_loss(lambda *_: scores, [None], preferences, loss)
+        torch.testing.assert_close(found, expected)
+        assert float(accuracy) == 0
     with pytest.raises(ValueError, match=r"need model\.loss\.name=pairs"):
         PreferenceLossConfig("ranking", margin=1.0)
+
+
+def test_images_weigh_the_same_however_many_preferences_they_have() -> None:
+    scores = torch.tensor([0.0, 1.0, 5.0, 0.0, 0.0, 0.0])
+    one, other = Preference(("a", "b")), Preference(("c", "d"))
+    found, _ = preference_loss(lambda *_: scores, [None] * 2, [(one,), (one, other)])
+    each = torch.nn.functional.softplus(torch.tensor([1.0, -5.0, 0.0]))
+    torch.testing.assert_close(found, each[0] / 2 + each[1:].sum() / 4)
 
 
 @pytest.mark.parametrize(
@@ -207,7 +206,8 @@ def test_gradients_are_the_same_when_activations_are_recomputed(
     kind: str, request: pytest.FixtureRequest, scenes: ScenePreferences
 ) -> None:
     start = request.getfixturevalue(f"on_{kind}")
-    samples = [{"image": scenes.read(k), "preferences": scenes.preferences(k)} for k in (0, 9)]
+    images = [scenes.read(k) for k in (0, 9)]
+    preferences = [scenes.preferences(k) for k in (0, 9)]
     gradients = []
     for recompute in (False, True):
         module = ScorerTraining(start, grad_checkpointing=recompute).train()
@@ -218,7 +218,7 @@ def test_gradients_are_the_same_when_activations_are_recomputed(
                 if n.endswith("head.weight") or n.endswith("head.2.weight")
             )
         )
-        module.losses(collate_preferences(samples))["preference"].backward()
+        preference_loss(module.scorer, images, preferences)[0].backward()
         gradients.append([p.grad for p in module.parameters() if p.grad is not None])
     assert len(gradients[0]) == len(gradients[1]) > 20
     for plain, recomputed in zip(*gradients, strict=True):
@@ -274,7 +274,7 @@ def test_starts_and_parts_that_make_no_sense_are_named(tiny_clip: str) -> None:
     with pytest.raises(ValueError, match="name some of head, vision, language"):
         ScorerTraining(ScorerConfig(clip=tiny_clip), trained=())
     with pytest.raises(ValueError, match="needs a tower to train"):
-        ScorerTraining(ScorerConfig(clip=tiny_clip), trained=("head",), lora=LowRankConfig())
+        ScorerTraining(ScorerConfig(clip=tiny_clip), trained=("head",), lora=LowRankConfig(2))
 
 
 def test_a_head_that_would_be_rounded_is_refused(

@@ -1,0 +1,1 @@
+"""Preferences among captions and answers: candidates of several models, judged, best first."""

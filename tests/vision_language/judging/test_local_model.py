@@ -1,0 +1,60 @@
+"""Candidates and judgements by a small model of Hugging Face on this machine."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from cmid.vision_language.judging.config import AskingConfig, CandidatesConfig
+from cmid.vision_language.judging.making import make_preferences
+from cmid.vision_language.judging.report import left_out
+
+transformers = pytest.importorskip("transformers", reason="extra scoring is not installed")
+
+
+@pytest.fixture(scope="session")
+def captioner(
+    qwen_config: dict[str, Any], qwen_processor: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A folder with a small Qwen2-VL of random weights that writes."""
+    folder = tmp_path_factory.mktemp("captioner")
+    torch.manual_seed(5)
+    model = transformers.Qwen2VLForConditionalGeneration(transformers.Qwen2VLConfig(**qwen_config))
+    for parameter in model.parameters():
+        parameter.data.mul_(4.0 if parameter.ndim > 1 else 1.0)
+    model.save_pretrained(folder)
+    qwen_processor.save_pretrained(folder)
+    return folder
+
+
+def test_a_local_model_describes_images_the_same_in_any_batch(
+    captioner: Path, tmp_path: Path
+) -> None:
+    said = []
+    for size in (1, 3):
+        asking = AskingConfig(
+            judge=str(captioner), batch_size=size, max_new_tokens=8, attempts=2, device="cpu"
+        )
+        config = CandidatesConfig("scenes", captioners=(str(captioner),), max_images=3)
+        made = make_preferences(config, asking, run_dir=tmp_path / f"run{size}")
+        said.append([item.candidates for item in made.items])
+        assert made.usage[str(captioner)]["asked"] == 3  # one text an image: nothing to judge
+        assert len((tmp_path / f"run{size}/transcript.jsonl").read_text().splitlines()) == 3
+    assert said[0] == said[1]
+    assert len({text for candidates in said[0] for text in candidates}) > 1
+
+
+def test_what_a_local_judge_babbles_is_dropped_and_told(
+    captioner: Path, scenes: Path, candidates: Path, tmp_path: Path
+) -> None:
+    asking = AskingConfig(judge=str(captioner), max_new_tokens=4, attempts=2, device="cpu")
+    config = CandidatesConfig(str(scenes), candidates, max_images=2)
+    made = make_preferences(config, asking, run_dir=tmp_path / "run")
+    assert json.loads((tmp_path / "run/preferences.json").read_text()) == []
+    assert made.judgements.malformed == 8
+    assert sum(made.judgements.dropped.values()) == 4
+    assert left_out(made)[0].startswith("4 x judgement: unreadable: it is")
