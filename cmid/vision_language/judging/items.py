@@ -30,10 +30,12 @@ from cmid.vision_language.data.problems import (
     load_json,
     text_field,
 )
+from cmid.vision_language.scoring.preference_files import read_parquet
 
 logger = logging.getLogger(__name__)
 
 _IMAGE_COLUMNS = ("image_path", "image_name", *PATH_COLUMNS)
+_ROWS = 1024  # of Parquet that are read at a time
 _TEXT_COLUMNS = ("candidates", "candidate", *CAPTION_COLUMNS)
 
 
@@ -230,26 +232,21 @@ def _rows(path: Path, problems: Problems) -> Iterator[tuple[str, dict[str, Any]]
                     raise AnnotationError("it is not an object")
                 yield f"[{number}]", {name.lower(): value for name, value in row.items()}
     elif ending == ".parquet":
-        yield from _parquet_rows(path)
+        with problems.at("rows"):
+            yield from _parquet_rows(path)
     else:
         yield from table_rows(Table(path), problems)
 
 
 def _parquet_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    number, parquet = 0, read_parquet(path)
     try:
-        import pyarrow
-        from pyarrow import parquet
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(f"{path} needs pyarrow: pip install 'cmid[scoring]'") from error
-    try:
-        with parquet.ParquetFile(path) as file:
-            number = 0
-            for batch in file.iter_batches():
-                for row in batch.to_pylist():
-                    yield f"row {number}", {name.lower(): value for name, value in row.items()}
-                    number += 1
-    except (pyarrow.ArrowException, OSError) as error:
-        raise ValueError(f"{path} is no Parquet file that can be read ({error})") from error
+        for batch in parquet.iter_batches(_ROWS):
+            for row in batch.to_pylist():
+                yield f"row {number}", {name.lower(): value for name, value in row.items()}
+                number += 1
+    except (OSError, ValueError) as error:  # those of pyarrow
+        raise AnnotationError(f"it cannot be read from row {number} on ({error})") from error
 
 
 def _read_row(row: dict[str, Any]) -> tuple[str, str, str | None, list[tuple[str, str]]]:

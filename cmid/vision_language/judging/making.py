@@ -32,7 +32,7 @@ class Preferences:
         items: compared items with their candidates.
         images: their images.
         judgements, choices: what came of them.
-        usage: by model name, see `Transcript`.
+        usage: by role and name of the model, see `Transcript`.
         group_sizes: number of items of each group of near-duplicates, the largest first; empty
             where they were not looked for.
         missing: candidates that captioners did not give, by reason.

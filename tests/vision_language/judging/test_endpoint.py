@@ -148,7 +148,7 @@ def test_what_was_sent_before_an_interruption_is_recorded(
     transcript = Transcript(tmp_path / "t.jsonl")
     found = []
     with pytest.raises(KeyboardInterrupt):
-        found.extend(transcript.ask(model, interrupted()))
+        found.extend(transcript.ask(model, interrupted(), role="judge"))
     transcript.close()
     lines = [json.loads(line) for line in (tmp_path / "t.jsonl").read_text().splitlines()]
     assert sorted(line["text"] for line in lines) == ["A", "B"]
@@ -161,6 +161,6 @@ def test_a_dead_endpoint_ends_the_run_after_twenty_failures(
     model = open_model("openai:m", endpoint.config(retries=0, concurrency=1))
     transcript = Transcript(tmp_path / "t.jsonl")
     with pytest.raises(ValueError, match="20 requests to m failed in a row"):
-        list(transcript.ask(model, (request(f"p{n}", n) for n in range(100))))
+        list(transcript.ask(model, (request(f"p{n}", n) for n in range(100)), role="judge"))
     transcript.close()
     assert len(endpoint.prompts) <= 21
