@@ -16,6 +16,8 @@ _VERBS = {
     "visualize": ("cmid", "draw what a backbone has learned"),
     "export": ("cmid", "write an encoder for other libraries"),
     "compute_stats": ("cmid", "statistics of the bands of images"),
+    "map": ("benchmarks", "map whole scenes"),
+    "pack_rasters": ("cmid", "rewrite rasters for fast reading of windows"),
     "make_scenes": ("benchmarks", "write generated scenes"),
     "prepare_detection": ("benchmarks", "prepare DOTA or DIOR"),
     "prepare_segmentation": ("benchmarks", "prepare Potsdam, Vaihingen, LoveDA or iSAID"),

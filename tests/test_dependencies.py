@@ -190,6 +190,7 @@ def test_commands_that_need_an_extra_name_it_where_it_is_missing(
         ("geo", ["tools/compute_stats.py", rasters, "--window", "16", "--out", "stats.json"]),
         ("geo", ["tools/pretrain.py", "--run_dir", "run", *source]),
         ("geo", ["tools/make_scenes.py", "--task", "segmentation", *bands]),
+        ("geo", ["tools/map.py", backbone, rasters, "--out", "maps"]),
         ("evaluation", ["tools/evaluate.py", backbone, scenes, "--tasks", "clustering"]),
         ("evaluation", draw),
         ("evaluation", [*draw, "--method", "umap"]),
@@ -221,6 +222,8 @@ def test_geo_reads_windows_of_rasters(rasters: Path, tmp_path: Path) -> None:
         ["tools/compute_stats.py", rasters, *window, "--out", "stats.json"],
         ["tools/make_scenes.py", "--task", "change_detection", "--out", "pairs", *scenes],
         ["-m", "benchmarks.change_detection.tiling", "pairs/train", "tiles", "--size", "16"],
+        ["tools/pack_rasters.py", "pairs/train/A", "--out", "packed"],
+        ["tools/map.py", f"random:{BACKBONE}", "packed", "--out", "maps", "--tile", "32"],
     ]
     printed = succeed(commands, extra="geo", folder=tmp_path)
     assert "16 images (0 unreadable)" in printed[0]

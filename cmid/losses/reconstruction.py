@@ -20,7 +20,7 @@ def focal_l1_loss(error: Tensor, mask: Tensor, *, alpha: float = 0.2, views: int
     .. math:: l = |e| (2\sigma(\alpha |e|) - 1), \qquad L = \frac{\sum l m}{(\sum m + 10^{-5}) C}
 
     Args:
-        error: ``(V * B, C, H, W)`` reconstructed minus true pixels, float32.
+        error: ``(V * B, C, H, W)`` reconstructed minus true pixels, float32; 0 on visible ones.
         mask: ``(V * B, 1, H, W)``, 1 where the student did not see the pixel, float32.
         views: number ``V`` of views whose batches lie one after the other; each has its own loss,
             and the mean of them is returned.
@@ -33,9 +33,8 @@ def focal_l1_loss(error: Tensor, mask: Tensor, *, alpha: float = 0.2, views: int
         0.0
     """
     # tanh is the same as 2 sigmoid(alpha |error|) - 1 but for the sign, which cancels.
-    loss = error * torch.tanh(0.5 * alpha * error)
-    masked = (loss * mask).reshape(views, -1).sum(dim=1)  # (V,)
-    return (masked / (mask.reshape(views, -1).sum(dim=1) + 1e-5)).mean() / error.shape[1]
+    loss = (error * torch.tanh(0.5 * alpha * error)).reshape(views, -1).sum(dim=1)  # (V,)
+    return (loss / (mask.reshape(views, -1).sum(dim=1) + 1e-5)).mean() / error.shape[1]
 
 
 def focal_frequency_loss(error: Tensor) -> Tensor:
@@ -100,16 +99,16 @@ class MaskedReconstructionLoss(nn.Module):
         """
         pixels = expand_mask(mask, pred.shape[-2:])
         with full_precision(pred):
-            # One pass for the cast and the layout: channels_last would slow all that follows.
-            pred = pred.to(torch.float32, memory_format=torch.contiguous_format)
-            error = pred - target.float()
-            weight = pixels + (1 - pixels) * self.visible_weight
-            # Blending the prediction x^ with (x^ + x) / 2 without gradient leaves this difference
-            # to the target: the share `weight` of the error, and half of the rest held constant.
-            moving = (error * weight).unflatten(0, (self.views, -1)).mean(dim=1)  # (V, C, H, W)
-            held = error.detach() * (0.5 - 0.5 * weight)
-            held = held.unflatten(0, (self.views, -1)).mean(dim=1)
+            error = pred.float() - target.float()
+            masked = error * pixels
+            # Blending the prediction x^ with (x^ + x) / 2 without gradient leaves of the error of a
+            # visible pixel the share `visible_weight`, and half of the rest held constant.
+            whole, hidden = (
+                part.unflatten(0, (self.views, -1)).mean(dim=1) for part in (error, masked)
+            )  # (V, C, H, W)
+            seen, weight = whole - hidden, self.visible_weight
+            blended = hidden + weight * seen + (0.5 - 0.5 * weight) * seen.detach()
             return {
-                "spatial": focal_l1_loss(error, pixels, views=self.views),
-                "frequency": focal_frequency_loss(moving + held),
+                "spatial": focal_l1_loss(masked, pixels, views=self.views),
+                "frequency": focal_frequency_loss(blended),
             }

@@ -19,6 +19,7 @@ from tqdm import tqdm
 from cmid.data.decoding import read_image
 from cmid.data.opening import open_source
 from cmid.data.source import Draws, Image, ImageSource, MinSize, UnreadableImageError
+from cmid.data.splits import SubsetSource
 from cmid.data.tables import Table
 from cmid.data.values import require_8bit
 from cmid.vision_language.data.captions import json_rows, listed, table_rows
@@ -141,21 +142,11 @@ class _Files(ImageSource):
         return read_image(self.root / self.paths[index], min_size=min_size)
 
 
-class _First(ImageSource):
-    def __init__(self, source: ImageSource, count: int | None) -> None:
-        self.source, self.count = source, min(len(source), count or len(source))
-
-    def __len__(self) -> int:
-        return self.count
-
-    def decode(self, index: int, min_size: MinSize, generator: Draws) -> Image:
-        return self.source.read(index, min_size=min_size)
-
-
 def items_of_images(path: str, *, max_images: int | None = None) -> tuple[list[Item], ImageSource]:
     """An item without candidates for each image of a path, see `cmid.data.open_source`."""
-    source = _First(open_source(path), max_images)
-    return [Item(number) for number in range(len(source))], source
+    source = open_source(path)
+    count = min(len(source), max_images or len(source))
+    return [Item(number) for number in range(count)], SubsetSource(source, range(count))
 
 
 def items_of_file(

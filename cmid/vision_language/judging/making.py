@@ -120,7 +120,9 @@ def write_preferences(made: Preferences, run_dir: Path) -> None:
         for choice in made.choices.made
     ]
     lines = ",\n".join(json.dumps(entry, ensure_ascii=False) for entry in entries)
-    write_text(run_dir / PREFERENCES, f"[\n{lines}\n]\n")
+    # A file's name need not be UTF-8: its other bytes become what JSON writes as \udc80 to \udcff.
+    text = lines.encode("utf-8", errors="backslashreplace").decode()
+    write_text(run_dir / PREFERENCES, f"[\n{text}\n]\n")
 
 
 def _open(

@@ -36,12 +36,12 @@ def answers(model: VisionModel, *prompts: str) -> list[Reply]:
 
 
 def test_a_request_carries_image_prompt_schema_and_further_fields(endpoint: Endpoint) -> None:
-    config = endpoint.config(image_side=30, request={"temperature": 0.5, "seed": 3})
+    config = endpoint.config(image_side=30, request={"temperature": 0.5, "top_k": 3})
     model = open_model("openai:org/judge", config)
     ((_, reply),) = model.answer([request("Tell.", schema=SCHEMA)])
     assert (reply.prompt_tokens, reply.new_tokens, reply.retries) == (100, 20, 0)
     (body,) = endpoint.bodies
-    assert (body["model"], body["temperature"], body["seed"]) == ("org/judge", 0.5, 3)
+    assert (body["model"], body["temperature"], body["top_k"]) == ("org/judge", 0.5, 3)
     assert body["response_format"]["json_schema"]["schema"] == SCHEMA
     assert body["response_format"]["json_schema"]["strict"] is True
     url = body["messages"][0]["content"][0]["image_url"]["url"]

@@ -199,6 +199,21 @@ def test_questions_are_judged_where_open_and_compared_with_the_truth_where_close
     assert len(written(tmp_path / "closed")) == 1
 
 
+def test_images_whose_names_are_not_utf8_are_found_again(
+    endpoint: Endpoint, scenes: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    name = os.fsdecode(b"caf\xe9.png")
+    (folder / name).write_bytes((scenes / "0.png").read_bytes())
+    endpoint.answer = lambda prompt, before: (
+        endpoint.bodies[-1]["model"] if prompt.startswith("Provide") else by_length(prompt)
+    )
+    config = CandidatesConfig(str(folder), captioners=("openai:a", "openai:some more"))
+    make(config, endpoint.config(concurrency=1), tmp_path / "run")
+    assert PreferenceFiles(tmp_path / "run").read(0) is not None
+
+
 def test_captioners_of_an_endpoint_add_candidates(endpoint: Endpoint, tmp_path: Path) -> None:
     def answer(prompt: str, before: int) -> str:
         if not prompt.startswith("Provide a factual description"):
