@@ -29,6 +29,7 @@ TESTED = {
     *("baselines", "dev", "docs", "evaluation", "geo", "onnx", "openmmlab", "vision-language"),
     *("multimodal", "scoring", "wandb"),
 }
+FILTERED = ["--out", "selection.parquet", "--engine", "ray"]
 # The default of tools/pretrain.py for two steps.
 PRETRAIN = [
     "--data.source.init_args.num_images=8",
@@ -199,6 +200,7 @@ def test_commands_that_need_an_extra_name_it_where_it_is_missing(
         ("vision-language", ["tools/evaluate_clip.py", "retrieval", "scenes", "--model", "RN50"]),
         ("scoring", ["tools/train_grpo.py", "--run_dir", "rewarded"]),
         ("scoring", ["tools/make_preferences.py", *CANDIDATES, "--judge", "openai:m"]),
+        ("scoring", ["tools/filter_pairs.py", "scenes:4", "--scorer", "none", *FILTERED]),
         ("multimodal", ["-c", ASK]),
         ("openmmlab", ["tools/train.py", mmseg, "--backbone", backbone]),
         ("openmmlab", ["tools/test.py", mmseg, backbone / "config.json"]),
@@ -270,7 +272,14 @@ def test_multimodal_answers_saves_and_adapts(tmp_path: Path) -> None:
     assert printed.endswith("1 answer\n")
 
 
-def test_scoring_trains_by_rewards_picks_answers_and_makes_preferences(tmp_path: Path) -> None:
+def test_scoring_trains_by_rewards_picks_answers_makes_preferences_and_filters(
+    tiny_clip: str, tmp_path: Path
+) -> None:
+    from cmid.vision_language.clip.building import build_clip
+    from cmid.vision_language.clip.config import CLIPConfig
+    from cmid.vision_language.clip.storage import save_clip
+
+    clip = save_clip(build_clip(CLIPConfig(tiny_clip)), tmp_path / "clip")
     answer = ["--model", "run/model", "--n", "2", "--num_scenes", "2", "--max_new_tokens", "4"]
     commands: list[Command] = [
         ["tools/train_grpo.py", "--run_dir", "run", *GRPO],
@@ -279,12 +288,14 @@ def test_scoring_trains_by_rewards_picks_answers_and_makes_preferences(tmp_path:
     judge = ["--judge", "run/model", "--max_new_tokens", "4", "--attempts", "1"]
     commands += [
         ["tools/make_preferences.py", *CANDIDATES, *judge, "--captioners", "run/model"],
+        ["tools/filter_pairs.py", "scenes:8", "--scorer", clip, *FILTERED[:2]],
         ["-c", "import faiss, openai, pyarrow.parquet"],
     ]
     printed = succeed(commands, extra="scoring", folder=tmp_path)
     assert "mean reward" in printed[0]
     assert "oracle" in printed[1]
     assert "1 preferences of" in printed[2]
+    assert "selection: selection.parquet" in printed[3]
 
 
 def test_openmmlab_trains_and_tests_a_classifier(backbone: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ brace patterns; its own random-access reader (``wids``) is no longer part of it 
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import re
@@ -113,7 +114,7 @@ class TarShards(ImageSource):
         return len(self.spans)
 
     def decode(self, index: int, min_size: MinSize, generator: Draws) -> Image:
-        name = self._name(index)
+        name = self.name(index)
         data = self._read_bytes(index, *self.spans[index, 1:].tolist())
         image = read_image(data, name=name, min_size=min_size, num_bands=self.num_bands)
         return replace(image, label=int(self.labels[index]))
@@ -125,7 +126,7 @@ class TarShards(ImageSource):
             UnreadableImageError: it is empty, or not UTF-8.
         """
         data = self._read_bytes(index, *self.text_spans[index].tolist())
-        name, reason = self._name(index), "there is none"
+        name, reason = self.name(index), "there is none"
         try:
             text = decode_text(data, name=name).strip()
         except ValueError as error:
@@ -134,11 +135,20 @@ class TarShards(ImageSource):
             raise UnreadableImageError(f"{name}: its text is empty or not UTF-8 ({reason})")
         return text
 
-    def _name(self, index: int) -> str:
+    @property
+    def digest(self) -> str:
+        """Hash of the shards' names, and of the keys, places and sizes of their files."""
+        digest = hashlib.sha256(repr([os.path.basename(shard) for shard in self.shards]).encode())
+        for array in (self.spans, self.text_spans, self.keys):
+            digest.update(array.tobytes())
+        return digest.hexdigest()
+
+    def name(self, index: int) -> str:
+        """Shard and key of a sample."""
         return f"{self.shards[int(self.spans[index, 0])]}:{os.fsdecode(bytes(self.keys[index]))}"
 
     def _read_bytes(self, index: int, offset: int, size: int) -> bytes:
-        name, number = self._name(index), int(self.spans[index, 0])
+        name, number = self.name(index), int(self.spans[index, 0])
         try:
             file = self._files.get(number, lambda: FileIO(self.shards[number]))
             data = os.pread(file.fileno(), size, offset)

@@ -10,6 +10,7 @@ import torch
 from torch.utils.data import DataLoader, DistributedSampler
 
 from cmid.data.resumable import ResumableData, SampleDataset
+from cmid.vision_language.data.selection import through
 from cmid.vision_language.data.source import ImageTextSource
 from cmid.vision_language.data.view import ImageTextView
 
@@ -45,6 +46,7 @@ class ImageTextData(ResumableData):
     Args:
         source: what to train on.
         view: what a worker makes of an image.
+        selection: file of tools/filter_pairs.py: train on what it keeps of ``source`` only.
         val_source: what to validate on.
         val_view: view in validation; by default the centred form of ``view``.
         **loading: of `ResumableData`.
@@ -57,10 +59,13 @@ class ImageTextData(ResumableData):
         source: ImageTextSource,
         view: ImageTextView,
         *,
+        selection: str | None = None,
         val_source: ImageTextSource | None = None,
         val_view: ImageTextView | None = None,
         **loading: Any,
     ) -> None:
+        if selection is not None:
+            source = through(source, selection)
         super().__init__(source, view, **loading)
         self.source = source
         self.view = view

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from abc import abstractmethod
@@ -78,6 +79,7 @@ class AnnotatedFiles(ImageTextSource):
         path = Path(path)
         problems = Problems(path, on_error)
         self.root = path.parent if root is None else Path(root)
+        self._file = path.name
         self.templates = check_templates(self.templates)
         self._records = PackedRecords(asdict(entry) for entry in self.entries(path, problems))
         self.skipped = tuple(problems.skipped)
@@ -99,6 +101,13 @@ class AnnotatedFiles(ImageTextSource):
 
     def __len__(self) -> int:
         return len(self._records)
+
+    @property
+    def digest(self) -> str:
+        return self._records.digest
+
+    def name(self, index: int) -> str:
+        return f"{self._file}:{index}:{self._records[index]['path']}"
 
     def captions(self, index: int) -> tuple[str, ...]:
         return tuple(self._records[index]["captions"])
@@ -151,6 +160,10 @@ class PackedRecords:
 
     def __len__(self) -> int:
         return len(self._ends) - 1
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256(self._bytes.data).hexdigest()
 
     def __getitem__(self, index: int) -> Any:
         if not 0 <= index < len(self):
