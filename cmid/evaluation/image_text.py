@@ -28,8 +28,11 @@ from cmid.views.crops import resize
 
 @contextmanager
 def inference(model: object) -> Iterator[None]:
-    """Inference mode, with a module's training flags put back afterwards."""
-    with torch.inference_mode(), evaluating(*[model] if isinstance(model, nn.Module) else ()):
+    """Evaluation without gradients, with a module's training flags put back afterwards.
+
+    Not torch's inference mode: what a sharded module gathers meanwhile is used in training, too.
+    """
+    with torch.no_grad(), evaluating(*[model] if isinstance(model, nn.Module) else ()):
         yield
 
 
