@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from cmid.data.decoding import decode_image
+from cmid.data.decoding import read_image
 
 # Names of kinds in published files, and ours.
 _KINDS = {"em": "exact", "open_ended": "open"}
@@ -50,7 +50,7 @@ class Question:
         """
         if isinstance(self.image, Tensor):
             return self.image
-        return decode_image(self.image, name=self.name)[0]
+        return read_image(self.image, name=self.name).pixels
 
 
 def read_questions(
