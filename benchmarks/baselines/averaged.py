@@ -27,7 +27,12 @@ class AveragedMethod(PretrainMethod):
     exported = "student"
 
     def __init__(
-        self, backbone: str, make_head: Callable[[int], Any], *, momentum: float, **common: Any
+        self,
+        backbone: str,
+        make_head: Callable[[int], Any],
+        *,
+        momentum: float = 0.99,
+        **common: Any,
     ) -> None:
         super().__init__(backbone, **common)
         self.first_momentum = momentum

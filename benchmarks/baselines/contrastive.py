@@ -50,8 +50,7 @@ class MoCoV2(AveragedMethod):
         backbone: any timm model with spatial output.
         temperature: softmax temperature.
         queue_size: keys in the queue.
-        momentum: momentum of the moving average at the first step; it rises to 1 on a cosine.
-        **common: options of every method, see `PretrainMethod`.
+        **common: ``momentum``, see `AveragedMethod`, and options of every method.
     """
 
     def __init__(
@@ -60,15 +59,9 @@ class MoCoV2(AveragedMethod):
         *,
         temperature: float = 0.1,
         queue_size: int = 2048,
-        momentum: float = 0.99,
         **common: Any,
     ) -> None:
-        super().__init__(
-            backbone,
-            lambda width: MoCoProjectionHead(width, width, 128),
-            momentum=momentum,
-            **common,
-        )
+        super().__init__(backbone, lambda width: MoCoProjectionHead(width, width, 128), **common)
         self.loss = NTXentLoss(
             temperature=temperature, memory_bank_size=(queue_size, 128), gather_distributed=True
         )

@@ -17,19 +17,11 @@ class BYOL(AveragedMethod):
 
     Args:
         backbone: any timm model with spatial output.
-        momentum: momentum of the moving average at the first step; it rises to 1 on a cosine.
-        **common: options of every method, see `PretrainMethod`.
+        **common: ``momentum``, see `AveragedMethod`, and options of every method.
     """
 
-    def __init__(
-        self, backbone: str = "resnet50", *, momentum: float = 0.99, **common: Any
-    ) -> None:
-        super().__init__(
-            backbone,
-            lambda width: BYOLProjectionHead(width, 1024, 256),
-            momentum=momentum,
-            **common,
-        )
+    def __init__(self, backbone: str = "resnet50", **common: Any) -> None:
+        super().__init__(backbone, lambda width: BYOLProjectionHead(width, 1024, 256), **common)
         self.predictor = BYOLPredictionHead(256, 1024, 256)
         self.loss = NegativeCosineSimilarity()
 
@@ -47,24 +39,17 @@ class DINO(AveragedMethod):
     Args:
         backbone: any timm model with spatial output.
         num_prototypes: length of the distributions.
-        momentum: momentum of the moving average at the first step; it rises to 1 on a cosine.
-        **common: options of every method, see `PretrainMethod`.
+        **common: ``momentum``, see `AveragedMethod`, and options of every method.
     """
 
     def __init__(
-        self,
-        backbone: str = "resnet50",
-        *,
-        num_prototypes: int = 512,
-        momentum: float = 0.99,
-        **common: Any,
+        self, backbone: str = "resnet50", *, num_prototypes: int = 512, **common: Any
     ) -> None:
         super().__init__(
             backbone,
             lambda width: DINOProjectionHead(
                 width, 1024, 256, num_prototypes, batch_norm=True, freeze_last_layer=1
             ),
-            momentum=momentum,
             **common,
         )
         self.loss = DINOLoss(num_prototypes, teacher_temp=0.04, warmup_teacher_temp_epochs=1)

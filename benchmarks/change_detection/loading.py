@@ -116,9 +116,6 @@ def _add_label(results: dict[str, Any], label: NDArray[np.uint8]) -> dict[str, A
     return results
 
 
-def _size(shape: Any) -> str:
-    return f"{shape[0]} x {shape[1]}"
-
-
 def _form(image: NDArray[Any]) -> str:
-    return f"{_size(image.shape)} with {image.shape[2]} bands of {image.dtype}"
+    height, width, bands = image.shape
+    return f"{height} x {width} with {bands} bands of {image.dtype}"

@@ -15,7 +15,7 @@ from __future__ import annotations
 import pkgutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from benchmarks.suite.tasks import SCENE_WRITERS
 from cmid.command_line import command
@@ -38,9 +38,7 @@ class ScenesConfig:
         bands: 3, or more with infrared, as GeoTIFF; for segmentation and change_detection.
     """
 
-    task: Literal[
-        "classification", "segmentation", "detection", "oriented_detection", "change_detection"
-    ] = option()
+    task: str = option(choices=list(SCENE_WRITERS))
     out: Path | None = None
     train: Annotated[int, at_least(1)] = 400
     val: Annotated[int, at_least(1)] = 100

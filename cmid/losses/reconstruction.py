@@ -44,16 +44,21 @@ def focal_l1_loss(
         0.0
     """
     with full_precision(pred):
-        error = pred.float() - target.float()
-        return _focal_l1(error, mask.float(), alpha=alpha, gamma=gamma, views=views)
+        mask = mask.float()
+        loss = _focal_l1(pred.float() - target.float(), alpha=alpha, gamma=gamma)
+        return _masked_mean(loss * mask, mask, views=views)
 
 
-def _focal_l1(error: Tensor, mask: Tensor, *, alpha: float, gamma: float, views: int) -> Tensor:
+def _focal_l1(error: Tensor, *, alpha: float = 0.2, gamma: float = 1.0) -> Tensor:
     # The same as 2 sigmoid(alpha |error|) - 1 but for the sign, which cancels below.
     focus = torch.tanh(0.5 * alpha * error)
-    loss = error * focus if gamma == 1 else error.abs() * focus.abs() ** gamma
-    masked = (loss * mask).reshape(views, -1).sum(dim=1)  # (V,)
-    return (masked / (mask.reshape(views, -1).sum(dim=1) + 1e-5)).mean() / error.shape[1]
+    return error * focus if gamma == 1 else error.abs() * focus.abs() ** gamma
+
+
+def _masked_mean(loss: Tensor, mask: Tensor, *, views: int) -> Tensor:
+    """Mean over masked pixels and channels, then over views, of what is 0 on visible pixels."""
+    masked = loss.reshape(views, -1).sum(dim=1)  # (V,)
+    return (masked / (mask.reshape(views, -1).sum(dim=1) + 1e-5)).mean() / loss.shape[1]
 
 
 def focal_frequency_loss(pred: Tensor, target: Tensor, *, views: int = 1) -> Tensor:
@@ -130,16 +135,16 @@ class MaskedReconstructionLoss(nn.Module):
         """
         pixels = expand_mask(mask, pred.shape[-2:])
         with full_precision(pred):
-            # One pass for the cast and the layout: channels_last would slow all that follows.
-            pred = pred.to(torch.float32, memory_format=torch.contiguous_format)
-            error = pred - target.float()
-            weight = pixels + (1 - pixels) * self.visible_weight
-            # Blending the prediction x^ with (x^ + x) / 2 without gradient leaves this difference
-            # to the target: the share `weight` of the error, and half of the rest held constant.
-            moving = (error * weight).unflatten(0, (self.views, -1)).mean(dim=1)  # (V, C, H, W)
-            held = error.detach() * (0.5 - 0.5 * weight)
-            held = held.unflatten(0, (self.views, -1)).mean(dim=1)
+            error = pred.float() - target.float()
+            masked = error * pixels
+            # Blending the prediction x^ with (x^ + x) / 2 without gradient leaves of the error of a
+            # visible pixel the share `visible_weight`, and half of the rest held constant.
+            whole, hidden = (
+                part.unflatten(0, (self.views, -1)).mean(dim=1) for part in (error, masked)
+            )  # (V, C, H, W)
+            seen, weight = whole - hidden, self.visible_weight
+            blended = hidden + weight * seen + (0.5 - 0.5 * weight) * seen.detach()
             return {
-                "spatial": _focal_l1(error, pixels, alpha=0.2, gamma=1.0, views=self.views),
-                "frequency": _focal_frequency(moving + held),
+                "spatial": _masked_mean(_focal_l1(masked), pixels, views=self.views),
+                "frequency": _focal_frequency(blended),
             }

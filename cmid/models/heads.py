@@ -46,16 +46,21 @@ class ReconstructionHead(nn.Module):
     def __init__(self, dim: int, stride: int, out_chans: int, *, relative: bool = False) -> None:
         super().__init__()
         self.relative = relative
+        self.stride = stride
         self.project = nn.Conv2d(dim, stride * stride * out_chans, kernel_size=1)
         with torch.no_grad():  # pixel shuffle reads the channels as (out_chans, stride, stride)
             for parameter in self.project.parameters():
                 first = parameter[:: stride * stride]
                 parameter.copy_(first.repeat_interleave(stride * stride, dim=0))
-        self.shuffle = nn.PixelShuffle(stride)
 
     def forward(self, dense: Tensor) -> Tensor:
         """Map ``(B, D, N, M)`` to ``(B, C, s*N, s*M)``, in the dtype of the computation."""
-        return self.shuffle(self.project(dense))
+        # As rows of one matrix product: a convolution over few cells reorders its operands.
+        rows = dense.permute(0, 2, 3, 1)  # (B, N, M, D)
+        weight, bias = self.project.weight.flatten(1), self.project.bias
+        pixels = F.linear(rows.flatten(0, 2), weight, bias)  # (B * N * M, C * s * s)
+        pixels = pixels.view(*rows.shape[:3], -1, self.stride, self.stride)
+        return pixels.permute(0, 3, 1, 4, 2, 5).flatten(4).flatten(2, 3)
 
     def target(self, images: Tensor) -> Tensor:
         """What is predicted of ``(B, C, H, W)`` standardised images, float32."""
@@ -191,12 +196,12 @@ class LocalHead(nn.Module):
         The two normalisations run in float32; the product with the prototypes runs in the
         autocast dtype, if there is one.
         """
-        # As rows of one matrix product: a convolution over twenty positions reorders its operands.
+        # As rows of one matrix product, like the reconstruction.
         rows = cells.transpose(1, 2).flatten(0, 1)  # (B * cells, D)
         for layer in self.mlp:
             if isinstance(layer, nn.Conv1d):
-                rows = F.linear(rows, layer.weight[..., 0], layer.bias)
+                rows = F.linear(rows, layer.weight.flatten(1), layer.bias)
             else:
                 rows = layer(rows)
-        rows = F.linear(_unit_length(rows), _unit_length(self.prototypes.weight)[..., 0])
+        rows = F.linear(_unit_length(rows), _unit_length(self.prototypes.weight.flatten(1)))
         return rows.unflatten(0, (len(cells), -1)).transpose(1, 2)

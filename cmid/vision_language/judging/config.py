@@ -73,7 +73,8 @@ class AskingConfig:
         judge: model that judges captions and open answers, named as captioners are.
         base_url: address of the endpoint of openai: models (default: OpenAI's).
         api_key_variable: environment variable that holds the endpoint's key.
-        request: further fields of each request to the endpoint, a JSON object.
+        request: further fields of each request to the endpoint, a JSON object; whatever the server
+            knows.
         output_format: how the endpoint is told the form of a judgement; text: by words alone.
         concurrency: requests that the endpoint works on at a time.
         retries: further attempts, with growing pauses, where the endpoint is busy or unreachable.
@@ -97,7 +98,7 @@ class AskingConfig:
     output_format: Literal["json_schema", "json_object", "text"] = "json_schema"
     concurrency: Annotated[int, at_least(1)] = 8
     retries: Annotated[int, at_least(0)] = 5
-    timeout: Annotated[float, at_least(0)] = 120.0
+    timeout: Annotated[float, at_least(0.1)] = 120.0
     attempts: Annotated[int, at_least(1)] = 3
     repeats: Annotated[int, at_least(1)] = 1
     price_in: Annotated[float, at_least(0)] = 0.0

@@ -89,7 +89,7 @@ class EndpointModel:
         fields = {"model": self.name, "messages": [{"role": "user", "content": content}]}
         try:
             answer = self._client.chat.completions.with_raw_response.create(
-                **fields, **self._form(request), **self._config.request
+                **fields, **self._form(request), extra_body=self._config.request
             )
             return _reply(answer, answer.retries_taken)
         except self._openai.APIStatusError as error:

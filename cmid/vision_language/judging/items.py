@@ -19,6 +19,7 @@ from tqdm import tqdm
 from cmid.data.decoding import read_image
 from cmid.data.opening import open_source
 from cmid.data.source import Draws, Image, ImageSource, MinSize, UnreadableImageError
+from cmid.data.splits import SubsetSource
 from cmid.data.tables import Table
 from cmid.data.values import require_8bit
 from cmid.vision_language.data.captions import json_rows, listed, table_rows
@@ -30,10 +31,12 @@ from cmid.vision_language.data.problems import (
     load_json,
     text_field,
 )
+from cmid.vision_language.scoring.preference_files import read_parquet
 
 logger = logging.getLogger(__name__)
 
 _IMAGE_COLUMNS = ("image_path", "image_name", *PATH_COLUMNS)
+_ROWS = 1024  # of Parquet that are read at a time
 _TEXT_COLUMNS = ("candidates", "candidate", *CAPTION_COLUMNS)
 
 
@@ -139,21 +142,11 @@ class _Files(ImageSource):
         return read_image(self.root / self.paths[index], min_size=min_size)
 
 
-class _First(ImageSource):
-    def __init__(self, source: ImageSource, count: int | None) -> None:
-        self.source, self.count = source, min(len(source), count or len(source))
-
-    def __len__(self) -> int:
-        return self.count
-
-    def decode(self, index: int, min_size: MinSize, generator: Draws) -> Image:
-        return self.source.read(index, min_size=min_size)
-
-
 def items_of_images(path: str, *, max_images: int | None = None) -> tuple[list[Item], ImageSource]:
     """An item without candidates for each image of a path, see `cmid.data.open_source`."""
-    source = _First(open_source(path), max_images)
-    return [Item(number) for number in range(len(source))], source
+    source = open_source(path)
+    count = min(len(source), max_images or len(source))
+    return [Item(number) for number in range(count)], SubsetSource(source, range(count))
 
 
 def items_of_file(
@@ -230,26 +223,21 @@ def _rows(path: Path, problems: Problems) -> Iterator[tuple[str, dict[str, Any]]
                     raise AnnotationError("it is not an object")
                 yield f"[{number}]", {name.lower(): value for name, value in row.items()}
     elif ending == ".parquet":
-        yield from _parquet_rows(path)
+        with problems.at("rows"):
+            yield from _parquet_rows(path)
     else:
         yield from table_rows(Table(path), problems)
 
 
 def _parquet_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    number, parquet = 0, read_parquet(path)
     try:
-        import pyarrow
-        from pyarrow import parquet
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(f"{path} needs pyarrow: pip install 'cmid[scoring]'") from error
-    try:
-        with parquet.ParquetFile(path) as file:
-            number = 0
-            for batch in file.iter_batches():
-                for row in batch.to_pylist():
-                    yield f"row {number}", {name.lower(): value for name, value in row.items()}
-                    number += 1
-    except (pyarrow.ArrowException, OSError) as error:
-        raise ValueError(f"{path} is no Parquet file that can be read ({error})") from error
+        for batch in parquet.iter_batches(_ROWS):
+            for row in batch.to_pylist():
+                yield f"row {number}", {name.lower(): value for name, value in row.items()}
+                number += 1
+    except (OSError, ValueError) as error:  # those of pyarrow
+        raise AnnotationError(f"it cannot be read from row {number} on ({error})") from error
 
 
 def _read_row(row: dict[str, Any]) -> tuple[str, str, str | None, list[tuple[str, str]]]:

@@ -16,6 +16,8 @@ from cmid.vision_language.judging.transcript import Transcript
 
 Levels = dict[str, int]
 
+CAPTIONER, JUDGE = "captioner", "judge"
+
 
 @dataclass
 class Judgements:
@@ -62,7 +64,7 @@ def add_candidates(
             yield Request((number,), read, digest, item.question or question)
 
     missing: Counter[str] = Counter()
-    answers = transcript.ask(model, requests())
+    answers = transcript.ask(model, requests(), role=CAPTIONER)
     for (number,), reply in tqdm(answers, desc=model.name, total=len(items), leave=False):
         if reply.error:
             missing[f"{model.name}: {reply.error}"] += 1
@@ -104,7 +106,8 @@ def judge_items(
 
     pending = dict.fromkeys(texts, "")
     for attempt in range(attempts):
-        answers = transcript.ask(model, (request(*each, attempt) for each in pending.items()))
+        asked = (request(*each, attempt) for each in pending.items())
+        answers = transcript.ask(model, asked, role=JUDGE)
         unread: dict[About, str] = {}
         title = model.name if not attempt else f"{model.name}, attempt {attempt + 1}"
         for about, reply in tqdm(answers, desc=title, total=len(pending), leave=False):

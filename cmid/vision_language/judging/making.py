@@ -32,7 +32,7 @@ class Preferences:
         items: compared items with their candidates.
         images: their images.
         judgements, choices: what came of them.
-        usage: by model name, see `Transcript`.
+        usage: by role and name of the model, see `Transcript`.
         group_sizes: number of items of each group of near-duplicates, the largest first; empty
             where they were not looked for.
         missing: candidates that captioners did not give, by reason.
@@ -120,7 +120,9 @@ def write_preferences(made: Preferences, run_dir: Path) -> None:
         for choice in made.choices.made
     ]
     lines = ",\n".join(json.dumps(entry, ensure_ascii=False) for entry in entries)
-    write_text(run_dir / PREFERENCES, f"[\n{lines}\n]\n")
+    # A file's name need not be UTF-8: its other bytes become what JSON writes as \udc80 to \udcff.
+    text = lines.encode("utf-8", errors="backslashreplace").decode()
+    write_text(run_dir / PREFERENCES, f"[\n{text}\n]\n")
 
 
 def _open(

@@ -11,7 +11,8 @@ from cmid.evaluation.image_text import fit_square
 from cmid.files import whole_file
 from cmid.reporting import Report, Row, Section, Table, write_report
 from cmid.vision_language.judging.choosing import Choice
-from cmid.vision_language.judging.config import AskingConfig
+from cmid.vision_language.judging.config import ENDPOINT, AskingConfig
+from cmid.vision_language.judging.judge import JUDGE
 from cmid.vision_language.judging.making import Preferences
 from cmid.vision_language.judging.rubric import DIMENSIONS
 from cmid.visualization.panels import panels
@@ -46,7 +47,7 @@ def summary(made: Preferences, asking: AskingConfig) -> list[str]:
     if asking.judge is not None:
         lines.append(f"judgements: {made.judgements.malformed} answers without the form")
     if asking.judge is not None and (asking.price_in or asking.price_out):
-        usage = made.usage.get(asking.judge.removeprefix("openai:"), Counter())
+        usage = made.usage.get(f"{JUDGE} {asking.judge.removeprefix(ENDPOINT)}", Counter())
         all_of_it, now = (cost(usage, asking, paid=paid) for paid in (False, True))
         lines.append(f"cost of the judge: ${all_of_it:.4f}, of which ${now:.4f} in this run")
     return lines

@@ -35,9 +35,9 @@ class Transcript:
 
     Attributes:
         replay: see above.
-        usage: by model name, counts of ``asked``, ``recorded``, ``failed``, ``retries``,
-            ``prompt_tokens``, ``new_tokens`` and ``without_counts``; tokens are those of all
-            answers that were used, also recorded ones, ``paid_...`` those that were asked for now.
+        usage: by role and name of the model, counts of ``asked``, ``recorded``, ``failed``,
+            ``retries``, ``prompt_tokens``, ``new_tokens`` and ``without_counts``; tokens are those
+            of all answers that were used, also recorded ones, ``paid_...`` those asked for now.
 
     Raises:
         FileNotFoundError: there is nothing to replay.
@@ -57,13 +57,18 @@ class Transcript:
             self._file = path.open("ab")
             self._file.truncate(whole)
 
-    def ask(self, model: VisionModel, requests: Iterable[Request]) -> Iterator[tuple[About, Reply]]:
+    def ask(
+        self, model: VisionModel, requests: Iterable[Request], *, role: str
+    ) -> Iterator[tuple[About, Reply]]:
         """Answer requests, in any order: from the record, else by the model, which is recorded.
+
+        Args:
+            role: what ``usage`` counts them under, before the name of the model.
 
         Raises:
             ValueError: the model cannot answer, or 20 requests in a row failed.
         """
-        usage = self.usage.setdefault(model.name, Counter())
+        usage = self.usage.setdefault(f"{role} {model.name}", Counter())
         known: list[tuple[About, Reply]] = []
 
         def unanswered() -> Iterator[Request]:

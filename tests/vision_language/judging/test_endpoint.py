@@ -36,12 +36,12 @@ def answers(model: VisionModel, *prompts: str) -> list[Reply]:
 
 
 def test_a_request_carries_image_prompt_schema_and_further_fields(endpoint: Endpoint) -> None:
-    config = endpoint.config(image_side=30, request={"temperature": 0.5, "seed": 3})
+    config = endpoint.config(image_side=30, request={"temperature": 0.5, "top_k": 3})
     model = open_model("openai:org/judge", config)
     ((_, reply),) = model.answer([request("Tell.", schema=SCHEMA)])
     assert (reply.prompt_tokens, reply.new_tokens, reply.retries) == (100, 20, 0)
     (body,) = endpoint.bodies
-    assert (body["model"], body["temperature"], body["seed"]) == ("org/judge", 0.5, 3)
+    assert (body["model"], body["temperature"], body["top_k"]) == ("org/judge", 0.5, 3)
     assert body["response_format"]["json_schema"]["schema"] == SCHEMA
     assert body["response_format"]["json_schema"]["strict"] is True
     url = body["messages"][0]["content"][0]["image_url"]["url"]
@@ -148,7 +148,7 @@ def test_what_was_sent_before_an_interruption_is_recorded(
     transcript = Transcript(tmp_path / "t.jsonl")
     found = []
     with pytest.raises(KeyboardInterrupt):
-        found.extend(transcript.ask(model, interrupted()))
+        found.extend(transcript.ask(model, interrupted(), role="judge"))
     transcript.close()
     lines = [json.loads(line) for line in (tmp_path / "t.jsonl").read_text().splitlines()]
     assert sorted(line["text"] for line in lines) == ["A", "B"]
@@ -161,6 +161,6 @@ def test_a_dead_endpoint_ends_the_run_after_twenty_failures(
     model = open_model("openai:m", endpoint.config(retries=0, concurrency=1))
     transcript = Transcript(tmp_path / "t.jsonl")
     with pytest.raises(ValueError, match="20 requests to m failed in a row"):
-        list(transcript.ask(model, (request(f"p{n}", n) for n in range(100))))
+        list(transcript.ask(model, (request(f"p{n}", n) for n in range(100)), role="judge"))
     transcript.close()
     assert len(endpoint.prompts) <= 21

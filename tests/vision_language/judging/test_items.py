@@ -54,7 +54,7 @@ def test_tables_and_parquet_have_a_candidate_a_row(scenes: Path, tmp_path: Path)
     pandas.read_csv(tmp_path / "c.csv").to_parquet(tmp_path / "c.parquet")
     assert items_of_file(tmp_path / "c.parquet", root=scenes)[0][0] == expected[0]
     (tmp_path / "c.parquet").write_bytes(b"PAR1 no")
-    with pytest.raises(ValueError, match=r"c\.parquet is no Parquet file"):
+    with pytest.raises(ValueError, match=r"c\.parquet: rows: it cannot be read"):
         items_of_file(tmp_path / "c.parquet", root=scenes)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +43,14 @@ def test_a_local_model_describes_images_the_same_in_any_batch(
         config = CandidatesConfig("scenes", captioners=(str(captioner),), max_images=3)
         made = make_preferences(config, asking, run_dir=tmp_path / f"run{size}")
         said.append([item.candidates for item in made.items])
-        assert made.usage[str(captioner)]["asked"] == 3  # one text an image: nothing to judge
+        assert (
+            made.usage[f"captioner {captioner}"]["asked"] == 3
+        )  # one text an image: nothing to judge
+        # One text an image: there is nothing to judge.
         assert len((tmp_path / f"run{size}/transcript.jsonl").read_text().splitlines()) == 3
-    assert said[0] == said[1]
+    replayed = replace(asking, replay=tmp_path / "run3/transcript.jsonl")
+    made = make_preferences(config, replayed, run_dir=tmp_path / "again")
+    assert said[0] == said[1] == [item.candidates for item in made.items]
     assert len({text for candidates in said[0] for text in candidates}) > 1
 
 

@@ -22,6 +22,7 @@ from cmid.vision_language.judging.distinct import distinct_items
 from cmid.vision_language.judging.items import Images, items_of_file
 from cmid.vision_language.judging.making import Preferences, make_preferences
 from cmid.vision_language.judging.report import cost, left_out, summary, write_pages
+from cmid.vision_language.scoring.preference_files import PreferenceFiles
 from tests.integration.in_process import run
 from tests.vision_language.judging.conftest import Endpoint, judged_text, levels
 
@@ -54,7 +55,7 @@ def test_the_published_form_is_written_with_paths_from_its_folder(
         assert not Path(entry["image_path"]).is_absolute()
         assert (tmp_path / "run" / entry["image_path"]).samefile(scenes / f"{number}.png")
     assert len(endpoint.prompts) == 12
-    usage = made.usage["stub"]
+    usage = made.usage["judge stub"]
     assert cost(usage, asking) == pytest.approx(12 * (100 * 2 + 20 * 10) / 1e6)
     assert "cost of the judge: $0.0048, of which $0.0048 in this run" in summary(made, asking)
     # The same again: nothing is asked, nothing is paid.
@@ -62,6 +63,14 @@ def test_the_published_form_is_written_with_paths_from_its_folder(
     assert len(endpoint.prompts) == 12
     assert "cost of the judge: $0.0048, of which $0.0000 in this run" in summary(made, asking)
     assert written(tmp_path / "run") == entries
+    # Training reads the folder as it is.
+    source = PreferenceFiles(tmp_path / "run")
+    (preference,) = source.preferences(5)
+    assert (len(source), preference.kind) == (6, "caption")
+    assert preference.candidates == ("longer, 5", "s5")
+    image = source.read(5)
+    assert image is not None
+    assert np.array_equal(image.permute(1, 2, 0), np.asarray(Image.open(scenes / "5.png")))
 
 
 def test_unreadable_judgements_are_asked_again_with_the_reason_and_then_dropped(
@@ -188,6 +197,21 @@ def test_questions_are_judged_where_open_and_compared_with_the_truth_where_close
     path.write_text(json.dumps(rows[:1]))
     make(CandidatesConfig(str(scenes), path), AskingConfig(), tmp_path / "closed")
     assert len(written(tmp_path / "closed")) == 1
+
+
+def test_images_whose_names_are_not_utf8_are_found_again(
+    endpoint: Endpoint, scenes: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    name = os.fsdecode(b"caf\xe9.png")
+    (folder / name).write_bytes((scenes / "0.png").read_bytes())
+    endpoint.answer = lambda prompt, before: (
+        endpoint.bodies[-1]["model"] if prompt.startswith("Provide") else by_length(prompt)
+    )
+    config = CandidatesConfig(str(folder), captioners=("openai:a", "openai:some more"))
+    make(config, endpoint.config(concurrency=1), tmp_path / "run")
+    assert PreferenceFiles(tmp_path / "run").read(0) is not None
 
 
 def test_captioners_of_an_endpoint_add_candidates(endpoint: Endpoint, tmp_path: Path) -> None:

@@ -38,9 +38,9 @@ def requests(*prompts: str, **settings: int) -> list[Request]:
 
 def ask(path: Path, model: Any, *prompts: str, replay: bool = False) -> tuple[dict, Any]:
     transcript = Transcript(path, replay=replay)
-    found = dict(transcript.ask(model, requests(*prompts)))
+    found = dict(transcript.ask(model, requests(*prompts), role="judge"))
     transcript.close()
-    return found, transcript.usage[model.name]
+    return found, transcript.usage[f"judge {model.name}"]
 
 
 def test_answers_are_recorded_and_failures_are_asked_again(tmp_path: Path) -> None:
