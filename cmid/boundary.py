@@ -78,7 +78,7 @@ _EXTRAS = {
     "open_clip": "vision-language",
     "transformers": "vision-language",
     "wandb": "wandb",
-    **dict.fromkeys(("datasets", "faiss", "openai", "peft", "pyarrow", "trl"), "scoring"),
+    **dict.fromkeys(("datasets", "faiss", "openai", "peft", "pyarrow", "ray", "trl"), "scoring"),
     "tokenizers": "multimodal",
     **dict.fromkeys(("mmengine", "mmcv", "mmseg", "mmdet", "mmrotate", "mmpretrain"), "openmmlab"),
     "lightly": "baselines",

@@ -33,20 +33,23 @@ class ClaimedFolder:
     Args:
         path: the folder.
         signs: names of files that alone do not make a folder worth keeping.
+        option: how a user chooses another folder, for messages.
 
     Raises:
         FolderInUseError: another process has it.
         ValueError: it cannot be written to.
     """
 
-    def __init__(self, path: Path, *, signs: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, path: Path, *, signs: tuple[str, ...] = (), option: str = "--run_dir"
+    ) -> None:
         self.path = path
         self._signs = {LOCK, *signs}
         self._made = _missing(path)
         self._lock: IO[str] | None = None
         try:
             path.mkdir(parents=True, exist_ok=True)
-            self._lock = _lock(path)
+            self._lock = _lock(path, option)
             for folder in (entry for entry in path.iterdir() if entry.is_dir()):
                 if not os.access(folder, os.W_OK):
                     raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
@@ -56,7 +59,7 @@ class ClaimedFolder:
             self.release()
             reason = "it is a file" if path.is_file() else os.strerror(error.errno or 0)
             raise ValueError(
-                f"the run folder {path} cannot be written to ({reason}): give another --run_dir"
+                f"the run folder {path} cannot be written to ({reason}): give another {option}"
             ) from error
 
     def __enter__(self) -> ClaimedFolder:
@@ -103,7 +106,7 @@ def _missing(path: Path) -> list[Path]:
     return missing
 
 
-def _lock(path: Path) -> IO[str] | None:
+def _lock(path: Path, option: str) -> IO[str] | None:
     """The locked file; ``None``: no locks on this disk."""
     while True:
         file = (path / LOCK).open("a+", encoding="utf-8")
@@ -116,7 +119,7 @@ def _lock(path: Path) -> IO[str] | None:
             if error.errno in (errno.EACCES, errno.EAGAIN):
                 raise FolderInUseError(
                     f"{path} is in use by {_owner(path)}: wait for its end, or give another"
-                    " --run_dir"
+                    f" {option}"
                 ) from None
             (path / LOCK).unlink(missing_ok=True)
             return None

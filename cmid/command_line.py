@@ -163,18 +163,14 @@ def add_options(parser: ArgumentParser, config: type) -> None:
     for entry in fields(config):
         if not entry.init:
             continue
-        text = texts.get(entry.name, "")
-        if (
-            "default" not in text
-            and entry.default not in (MISSING, None, ())
-            and entry.default is not False
-        ):
-            text += f" (default: {_shown(entry.default)})"
+        text, default = texts.get(entry.name, ""), entry.default
+        plain = default in (MISSING, None, ()) or default is False  # goes without saying
+        if not plain and "default" not in text:
+            text += f" (default: {_shown(default)})"
         settings = _settings(hints[entry.name], entry) | {"help": text.replace("%", "%%")}
         settings |= entry.metadata.get("option", {})
-        if entry.default is not MISSING or entry.kw_only:
-            required = {"required": True} if entry.default is MISSING else {}
-            parser.add_argument(f"--{entry.name}", **required, **settings)
+        if default is not MISSING or entry.kw_only:
+            parser.add_argument(f"--{entry.name}", required=default is MISSING, **settings)
         else:
             parser.add_argument(entry.name, **{"metavar": entry.name.upper()} | settings)
 

@@ -29,6 +29,7 @@ TESTED = {
     *("baselines", "dev", "docs", "evaluation", "geo", "onnx", "openmmlab", "vision-language"),
     *("multimodal", "scoring", "wandb"),
 }
+FILTERED = ["--out", "selection.parquet", "--engine", "ray"]
 # The default of tools/pretrain.py for two steps.
 PRETRAIN = [
     "--data.source.init_args.num_images=8",
@@ -190,6 +191,7 @@ def test_commands_that_need_an_extra_name_it_where_it_is_missing(
         ("geo", ["tools/compute_stats.py", rasters, "--window", "16", "--out", "stats.json"]),
         ("geo", ["tools/pretrain.py", "--run_dir", "run", *source]),
         ("geo", ["tools/make_scenes.py", "--task", "segmentation", *bands]),
+        ("geo", ["tools/map.py", backbone, rasters, "--out", "maps"]),
         ("evaluation", ["tools/evaluate.py", backbone, scenes, "--tasks", "clustering"]),
         ("evaluation", draw),
         ("evaluation", [*draw, "--method", "umap"]),
@@ -198,6 +200,7 @@ def test_commands_that_need_an_extra_name_it_where_it_is_missing(
         ("vision-language", ["tools/evaluate_clip.py", "retrieval", "scenes", "--model", "RN50"]),
         ("scoring", ["tools/train_grpo.py", "--run_dir", "rewarded"]),
         ("scoring", ["tools/make_preferences.py", *CANDIDATES, "--judge", "openai:m"]),
+        ("scoring", ["tools/filter_pairs.py", "scenes:4", "--scorer", "none", *FILTERED]),
         ("multimodal", ["-c", ASK]),
         ("openmmlab", ["tools/train.py", mmseg, "--backbone", backbone]),
         ("openmmlab", ["tools/test.py", mmseg, backbone / "config.json"]),
@@ -221,6 +224,8 @@ def test_geo_reads_windows_of_rasters(rasters: Path, tmp_path: Path) -> None:
         ["tools/compute_stats.py", rasters, *window, "--out", "stats.json"],
         ["tools/make_scenes.py", "--task", "change_detection", "--out", "pairs", *scenes],
         ["-m", "benchmarks.change_detection.tiling", "pairs/train", "tiles", "--size", "16"],
+        ["tools/pack_rasters.py", "pairs/train/A", "--out", "packed"],
+        ["tools/map.py", f"random:{BACKBONE}", "packed", "--out", "maps", "--tile", "32"],
     ]
     printed = succeed(commands, extra="geo", folder=tmp_path)
     assert "16 images (0 unreadable)" in printed[0]
@@ -267,7 +272,14 @@ def test_multimodal_answers_saves_and_adapts(tmp_path: Path) -> None:
     assert printed.endswith("1 answer\n")
 
 
-def test_scoring_trains_by_rewards_picks_answers_and_makes_preferences(tmp_path: Path) -> None:
+def test_scoring_trains_by_rewards_picks_answers_makes_preferences_and_filters(
+    tiny_clip: str, tmp_path: Path
+) -> None:
+    from cmid.vision_language.clip.building import build_clip
+    from cmid.vision_language.clip.config import CLIPConfig
+    from cmid.vision_language.clip.storage import save_clip
+
+    clip = save_clip(build_clip(CLIPConfig(tiny_clip)), tmp_path / "clip")
     answer = ["--model", "run/model", "--n", "2", "--num_scenes", "2", "--max_new_tokens", "4"]
     commands: list[Command] = [
         ["tools/train_grpo.py", "--run_dir", "run", *GRPO],
@@ -276,12 +288,14 @@ def test_scoring_trains_by_rewards_picks_answers_and_makes_preferences(tmp_path:
     judge = ["--judge", "run/model", "--max_new_tokens", "4", "--attempts", "1"]
     commands += [
         ["tools/make_preferences.py", *CANDIDATES, *judge, "--captioners", "run/model"],
+        ["tools/filter_pairs.py", "scenes:8", "--scorer", clip, *FILTERED[:2]],
         ["-c", "import faiss, openai, pyarrow.parquet"],
     ]
     printed = succeed(commands, extra="scoring", folder=tmp_path)
     assert "mean reward" in printed[0]
     assert "oracle" in printed[1]
     assert "1 preferences of" in printed[2]
+    assert "selection: selection.parquet" in printed[3]
 
 
 def test_openmmlab_trains_and_tests_a_classifier(backbone: Path, tmp_path: Path) -> None:

@@ -89,17 +89,12 @@ class FineTuning(L.LightningModule):
         self.frozen = frozen
         self.layer_decay = layer_decay
         self.optimizer_parameters = optimizer
-        self.smoothing = regularisation.smoothing
-        r = regularisation
+        self.regularisation = r = regularisation
         self.mix = None
         if r.mixup or r.cutmix:
             self.mix = Mixup(
-                r.mixup,
-                r.cutmix,
-                label_smoothing=r.smoothing,
-                num_classes=len(classes),
+                r.mixup, r.cutmix, label_smoothing=r.smoothing, num_classes=len(classes)
             )
-        self.erasing = r.erasing
         self.soft_loss = SoftTargetCrossEntropy()
         self.scores = MetricCollection(
             {
@@ -123,14 +118,14 @@ class FineTuning(L.LightningModule):
         if self.frozen:
             self.network.eval()
         inputs = self.standardize(images)
-        if self.erasing:
-            erase = RandomErasing(self.erasing, mode="pixel", device=str(self.device))
-            inputs = erase(inputs)
+        if share := self.regularisation.erasing:
+            inputs = RandomErasing(share, mode="pixel", device=str(self.device))(inputs)
         if self.mix is not None and len(inputs) % 2 == 0:
             inputs, targets = self.mix(inputs, labels)
             loss = self.soft_loss(self.network(inputs), targets)
         else:
-            loss = F.cross_entropy(self.network(inputs), labels, label_smoothing=self.smoothing)
+            smoothing = self.regularisation.smoothing
+            loss = F.cross_entropy(self.network(inputs), labels, label_smoothing=smoothing)
         self.log("loss", loss.detach(), prog_bar=True)
         return loss
 

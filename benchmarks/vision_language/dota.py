@@ -35,11 +35,8 @@ def read_dota(images: Path, labels: Path, problems: Problems) -> Iterator[ImageO
         with problems.at(name):
             try:
                 objects = read_objects(labels / Path(name).with_suffix(".txt"))
-            except (FileNotFoundError, ValueError) as error:
-                raise AnnotationError(str(error)) from error
-            try:
                 size = stored_size(images / name)
-            except UnreadableImageError as error:
+            except (FileNotFoundError, ValueError, UnreadableImageError) as error:
                 raise AnnotationError(str(error)) from error
             kept: list[tuple[str, Box]] = []
             for number, corners in enumerate(objects.corners):

@@ -25,6 +25,9 @@ from cmid.data.values import (
     name_of_type,
 )
 
+# Numbers ``(C, H, W)``, and which of them are missing; None where none are.
+Pixels = tuple[NDArray[Any], NDArray[np.bool_] | None]
+
 
 @dataclass(frozen=True)
 class BandScale:
@@ -83,7 +86,8 @@ class UsualValues:
 
 @dataclass(frozen=True)
 class SceneFile:
-    """What has to be known of a scene before a window is cut; tuples have one entry a band."""
+    """What has to be known of a scene before a window is cut; tuples have one entry a band, but
+    for ``block``: height and width of the parts that the file is compressed in."""
 
     path: str
     height: int
@@ -92,6 +96,7 @@ class SceneFile:
     scale: BandScale
     units: tuple[str, ...]
     descriptions: tuple[str, ...] = ()
+    block: tuple[int, int] = (1, 1)
 
     @property
     def count(self) -> int:
@@ -153,6 +158,7 @@ def inspect(path: str) -> SceneFile:
                 BandScale.of(scene, range(1, scene.count + 1)),
                 tuple((unit or "").strip() for unit in scene.units),
                 tuple((text or "").strip() for text in scene.descriptions),
+                scene.block_shapes[0] if scene.count else (1, 1),
             )
     except (rasterio.errors.RasterioError, IndexError) as error:
         raise ValueError(f"{path} is not a readable raster ({error}): remove it") from error
@@ -222,44 +228,61 @@ def common_kind(
     return kind
 
 
-def read_bands(
+def read_stored(
     scene: Any,
     bands: Sequence[int],
     *,
     nodata: float | None,
     shape: tuple[int, int],
-    scale: BandScale | None = None,
     **options: Any,
-) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """Values of an open scene, and which of them are missing.
+) -> Pixels:
+    """Numbers of an open scene as they are stored, and which of them are missing.
 
     Args:
         scene: opened by rasterio.
         bands: counted from 1.
         nodata: overrides the scene's own.
         shape: height and width of the result.
-        scale: scale and offset to apply; None keeps the stored numbers.
         **options: of rasterio's ``read`` and ``read_masks``: window, resampling.
 
     Returns:
-        ``(C, H, W)`` uint8, or float32 for wider and for scaled values; bool of the same shape.
+        ``(C, H, W)`` in the scene's type; bool of the same shape, None where none are missing.
     """
     rasterio = rasterio_module()
     array = scene.read(list(bands), out_shape=(len(bands), *shape), **options)
     own = [scene.nodatavals[band - 1] for band in bands]
-    missing = missing_pixels(array, own if nodata is None else [nodata] * len(bands))
+    missing = None
+    if nodata is not None or any(value is not None for value in own):
+        missing = missing_pixels(array, own if nodata is None else [nodata] * len(bands))
     # Only a mask that was stored as such: four bands are often RGB and infrared, with the last
     # one declared transparency by the writer's default.
     if scene.mask_flag_enums[0] == [rasterio.enums.MaskFlags.per_dataset]:
-        missing |= scene.read_masks(1, out_shape=shape, **options) == 0
+        masked = scene.read_masks(1, out_shape=shape, **options) == 0
+        missing = np.broadcast_to(masked, array.shape) if missing is None else missing | masked
+    return array, missing if missing is not None and missing.any() else None
+
+
+def as_values(pixels: Pixels, scale: BandScale | None) -> Pixels:
+    """What stored numbers mean, in arrays of its own.
+
+    Args:
+        pixels: of `read_stored`, or a part of it.
+        scale: scale and offset to apply; None keeps the stored numbers.
+
+    Returns:
+        ``(C, H, W)`` uint8, or float32 for wider and for scaled values; bool of the same shape,
+        None where none are missing: here values that are not finite are.
+    """
+    array, missing = pixels
     if scale is not None:
         array = apply_scale(array, scale.scales, scale.offsets)
-    elif array.dtype != np.uint8:
+    else:
         with np.errstate(over="ignore"):
-            array = array.astype(np.float32)
-    if array.dtype == np.float32:
-        missing |= ~np.isfinite(array)
-    return array, missing
+            array = array.astype(np.uint8 if array.dtype == np.uint8 else np.float32)
+    whole = pixels[0].dtype.kind != "f" and scale is None
+    if not whole and not (finite := np.isfinite(array)).all():
+        missing = ~finite if missing is None else missing | ~finite
+    return array, None if missing is None else missing.copy()
 
 
 def read_raster(
@@ -293,7 +316,9 @@ def read_raster(
         scale = scene_file.scale_of(chosen) if kind.scaled else None
         if nodata is None and usual is not None:
             nodata = usual.nodata_of(scene, chosen)
-        array, missing = read_bands(scene, chosen, nodata=nodata, shape=scene.shape, scale=scale)
+        stored = read_stored(scene, chosen, nodata=nodata, shape=scene.shape)
+    array, missing = as_values(stored, scale)
+    missing = np.zeros(array.shape, dtype=bool) if missing is None else missing
     return fill_missing(array, missing), missing
 
 

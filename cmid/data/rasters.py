@@ -92,6 +92,33 @@ def write_raster(path: Path, pixels: NDArray[Any], **profile: Any) -> None:
         raster.write(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
 
 
+def copy_raster(path: str | os.PathLike[str], target: Path, **options: Any) -> None:
+    """Write a raster anew as GeoTIFF, with all that it says of itself.
+
+    Args:
+        options: creation options of GDAL; another ``driver`` than GTiff.
+
+    Raises:
+        UnreadableImageError: it cannot be read.
+        OSError: it cannot be written.
+    """
+    rasterio = rasterio_module("packing rasters")
+    from rasterio.shutil import copy
+
+    with opened(path) as raster:  # what cannot be opened has a plainer error
+        last = rasterio.windows.Window(raster.width - 1, raster.height - 1, 1, 1)
+        with one_line_errors(os.fspath(path)):
+            wanted = raster.read(window=last)
+    try:
+        copy(path, target, **{"driver": "GTiff", **options})
+        with opened(target) as written:
+            if not np.array_equal(written.read(window=last), wanted, equal_nan=True):
+                raise OSError("its last pixel differs")
+    except (rasterio.errors.RasterioError, rasterio._err.CPLE_BaseError, OSError) as error:
+        reason = str(error.__cause__ or error).splitlines()[0]
+        raise OSError(f"{os.fspath(path)} could not be rewritten: {reason}") from error
+
+
 @contextmanager
 def _without_warnings(rasterio: Any) -> Iterator[None]:
     with warnings.catch_warnings():

@@ -10,12 +10,14 @@ from typing import Any, Literal, Protocol
 import lightning as L
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from cmid.data.source import UnreadableImageError
 from cmid.resumption import batches_done
 
 MAX_SKIPS_IN_A_ROW = 100
+RUNS_MIXED = 16
 
 
 class MakesSamples(Protocol):
@@ -57,10 +59,15 @@ class SampleDataset(Dataset[dict[str, Any]]):
     def __getitem__(self, item: tuple[int, int]) -> dict[str, Any]:
         epoch, index = item
         generator = np.random.default_rng((self.seed, epoch, index))
+        together = getattr(self.source, "reads_together", 1)
         skipped: list[str] = []
         while len(skipped) < min(MAX_SKIPS_IN_A_ROW, len(self.source)):
+            source = self.source
+            if together > 1:
+                run = np.random.default_rng((self.seed, epoch, index // together, together))
+                source = source.for_run(run)  # type: ignore[attr-defined]
             try:
-                sample = self.transform.sample(self.source, index, generator)
+                sample = self.transform.sample(source, index, generator)
             except UnreadableImageError as error:
                 if self.on_error == "error":
                     raise UnreadableImageError(
@@ -86,8 +93,53 @@ class ResumableSampler(DistributedSampler[tuple[int, int]]):
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         start, self.start = self.start, 0
-        for index in islice(super().__iter__(), start, None):
-            yield self.epoch, index  # type: ignore[misc]
+        for index in islice(self.order(), start, None):
+            yield self.epoch, index
+
+    def order(self) -> Iterator[int]:
+        """The indices of this process's share, in the order of ``epoch``."""
+        return super().__iter__()  # type: ignore[return-value]
+
+
+class RunSampler(ResumableSampler):
+    """Runs of indices that share what is decoded, those of ``RUNS_MIXED`` runs in random order.
+
+    A run goes to one process of training and to one of its workers: the loader deals batches to
+    its workers in turn, and the batches of a worker are made of its own runs.
+
+    Args:
+        together: length of a run.
+        workers: processes that read for this one.
+        batch_size: images per process and step.
+    """
+
+    def __init__(
+        self, dataset: SampleDataset, *, together: int, workers: int, batch_size: int, **share: Any
+    ) -> None:
+        super().__init__(dataset, **share)
+        self.together, self.batch_size = together, batch_size
+        self.runs = len(dataset) // together // self.num_replicas
+        self.workers = max(1, min(workers, self.runs * together // batch_size))
+        self.batches = self.runs // self.workers * together // batch_size
+        self.num_samples = self.batches * self.workers * batch_size
+
+    def order(self) -> Iterator[int]:
+        all_runs = np.random.default_rng((self.seed, self.epoch)).permutation(
+            self.runs * self.num_replicas
+        )
+        mine = all_runs[self.rank :: self.num_replicas]
+        mixed = np.random.default_rng((self.seed, self.epoch, self.rank))
+        shares = [self._mix(mine[w :: self.workers], mixed) for w in range(self.workers)]
+        for start in range(0, self.batches * self.batch_size, self.batch_size):
+            for share in shares:
+                yield from share[start : start + self.batch_size]
+
+    def _mix(self, runs: NDArray[np.int64], generator: np.random.Generator) -> list[int]:
+        indices = []
+        for start in range(0, len(runs), RUNS_MIXED):
+            some = runs[start : start + RUNS_MIXED, None] * self.together
+            indices.append(generator.permutation((some + np.arange(self.together)).ravel()))
+        return np.concatenate(indices).tolist()
 
 
 class ResumableLoader(DataLoader[dict[str, Any]]):
@@ -168,14 +220,21 @@ class ResumableData(L.LightningDataModule):
                 f"the source has {len(dataset)} images, fewer than one batch of {self.batch_size} x"
                 f" {processes} process(es): lower data.batch_size"
             )
-        sampler = ResumableSampler(
-            dataset,
-            num_replicas=processes,
-            rank=self.trainer.global_rank if self.trainer else 0,
-            seed=self.seed,
-            drop_last=True,
-        )
         workers = self._num_workers()
+        share: dict[str, Any] = {
+            "num_replicas": processes,
+            "rank": self.trainer.global_rank if self.trainer else 0,
+            "seed": self.seed,
+            "drop_last": True,
+        }
+        together = getattr(self._source, "reads_together", 1)
+        sampler = (
+            ResumableSampler(dataset, **share)
+            if together == 1
+            else RunSampler(
+                dataset, together=together, workers=workers, batch_size=self.batch_size, **share
+            )
+        )
         self._loader = ResumableLoader(
             dataset,
             batch_size=self.batch_size,

@@ -58,12 +58,19 @@ class ImageSource(ABC):
         classes: class names; empty where there are no labels.
         sensor: name of the sensor (`cmid.data.sensors`), empty where it is not known.
         band_names: names of the bands in their order, empty where they are not known.
+        reads_together: how many consecutive indices share what is decoded. Training takes such a
+            run's images one soon after the other, in one process.
     """
 
     num_bands: int = 3
     classes: Sequence[str] = ()
     sensor: str = ""
     band_names: tuple[str, ...] = ()
+    reads_together: int = 1
+
+    def for_run(self, generator: np.random.Generator) -> ImageSource:
+        """This source, with the randomness that a run of ``reads_together`` indices shares."""
+        return self
 
     @abstractmethod
     def __len__(self) -> int:

@@ -8,17 +8,16 @@ brace patterns; its own random-access reader (``wids``) is no longer part of it 
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import re
 import tarfile
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from glob import glob, has_magic
 from io import FileIO
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +26,7 @@ from webdataset.tariterators import base_plus_ext
 
 from cmid.data.decoding import read_image
 from cmid.data.folder import number_labels
+from cmid.data.process_cache import ProcessCache
 from cmid.data.source import Draws, Image, ImageSource, MinSize, UnreadableImageError
 from cmid.data.text_files import decode_text
 
@@ -108,13 +108,13 @@ class TarShards(ImageSource):
         if labelled:
             self.labels[labelled], classes = number_labels([labels[i] for i in labelled])
             self.classes = tuple(classes)
-        self._files: OrderedDict[int, FileIO] = OrderedDict()
+        self._files: ProcessCache[FileIO] = ProcessCache(_OPEN_SHARDS, drop=FileIO.close)
 
     def __len__(self) -> int:
         return len(self.spans)
 
     def decode(self, index: int, min_size: MinSize, generator: Draws) -> Image:
-        name = self._name(index)
+        name = self.name(index)
         data = self._read_bytes(index, *self.spans[index, 1:].tolist())
         image = read_image(data, name=name, min_size=min_size, num_bands=self.num_bands)
         return replace(image, label=int(self.labels[index]))
@@ -126,7 +126,7 @@ class TarShards(ImageSource):
             UnreadableImageError: it is empty, or not UTF-8.
         """
         data = self._read_bytes(index, *self.text_spans[index].tolist())
-        name, reason = self._name(index), "there is none"
+        name, reason = self.name(index), "there is none"
         try:
             text = decode_text(data, name=name).strip()
         except ValueError as error:
@@ -135,30 +135,28 @@ class TarShards(ImageSource):
             raise UnreadableImageError(f"{name}: its text is empty or not UTF-8 ({reason})")
         return text
 
-    def _name(self, index: int) -> str:
+    @property
+    def digest(self) -> str:
+        """Hash of the shards' names, and of the keys, places and sizes of their files."""
+        digest = hashlib.sha256(repr([os.path.basename(shard) for shard in self.shards]).encode())
+        for array in (self.spans, self.text_spans, self.keys):
+            digest.update(array.tobytes())
+        return digest.hexdigest()
+
+    def name(self, index: int) -> str:
+        """Shard and key of a sample."""
         return f"{self.shards[int(self.spans[index, 0])]}:{os.fsdecode(bytes(self.keys[index]))}"
 
     def _read_bytes(self, index: int, offset: int, size: int) -> bytes:
-        name, number = self._name(index), int(self.spans[index, 0])
+        name, number = self.name(index), int(self.spans[index, 0])
         try:
-            # Reading at a position moves none: forked processes may share the descriptor.
-            data = os.pread(self._open(number).fileno(), size, offset)
+            file = self._files.get(number, lambda: FileIO(self.shards[number]))
+            data = os.pread(file.fileno(), size, offset)
         except OSError as error:
             raise UnreadableImageError(f"{name}: {error.strerror}; copy the shard again") from error
         if len(data) < size:
             raise UnreadableImageError(f"{name}: shard is truncated; copy it again")
         return data
-
-    def _open(self, number: int) -> FileIO:
-        if number not in self._files:
-            self._files[number] = FileIO(self.shards[number])
-            if len(self._files) > _OPEN_SHARDS:
-                self._files.popitem(last=False)[1].close()
-        self._files.move_to_end(number)
-        return self._files[number]
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_files": OrderedDict()}
 
 
 def _expand(shards: str | os.PathLike[str] | Sequence[str]) -> list[str]:

@@ -10,6 +10,7 @@ import torch
 from torch.utils.data import DataLoader, DistributedSampler
 
 from cmid.data.resumable import ResumableData, SampleDataset
+from cmid.vision_language.data.selection import through
 from cmid.vision_language.data.source import ImageTextSource
 from cmid.vision_language.data.view import ImageTextView
 
@@ -23,6 +24,7 @@ class ImageTextData(ResumableData):
         batch_size: images per process and step.
         num_workers: processes that read images; -1 takes one per core, shared between the
             training processes of a machine, at most 16 each, and leaves one core to training.
+        selection: file of tools/filter_pairs.py: train on what it keeps of ``source`` only.
         val_source: what to validate on.
         val_view: view in validation; by default the centred form of ``view``.
         on_error: what an unreadable image does: ``error`` or ``skip`` (counted, reported).
@@ -36,11 +38,14 @@ class ImageTextData(ResumableData):
         *,
         batch_size: int = 64,
         num_workers: int = -1,
+        selection: str | None = None,
         val_source: ImageTextSource | None = None,
         val_view: ImageTextView | None = None,
         on_error: Literal["error", "skip"] = "error",
         seed: int = 0,
     ) -> None:
+        if selection is not None:
+            source = through(source, selection)
         super().__init__(
             source,
             view,

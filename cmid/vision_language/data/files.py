@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterable, Sequence
@@ -74,6 +75,7 @@ class AnnotatedFiles(ImageTextSource):
         templates: Sequence[str] = CATEGORY_TEMPLATES,
     ) -> None:
         self.root = root
+        self._file = problems.path.name
         self.templates = check_templates(templates)
         self._records = PackedRecords(asdict(entry) for entry in entries)
         self.skipped = tuple(problems.skipped)
@@ -91,6 +93,13 @@ class AnnotatedFiles(ImageTextSource):
 
     def __len__(self) -> int:
         return len(self._records)
+
+    @property
+    def digest(self) -> str:
+        return self._records.digest
+
+    def name(self, index: int) -> str:
+        return f"{self._file}:{index}:{self._records[index]['path']}"
 
     def captions(self, index: int) -> tuple[str, ...]:
         return tuple(self._records[index]["captions"])
@@ -146,6 +155,10 @@ class PackedRecords:
 
     def __len__(self) -> int:
         return len(self._ends) - 1
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256(self._bytes.data).hexdigest()
 
     def __getitem__(self, index: int) -> Any:
         if not 0 <= index < len(self):

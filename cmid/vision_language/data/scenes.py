@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
 
@@ -40,6 +41,14 @@ class SceneTexts(ImageTextSource):
     def __len__(self) -> int:
         return len(self._scenes)
 
+    @property
+    def digest(self) -> str:
+        about = len(self), self._scenes.size, self._scenes.seed
+        return hashlib.sha256(repr(("scenes", *about)).encode()).hexdigest()
+
+    def name(self, index: int) -> str:
+        return f"scene/{self._scenes.seed}/{index}"
+
     def captions(self, index: int) -> tuple[str, ...]:
         """The captions of one scene; they take as long as the scene itself."""
         return self._generate(index).captions
@@ -47,8 +56,8 @@ class SceneTexts(ImageTextSource):
     def decode(self, index: int, min_size: MinSize, generator: Draws) -> ImageText:
         """Generate one scene; ``min_size`` and ``generator`` have no effect."""
         scene = self._generate(index)
-        size, seed = self._scenes.size, self._scenes.seed
-        image = Image(scene.image, (size, size), scene.label, f"scene/{seed}/{index}")
+        size = self._scenes.size
+        image = Image(scene.image, (size, size), scene.label, self.name(index))
         return ImageText(image, scene.captions, scene_regions(scene, self.templates))
 
     def _generate(self, index: int) -> Scene:

@@ -44,6 +44,13 @@ class CaptionShards(ImageTextSource):
     def __len__(self) -> int:
         return len(self._shards)
 
+    @property
+    def digest(self) -> str:
+        return self._shards.digest
+
+    def name(self, index: int) -> str:
+        return os.path.basename(self._shards.name(index))
+
     def captions(self, index: int) -> tuple[str, ...]:
         """The caption of one image; raises UnreadableImageError if it is empty."""
         return (self._shards.read_text(index),)

@@ -74,5 +74,24 @@ class ImageTextSource(ABC):
     def captions(self, index: int) -> tuple[str, ...]:
         """The captions of one image, without decoding it."""
 
+    def name(self, index: int) -> str:
+        """What an image is called for good: file and row, or shard and key; no folder of a machine.
+
+        Raises:
+            ValueError: this source has no names.
+        """
+        raise ValueError(f"{type(self).__name__} has no method name: it cannot be filtered")
+
+    @property
+    def digest(self) -> str:
+        """Hash of names, texts and their order, by which a selection knows its source.
+
+        It depends neither on where the files lie, nor on the pixels of image files.
+
+        Raises:
+            ValueError: this source has none.
+        """
+        raise ValueError(f"{type(self).__name__} has no digest: it cannot be filtered")
+
     def __getitem__(self, index: int) -> ImageText:
         return self.read(index)

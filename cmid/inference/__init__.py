@@ -1,0 +1,1 @@
+"""Maps of whole scenes: tiles in, stitched rasters out, in bounded memory."""

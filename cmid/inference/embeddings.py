@@ -1,0 +1,58 @@
+"""Backbones as models of maps: an embedding for every cell."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cmid.checkpoints import Backbone
+from cmid.data.windows import Window
+from cmid.inference.scenes import Scene
+from cmid.inference.streaming import map_scene
+from cmid.inference.tiles import TileGrid
+
+
+class EmbeddingModel:
+    """The last feature map of a frozen backbone, see `cmid.inference.streaming.DenseModel`."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        self.backbone = backbone
+        self.stride = self.cell = backbone.encoder.stride
+        self.channels = backbone.encoder.embed_dim
+        known = backbone.standardize.statistics
+        self.fill = tuple(
+            low + mean * (high - low)
+            for mean, low, high in zip(known.mean, known.low, known.high, strict=True)
+        )
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        device = self.backbone.standardize.mean.device
+        return self.backbone.encoder(self.backbone.standardize(pixels.to(device)))
+
+
+def feature_scales(
+    model: EmbeddingModel, scene: Scene, *, window: Window, size: int, tiles: int = 16
+) -> tuple[float, ...]:
+    """Scales of 8-bit embeddings: 127 stands for a little more than the largest feature seen.
+
+    Args:
+        window: the part of the scene that is mapped.
+        size: side of the tiles, of which some along the diagonals are looked at.
+    """
+    largest = np.zeros(model.channels, dtype=np.float32)
+    side_y, side_x = (max(1, length - size) for length in window[2:])
+    for number in range(tiles):
+        share = (number + 0.5) / tiles
+        top, left = int(share * side_y), int((share if number % 2 else 1 - share) * side_x)
+        part = Window(window.top + top, window.left + left, size, size).inside(
+            window.top + window.height, window.left + window.width
+        )
+        grid = TileGrid(
+            height=part.height, width=part.width, size=size, halo=0, overlap=0, stride=model.stride
+        )
+        for strip in map_scene(model, scene, grid, window=part):
+            largest = np.maximum(largest, np.abs(strip.values).max(axis=(1, 2)))
+    if not largest.any():
+        raise ValueError(f"{scene.name}: none of {tiles} tiles has a valid pixel: write float16")
+    return tuple((torch.from_numpy(largest).clamp(min=1e-6) * 1.1 / 127).tolist())

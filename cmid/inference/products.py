@@ -1,0 +1,155 @@
+"""What a map holds: classes, probabilities or embeddings, in the form that a raster stores."""
+
+from __future__ import annotations
+
+import colorsys
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cmid.inference.streaming import Strip
+
+
+@dataclass(frozen=True)
+class Product(ABC):
+    """One raster of a map.
+
+    Attributes:
+        names: of what the model tells: classes, or dimensions of embeddings.
+    """
+
+    names: tuple[str, ...]
+
+    name = ""
+    dtype = "uint8"
+    nodata: ClassVar[float] = 255
+    resampling: ClassVar[Literal["nearest", "average", "mode"]] = "nearest"
+
+    @abstractmethod
+    def bands(self, strip: Strip) -> NDArray[Any]:
+        """``(count, rows, columns)`` of ``dtype``, with ``nodata`` where nothing is known."""
+
+    @property
+    def descriptions(self) -> tuple[str, ...]:
+        """What each band is."""
+        return self.names
+
+    @property
+    def creation(self) -> dict[str, Any]:
+        """Options of GDAL's GTiff driver."""
+        return {"compress": "deflate", "predictor": "yes"}
+
+    def describe(self, file: Any) -> None:
+        """Tell an open raster what its numbers mean."""
+        file.descriptions = self.descriptions
+
+
+@dataclass(frozen=True)
+class Classes(Product):
+    """The likeliest class, with names and colours.
+
+    Attributes:
+        colours: red, green and blue of each class, 0 to 255; else hues around the circle.
+    """
+
+    colours: Sequence[tuple[int, int, int]] | None = None
+
+    name = "classes"
+    resampling = "mode"
+
+    def __post_init__(self) -> None:
+        if len(self.names) > 255:
+            raise ValueError(f"a map holds 255 classes at most, not {len(self.names)}")
+
+    def bands(self, strip: Strip) -> NDArray[Any]:
+        found = strip.values.argmax(axis=0).astype(np.uint8)
+        found[strip.missing] = 255
+        return found[None]
+
+    @property
+    def descriptions(self) -> tuple[str, ...]:
+        return ("class",)
+
+    @property
+    def creation(self) -> dict[str, Any]:
+        return {"compress": "deflate"}
+
+    def describe(self, file: Any) -> None:
+        super().describe(file)
+        hues = [colorsys.hsv_to_rgb(n / len(self.names), 0.7, 0.9) for n in range(len(self.names))]
+        colours = self.colours or [
+            (round(255 * r), round(255 * g), round(255 * b)) for r, g, b in hues
+        ]
+        file.write_colormap(1, {n: (*colour, 255) for n, colour in enumerate(colours)})
+        file.update_tags(1, **{f"class_{n}": name for n, name in enumerate(self.names)})
+
+
+@dataclass(frozen=True)
+class Probabilities(Product):
+    """The probability of each class in steps of 1/254, by softmax of what the model says."""
+
+    name = "probabilities"
+    resampling = "average"
+
+    def bands(self, strip: Strip) -> NDArray[Any]:
+        raised = np.exp(strip.values - strip.values.max(axis=0))
+        found = np.rint(254 * raised / raised.sum(axis=0)).astype(np.uint8)
+        found[:, strip.missing] = 255
+        return found
+
+    def describe(self, file: Any) -> None:
+        super().describe(file)
+        file.scales = (1 / 254,) * len(self.names)
+
+
+@dataclass(frozen=True)
+class Embeddings(Product):
+    """Features in half precision, which no type of GeoTIFF has: as float32 whose last bits are 0.
+
+    GDAL's option ``NBITS=16`` would store two bytes, but leaves what lies beside the last tiles as
+    it is in memory, so that equal maps have unequal files.
+    """
+
+    name = "embeddings"
+    dtype = "float32"
+    nodata: ClassVar[float] = float("nan")
+    resampling = "average"
+
+    def bands(self, strip: Strip) -> NDArray[Any]:
+        found = strip.values.astype(np.float16).astype(np.float32)
+        found[:, strip.missing] = np.nan
+        return found
+
+
+@dataclass(frozen=True)
+class SmallEmbeddings(Product):
+    """Features as 8-bit numbers, with a scale for each dimension.
+
+    Attributes:
+        scales: the feature that 1 stands for; larger ones than 127 times it are cut off.
+    """
+
+    scales: tuple[float, ...] = ()
+
+    name = "embeddings"
+    dtype = "int8"
+    nodata: ClassVar[float] = -128
+    resampling = "average"
+
+    def bands(self, strip: Strip) -> NDArray[Any]:
+        scales = np.array(self.scales, dtype=np.float32)[:, None, None]
+        found = np.rint(strip.values / scales).clip(-127, 127).astype(np.int8)
+        found[:, strip.missing] = -128
+        return found
+
+    @property
+    def creation(self) -> dict[str, Any]:
+        return {"compress": "deflate"}
+
+    def describe(self, file: Any) -> None:
+        super().describe(file)
+        file.scales = self.scales

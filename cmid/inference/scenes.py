@@ -1,0 +1,177 @@
+"""Whole scenes, read part by part: one raster, or several of one grid side by side."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cmid.data.raster_files import (
+    SceneFile,
+    UsualValues,
+    as_values,
+    common_bands,
+    common_kind,
+    find_rasters,
+    inspect,
+    read_stored,
+)
+from cmid.data.rasters import one_line_errors, opened, rasterio_module
+from cmid.data.sensors import Sensor, find_sensor
+from cmid.data.values import ValueKind
+from cmid.data.windows import Window
+
+
+@dataclass(frozen=True)
+class Area:
+    """Where a raster lies.
+
+    Attributes:
+        height, width: in pixels. crs: its reference system, None without one.
+        transform: affine transform of pixels to its coordinates.
+    """
+
+    height: int
+    width: int
+    crs: Any
+    transform: Any
+
+    def part(self, window: Window, cell: int = 1) -> Area:
+        """The area of a window of it, in cells of ``cell`` pixels."""
+        height, width = (-(-length // cell) for length in window[2:])
+        moved = self.transform * self.transform.translation(window.left, window.top)
+        return Area(height, width, self.crs, moved * moved.scale(cell))
+
+    def window(self, bounds: Sequence[float]) -> Window:
+        """The pixels of ``left bottom right top`` in coordinates of ``crs``.
+
+        Raises:
+            ValueError: they lie outside.
+        """
+        left, bottom, right, top = bounds
+        columns, rows = zip(
+            *(~self.transform * corner for corner in ((left, top), (right, bottom))), strict=True
+        )
+        (first, last), (above, below) = (
+            (round(min(ends)), round(max(ends))) for ends in (columns, rows)
+        )
+        return self.clip(Window(above, first, below - above, last - first))
+
+    def clip(self, window: Window) -> Window:
+        """The part of a window that lies within; raises ValueError where none does."""
+        top, left = max(0, window.top), max(0, window.left)
+        height = min(self.height, window.top + window.height) - top
+        width = min(self.width, window.left + window.width) - left
+        if height < 1 or width < 1:
+            raise ValueError(
+                f"the area of {window.width} x {window.height} pixels at column {window.left}, row"
+                f" {window.top} lies outside the scene of {self.width} x {self.height}"
+            )
+        return Window(top, left, height, width)
+
+
+class Scene:
+    """Rasters of one grid as one, the first where they overlap; nothing is read ahead.
+
+    Args:
+        paths: files, folders or patterns, see `cmid.data.RasterWindows`.
+        bands, sensor, nodata: as there.
+
+    Raises:
+        FileNotFoundError: no raster is there.
+        ValueError: rasters of different reference systems, resolutions or shifted grids, of
+            different bands or kinds of values.
+        ModuleNotFoundError: rasterio is not installed.
+    """
+
+    def __init__(
+        self,
+        paths: str | os.PathLike[str] | Sequence[str],
+        *,
+        bands: Sequence[int | str] | None = None,
+        sensor: str | Sensor | None = None,
+        nodata: float | None = None,
+    ) -> None:
+        known = None if sensor is None else find_sensor(sensor)
+        files = [inspect(path) for path in find_rasters(paths)]
+        self.bands, self.band_names = common_bands(files, bands, known)
+        self.usual = UsualValues.of(known, self.band_names)
+        self.files = [file.completed(self.bands, self.usual) for file in files]
+        self.kind: ValueKind = common_kind(self.files, self.bands)
+        self.nodata = nodata
+        self.name = self.files[0].path
+        self._open = [opened(file.path) for file in self.files]
+        self.area, self._places = _mosaic(self.files, self._open)
+
+    def read(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Values of a part, and which pixels have none.
+
+        Args:
+            window: it may reach over the scene's border.
+
+        Returns:
+            ``(C, H, W)`` uint8 or float32; ``(H, W)`` bool, True where any band is missing, or no
+            raster lies. Missing values are 0.
+
+        Raises:
+            UnreadableImageError: a file is damaged.
+        """
+        dtype = np.uint8 if self.kind.is_8bit else np.float32
+        values = np.zeros((len(self.bands), window.height, window.width), dtype)
+        missing = np.ones((window.height, window.width), dtype=bool)
+        for file, scene, place in zip(self.files, self._open, self._places, strict=True):
+            top, left = max(window.top, place.top), max(window.left, place.left)
+            bottom = min(window.top + window.height, place.top + place.height)
+            right = min(window.left + window.width, place.left + place.width)
+            if top >= bottom or left >= right:
+                continue
+            part = Window(top - place.top, left - place.left, bottom - top, right - left)
+            found, absent = self._values(file, scene, part)
+            into = Window(top - window.top, left - window.left, *part[2:]).slices
+            new = missing[into] & ~absent
+            np.copyto(values[:, into[0], into[1]], found, where=new)
+            missing[into] &= absent
+        return values, missing
+
+    def _values(
+        self, file: SceneFile, scene: Any, part: Window
+    ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        nodata = self.nodata
+        if nodata is None and self.usual is not None:
+            nodata = self.usual.nodata_of(scene, self.bands)
+        window = rasterio_module().windows.Window.from_slices(*part.slices)
+        with one_line_errors(file.path):
+            stored = read_stored(scene, self.bands, nodata=nodata, shape=part[2:], window=window)
+        scale = file.scale_of(self.bands) if self.kind.scaled else None
+        values, missing = as_values(stored, scale)
+        if missing is None:
+            return values, np.zeros(part[2:], dtype=bool)
+        return values, np.logical_or.reduce(missing)
+
+
+def _mosaic(files: Sequence[SceneFile], scenes: Sequence[Any]) -> tuple[Area, list[Window]]:
+    """The common area, and the window of each raster in it."""
+    first = scenes[0]
+    inverse = ~first.transform
+    places = []
+    for file, scene in zip(files, scenes, strict=True):
+        relative = inverse * scene.transform
+        shift = round(relative.c), round(relative.f)
+        same = relative.almost_equals(relative.translation(*shift), precision=1e-3)
+        if scene.crs != first.crs or not same:
+            raise ValueError(
+                f"{file.path} has another grid than {files[0].path} (reference system, resolution"
+                " or a shift by parts of a pixel): map them one by one, or warp them to one grid"
+            )
+        places.append(Window(shift[1], shift[0], file.height, file.width))
+    top, left = min(place.top for place in places), min(place.left for place in places)
+    bottom = max(place.top + place.height for place in places)
+    right = max(place.left + place.width for place in places)
+    moved = [place._replace(top=place.top - top, left=place.left - left) for place in places]
+    whole = Area(first.height, first.width, first.crs, first.transform)
+    area = whole.part(Window(top, left, bottom - top, right - left))
+    return replace(area, height=bottom - top, width=right - left), moved

@@ -1,0 +1,146 @@
+"""Maps on disk: strips as they come, then cloud-optimised GeoTIFFs; resumable."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from cmid.data.rasters import opened, rasterio_module
+from cmid.files import whole_file, write_text
+from cmid.inference.products import Product
+from cmid.inference.scenes import Area
+from cmid.inference.streaming import Strip
+
+logger = logging.getLogger(__name__)
+_BLOCK = 512
+
+
+def write_maps(
+    out: Path,
+    products: Sequence[Product],
+    strips: Callable[[int], Iterator[Strip]],
+    *,
+    count: int,
+    area: Area,
+    job: Mapping[str, Any],
+    resume: bool = False,
+) -> list[Path]:
+    """Write the rasters of a map.
+
+    Strips lie in ``out/unfinished`` until all are there. A run that was killed goes on with the
+    first that is missing, and ends with the same files.
+
+    Args:
+        strips: the strips from a number on.
+        count: how many there are.
+        area: where the result lies, in its own cells.
+        job: what the result depends on, of JSON types.
+        resume: go on with unfinished strips of the same job.
+
+    Returns:
+        The rasters, ``out/PRODUCT.tif``.
+
+    Raises:
+        FileExistsError: unfinished strips lie there, and it is not to be resumed.
+        ValueError: they are of another job.
+        NoRoomError: the disk is full.
+        ModuleNotFoundError: rio-cogeo is not installed.
+    """
+    try:
+        import rio_cogeo  # noqa: F401  # before hours of work, not after them
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError("maps need rio-cogeo: pip install 'cmid[geo]'") from error
+    scratch = out / "unfinished"
+    first = _begin(scratch, job, products, resume=resume)
+    if first:
+        logger.info("%d of %d strips of tiles were there already", first, count)
+    bar = tqdm(total=count, initial=first, desc="map", unit="strip", disable=None)
+    with bar:
+        for strip in strips(first) if first < count else ():
+            for product in products:
+                part = whole_file(_part(scratch, product, strip.number))
+                with part as path, path.open("wb") as file:
+                    np.save(file, product.bands(strip))
+            bar.update()
+    paths = [_assemble(out, scratch, product, count, area) for product in products]
+    shutil.rmtree(scratch)
+    return paths
+
+
+def _begin(
+    scratch: Path, job: Mapping[str, Any], products: Sequence[Product], *, resume: bool
+) -> int:
+    """The first strip that is missing."""
+    record, said = scratch / "job.json", json.dumps(job, indent=2, sort_keys=True)
+    if record.exists() and not resume:
+        raise FileExistsError(
+            f"{scratch} holds strips of a map that was not finished: go on with --resume, or"
+            " delete it"
+        )
+    if record.exists() and record.read_text() != said:
+        before = json.loads(record.read_text())
+        keys = [key for key in {**before, **job} if before.get(key) != json.loads(said).get(key)]
+        raise ValueError(
+            f"{scratch} is of a map with another {', '.join(keys)}: repeat the command that began"
+            " it, or delete it"
+        )
+    write_text(record, said)
+    number = 0
+    while all(_part(scratch, product, number).exists() for product in products):
+        number += 1
+    return number
+
+
+def _part(scratch: Path, product: Product, number: int) -> Path:
+    return scratch / f"{product.name}-{number:06}.npy"
+
+
+def _assemble(out: Path, scratch: Path, product: Product, count: int, area: Area) -> Path:
+    """One cloud-optimised GeoTIFF of all strips of a product."""
+    from rio_cogeo.cogeo import cog_translate
+
+    rasterio = rasterio_module()
+    bands = np.load(_part(scratch, product, 0), mmap_mode="r").shape[0]
+    tiles = {"tiled": True, "blockxsize": _BLOCK, "blockysize": _BLOCK, "bigtiff": "if_safer"}
+    # Whole strips are written band by band: pixels side by side would be packed again and again.
+    place = {"height": area.height, "width": area.width, "interleave": "band", **tiles}
+    georeference = {"crs": area.crs, "transform": area.transform, "nodata": product.nodata}
+    plain = scratch / f"{product.name}.tif"
+    with opened(
+        plain,
+        "w",
+        driver="GTiff",
+        count=bands,
+        dtype=product.dtype,
+        **place,
+        **georeference,
+    ) as file:
+        product.describe(file)
+        row = 0
+        for number in range(count):
+            values = np.load(_part(scratch, product, number))
+            window = rasterio.windows.Window(0, row, area.width, values.shape[1])
+            file.write(values, window=window)
+            row += values.shape[1]
+    path = out / f"{product.name}.tif"
+    sides = {"blockxsize": _BLOCK, "blockysize": _BLOCK}
+    profile = {"driver": "COG", "bigtiff": "if_safer", **sides, **product.creation}
+    with whole_file(path) as part:
+        cog_translate(
+            plain,
+            part,
+            profile,
+            overview_resampling=product.resampling,
+            forward_band_tags=True,
+            in_memory=False,
+            quiet=True,
+            use_cog_driver=True,
+        )
+    return path
