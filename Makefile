@@ -4,6 +4,7 @@
 # and one each makes the downstream benchmarks of OpenMMLab, and CLIP, ready:
 #   make openmmlab         set up with the extra openmmlab
 #   make vision-language   set up with the extra vision-language
+#   make multimodal        set up with the extra multimodal, and train a small model on scenes
 #   make docs              set up with the extra docs, and write the documentation to site/
 
 PYTHON ?= python3
@@ -17,7 +18,7 @@ ARGS ?=
 WORKERS ?= --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .NOTPARALLEL:
-.PHONY: pretrain test lint docs openmmlab vision-language clean
+.PHONY: pretrain test lint docs openmmlab vision-language multimodal clean
 
 pretrain: $(VENV)/.core
 	$(BIN)/python tools/pretrain.py $(ARGS)
@@ -28,6 +29,9 @@ test: $(VENV)/.dev $(VENV)/.openmmlab
 openmmlab: $(VENV)/.openmmlab
 
 vision-language: $(VENV)/.vision-language
+
+multimodal: $(VENV)/.multimodal
+	$(BIN)/python tools/train_multimodal.py $(ARGS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -60,6 +64,10 @@ $(VENV)/.docs: $(VENV)/.core
 
 $(VENV)/.vision-language: $(VENV)/.core
 	$(PIP) install --quiet --constraint constraints.txt --editable '.[vision-language]'
+	touch $@
+
+$(VENV)/.multimodal: $(VENV)/.core
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[multimodal]'
 	touch $@
 
 # mmcv is compiled against the installed torch (hence no isolation), for CPUs; FORCE_CUDA=1 adds

@@ -69,6 +69,12 @@ CANDIDATES = [
     *("--candidates", ROOT / "docs/preferences/candidates.json"),
     *("--images", ROOT / "docs/preferences/images"),
 ]
+SCORER = [
+    "--data.source.init_args.num_images=16",
+    "--held_out.source.init_args.num_images=16",
+    "--data.batch_size=4",
+    "--trainer.max_steps=2",
+]
 CLASSIFY = [
     "train_cfg.max_epochs=2",
     "train_dataloader.dataset.num_scenes=40",
@@ -198,6 +204,7 @@ def test_commands_that_need_an_extra_name_it_where_it_is_missing(
         ("onnx", ["tools/export.py", backbone, "model.onnx", "--format", "onnx"]),
         ("vision-language", ["tools/train_clip.py", "--run_dir", "clip"]),
         ("vision-language", ["tools/evaluate_clip.py", "retrieval", "scenes", "--model", "RN50"]),
+        ("vision-language", ["tools/train_scorer.py", "--run_dir", "scorer", *SCORER]),
         ("scoring", ["tools/train_grpo.py", "--run_dir", "rewarded"]),
         ("scoring", ["tools/make_preferences.py", *CANDIDATES, "--judge", "openai:m"]),
         ("scoring", ["tools/filter_pairs.py", "scenes:4", "--scorer", "none", *FILTERED]),
@@ -259,6 +266,7 @@ def test_vision_language_trains_and_evaluates_a_clip(tiny_clip_64: str, tmp_path
         ["tools/evaluate_clip.py", "zero_shot", "scenes", *evaluate],
         ["tools/evaluate_clip.py", "regions", "scenes", *evaluate],
         ["tools/export.py", "run/checkpoints/step-00000002.ckpt", "half", "--format", "clip"],
+        ["tools/train_scorer.py", "--run_dir", "s", "--model.start.clip", "run/clip", *SCORER],
         ours,
     ]
     outcomes = run_with(allowed("vision-language"), commands, folder=tmp_path)

@@ -133,7 +133,7 @@ def train_head(
     optimizer = torch.optim.AdamW(head, lr=1e-3, betas=(0.9, 0.95), weight_decay=0.1)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-3, total_steps=config.steps)
     draws = torch.Generator().manual_seed(seed)
-    for _ in trange(config.steps, desc="head", leave=False):
+    for _ in trange(config.steps, desc="head", leave=False, disable=None):
         chosen = torch.randint(len(source), (config.batch,), generator=draws).tolist()
         preferences = [source.preferences(k) for k in chosen]
         loss, _ = preference_loss(score, [source.scene(k) for k in chosen], preferences)

@@ -27,13 +27,16 @@ from cmid.views.crops import resize
 
 @contextmanager
 def inference(model: object) -> Iterator[None]:
-    """Inference mode, with a module's training flags put back afterwards."""
+    """Evaluation without gradients, with a module's training flags put back afterwards.
+
+    Not torch's inference mode: what a sharded module gathers meanwhile is used in training, too.
+    """
     modules = list(model.modules()) if isinstance(model, nn.Module) else []
     training = [(module, module.training) for module in modules]
     for module in modules:
         module.training = False
     try:
-        with torch.inference_mode():
+        with torch.no_grad():
             yield
     finally:
         for module, mode in training:

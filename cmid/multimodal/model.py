@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -28,6 +28,7 @@ from cmid.multimodal.tower import LevelTower
 from cmid.precision import full_precision
 
 Average = Literal["tokens", "samples", "answers", "roots"]
+Shared = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -36,12 +37,16 @@ class Batch:
 
     Attributes:
         ids, labels: ``(L_i,)`` of each conversation, see `cmid.multimodal.tokens.Encoded`.
-        images: ``(I, C, size, size)``, in the order of their places.
+        images: ``(I, C, size, size)``.
+        order: number of the image at each place; None: they come once each, in their order.
+        segments: ``(L_i,)`` each, see `cmid.multimodal.splicing.share_prefix`.
     """
 
     ids: list[Tensor]
     labels: list[Tensor]
     images: Tensor
+    order: list[int] | None = None
+    segments: list[Tensor] | None = None
 
 
 @dataclass(frozen=True)
@@ -139,15 +144,17 @@ class MultimodalModel(nn.Module):
             [level.tokens for level in levels], [level.grid for level in levels]
         )
 
-    def forward(self, batch: Batch, *, average: Average = "tokens") -> Output:
+    def forward(
+        self, batch: Batch, *, average: Average = "tokens", shared: Shared | None = None
+    ) -> Output:
         """The loss over what is learned; without any, 0.
 
         Args:
-            average: see `answer_loss`.
+            average, shared: see `answer_loss`.
         """
         spliced, balance, unused = self._read(batch)
         logits = self.language(**self._inputs(spliced), use_cache=False).logits
-        language = answer_loss(logits, spliced.labels, average=average)
+        language = answer_loss(logits, spliced.labels, average=average, shared=shared)
         parts = {"language": language, "balance": balance}
         return Output(language + balance + unused, parts, logits, spliced)
 
@@ -194,6 +201,8 @@ class MultimodalModel(nn.Module):
         """Frozen parts stay in evaluation mode: no dropout, and BatchNorm keeps its statistics."""
         super().train(mode)
         for part in (self.tower, self.perceiver, self.language):
+            if getattr(part, "is_gradient_checkpointing", False):
+                continue  # transformers recomputes in training mode only
             if not any(parameter.requires_grad for parameter in part.parameters()):
                 part.eval()
         return self
@@ -204,7 +213,8 @@ class MultimodalModel(nn.Module):
         balance, unused, visual = zero, zero, []
         if len(batch.images):
             seen = self.see(batch.images)
-            visual, balance = list(seen.tokens), seen.balance
+            order = range(len(seen.tokens)) if batch.order is None else batch.order
+            visual, balance = [seen.tokens[number] for number in order], seen.balance
         elif self.training:
             # Several processes await gradients of all parameters, also where a batch has no images.
             blank = torch.zeros(1, self.tower.bands, self.tower.size, self.tower.size)
@@ -213,12 +223,17 @@ class MultimodalModel(nn.Module):
             self.train()
         embed = self.language.get_input_embeddings()
         spliced = splice(
-            batch.ids, batch.labels, visual, lambda ids: embed(ids.to(self.device)), side=side
+            batch.ids,
+            batch.labels,
+            visual,
+            lambda ids: embed(ids.to(self.device)),
+            side=side,
+            segments=batch.segments,
         )
         return spliced, balance, unused
 
     def _inputs(self, spliced: Spliced) -> dict[str, Tensor]:
-        inputs = {"inputs_embeds": spliced.embeds, "attention_mask": spliced.mask}
+        inputs = {"inputs_embeds": spliced.embeds, "attention_mask": spliced.attention_mask}
         base = self.language.get_base_model() if hasattr(self.language, "peft_config") else None
         # Learned positions are wrong in a padded batch without them; some models have none at all.
         if "position_ids" in inspect.signature((base or self.language).forward).parameters:
@@ -262,7 +277,13 @@ class MultimodalModel(nn.Module):
             self.train(mode)
 
 
-def answer_loss(logits: Tensor, labels: Tensor, *, average: Average = "tokens") -> Tensor:
+def answer_loss(
+    logits: Tensor,
+    labels: Tensor,
+    *,
+    average: Average = "tokens",
+    shared: Shared | None = None,
+) -> Tensor:
     """Cross-entropy of the next token over what is learned, in float32; 0 where nothing is.
 
     Args:
@@ -271,18 +292,21 @@ def answer_loss(logits: Tensor, labels: Tensor, *, average: Average = "tokens") 
         average: ``tokens`` all weigh the same, as published: long answers drown short ones.
             ``samples``: every conversation weighs the same; ``answers``: every answer;
             ``roots``: a token weighs 1 / sqrt(length of its answer).
+        shared: of the sum of weights the mean over processes, so that their gradients average to
+            those of one process.
 
     Raises:
         ValueError: another average.
     """
     labels = labels[:, 1:]
     learned = labels != IGNORED
-    if not learned.any():
-        return 0 * logits.sum()
     weights = _weights(learned, average)[learned]
+    total = weights.sum() if shared is None else shared(weights.sum())
+    if not learned.any() or not total > 0:
+        return 0 * logits.sum()
     with full_precision(logits):
         losses = F.cross_entropy(logits[:, :-1][learned].float(), labels[learned], reduction="none")
-        return (losses * weights).sum() / weights.sum()
+        return (losses * weights).sum() / total
 
 
 def _weights(learned: Tensor, average: Average) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import timm
@@ -30,6 +30,7 @@ class TowerConfig:
         size: pixels per side; None takes those that the weights were trained with.
         in_chans: bands of timm models.
         seed: random seed of untrained weights.
+        model_args: further arguments of ``timm.create_model``.
     """
 
     backbone: str = "random:resnet18"
@@ -38,6 +39,7 @@ class TowerConfig:
     size: int | None = None
     in_chans: int = 3
     seed: int = 0
+    model_args: Mapping[str, Any] = field(default_factory=dict)
 
 
 class TowerLevel(NamedTuple):
@@ -137,7 +139,7 @@ def build_tower(config: TowerConfig) -> LevelTower:
     stored = identify(
         config.backbone, img_size=config.size, in_chans=config.in_chans, seed=config.seed
     )
-    encoder = stored.build()
+    encoder = stored.build(**config.model_args)
     chosen = config.levels
     if chosen is None:
         chosen = tuple(level.index for level in stages(encoder.backbone, config.count))

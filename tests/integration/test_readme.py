@@ -31,6 +31,7 @@ TRAINERS = {
     "tools/pretrain.py": [],
     "tools/finetune.py": ["--model.backbone", "random:resnet18"],
     "tools/train_clip.py": [],
+    "tools/train_multimodal.py": [],
     "tools/train_scorer.py": [],
     "tools/train_grpo.py": [],
 }

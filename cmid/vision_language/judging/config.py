@@ -70,7 +70,8 @@ class AskingConfig:
     """How models are asked.
 
     Attributes:
-        judge: model that judges captions and open answers, named as captioners are.
+        judge: model that judges captions and open answers, named as captioners are; without one,
+            the captioners' candidates are written and can be judged later.
         base_url: address of the endpoint of openai: models (default: OpenAI's).
         api_key_variable: environment variable that holds the endpoint's key.
         request: further fields of each request to the endpoint, a JSON object; whatever the server

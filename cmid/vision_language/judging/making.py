@@ -5,21 +5,25 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from PIL import Image as PillowImage
 
 from cmid.claimed_folder import ClaimedFolder
 from cmid.files import whole_file, write_text
 from cmid.vision_language.judging.asking import open_model
-from cmid.vision_language.judging.choosing import Choice, Choices, as_published, choose_best
+from cmid.vision_language.judging.choosing import Choices, as_published, choose_best
 from cmid.vision_language.judging.config import AskingConfig, CandidatesConfig
 from cmid.vision_language.judging.items import Images, Item, items_of_file, items_of_images
 from cmid.vision_language.judging.judge import Judgements, add_candidates, judge_items
 from cmid.vision_language.judging.transcript import NOT_RECORDED, Transcript
 
 PREFERENCES = "preferences.json"
+CANDIDATES = "candidates.jsonl"
 TRANSCRIPT = "transcript.jsonl"
 _PICTURES = "images"
 
@@ -55,7 +59,8 @@ def make_preferences(
     """Collect candidates, judge them and write ``preferences.json`` into a folder.
 
     Every question and answer goes to ``transcript.jsonl`` beside it as it comes. The same call goes
-    on from there after an interruption, and asks nothing again that was answered.
+    on from there after an interruption, and asks nothing again that was answered. Candidates of
+    captioners go to ``candidates.jsonl``, which may be judged later, too.
 
     Raises:
         FileNotFoundError, ModuleNotFoundError, ValueError: with a one-line message.
@@ -71,35 +76,36 @@ def make_preferences(
             distinct = distinct_items(items, images, candidates, asking)
             items, sizes = distinct.items, distinct.sizes
         open_ended = any(item.answer is None for item in items)
-        if open_ended and asking.judge is None:
+        if open_ended and asking.judge is None and not candidates.captioners:
             raise ValueError("captions and open answers are compared by a judge: give --judge")
         folder.keep()
         replayed = asking.replay is not None
-        transcript = Transcript(asking.replay or run_dir / TRANSCRIPT, replay=replayed)
-        try:
+        with closing(Transcript(asking.replay or run_dir / TRANSCRIPT, replay=replayed)) as record:
             missing: Counter[str] = Counter()
-            for spec in candidates.captioners:
-                model = open_model(spec, asking)
-                question = candidates.question
+            for spec in candidates.captioners:  # one after the other is in memory
                 missing += add_candidates(
-                    items, images, model, question=question, transcript=transcript
+                    items,
+                    images,
+                    open_model(spec, asking),
+                    question=candidates.question,
+                    transcript=record,
                 )
+            if candidates.captioners:
+                write_candidates(items, images, run_dir)
             judgements = Judgements()
             if open_ended and asking.judge is not None:
                 judgements = judge_items(
                     items,
                     images,
                     open_model(asking.judge, asking),
-                    transcript=transcript,
+                    transcript=record,
                     rounds=asking.repeats,
                     attempts=asking.attempts,
                 )
-        finally:
-            transcript.close()
-        _check_replay(transcript, judgements)
+        _check_replay(record, judgements)
         choices = choose_best(items, judgements)
         made = Preferences(
-            items, images, judgements, choices, transcript.usage, sizes, missing, skipped
+            items, images, judgements, choices, record.usage, sizes, missing, skipped
         )
         write_preferences(made, run_dir)
         return made
@@ -110,19 +116,32 @@ def write_preferences(made: Preferences, run_dir: Path) -> None:
 
     Images that are no files (of archives, generated ones) are written to ``images/``.
     """
-    entries = [
-        as_published(
-            choice,
-            made.items[choice.item],
-            image_path=_image_path(made, choice, run_dir),
-            judgements=made.judgements,
-        )
-        for choice in made.choices.made
-    ]
-    lines = ",\n".join(json.dumps(entry, ensure_ascii=False) for entry in entries)
+    entries = []
+    for choice in made.choices.made:
+        item = made.items[choice.item]
+        path = _image_path(item, made.images, run_dir)
+        entries.append(as_published(choice, item, image_path=path, judgements=made.judgements))
+    lines = ",\n".join(map(_as_json, entries))
+    write_text(run_dir / PREFERENCES, f"[\n{lines}\n]\n")
+
+
+def write_candidates(items: Sequence[Item], images: Images, run_dir: Path) -> None:
+    """Write all candidates, an item a line, as `items_of_file` reads them."""
+    lines = []
+    for item in items:
+        given = [(text, source) for text, of in item.candidates.items() for source in of]
+        about = {"question": item.question or None, "answer": item.answer}
+        row = {"image_path": _image_path(item, images, run_dir)}
+        row |= {name: value for name, value in about.items() if value is not None}
+        texts = [{"text": text, "source": source} for text, source in given]
+        lines.append(_as_json({**row, "candidates": texts}))
+    write_text(run_dir / CANDIDATES, "\n".join(lines) + "\n")
+
+
+def _as_json(entry: Mapping[str, Any]) -> str:
     # A file's name need not be UTF-8: its other bytes become what JSON writes as \udc80 to \udcff.
-    text = lines.encode("utf-8", errors="backslashreplace").decode()
-    write_text(run_dir / PREFERENCES, f"[\n{text}\n]\n")
+    line = json.dumps(entry, ensure_ascii=False)
+    return line.encode("utf-8", errors="backslashreplace").decode()
 
 
 def _open(
@@ -146,14 +165,13 @@ def _open(
     return readable, images, skipped + images.unreadable
 
 
-def _image_path(made: Preferences, choice: Choice, run_dir: Path) -> str:
-    number = made.items[choice.item].image
-    name = made.images.names[number]
+def _image_path(item: Item, images: Images, run_dir: Path) -> str:
+    name = images.names[item.image]
     if Path(name).is_file():
         return Path(os.path.relpath(name, run_dir)).as_posix()
-    path = run_dir / _PICTURES / f"{made.images.digests[number]}.png"
+    path = run_dir / _PICTURES / f"{images.digests[item.image]}.png"
     if not path.is_file():
-        pixels = made.images.read(number).permute(1, 2, 0).numpy()
+        pixels = images.read(item.image).permute(1, 2, 0).numpy()
         with whole_file(path) as partial:
             PillowImage.fromarray(pixels).save(partial, format="PNG")
     return path.relative_to(run_dir).as_posix()

@@ -13,7 +13,7 @@ from cmid.reporting import Report, Row, Section, Table, write_report
 from cmid.vision_language.judging.choosing import Choice
 from cmid.vision_language.judging.config import ENDPOINT, AskingConfig
 from cmid.vision_language.judging.judge import JUDGE
-from cmid.vision_language.judging.making import Preferences
+from cmid.vision_language.judging.making import CANDIDATES, Preferences
 from cmid.vision_language.judging.rubric import DIMENSIONS
 from cmid.visualization.panels import panels
 
@@ -44,6 +44,8 @@ def summary(made: Preferences, asking: AskingConfig) -> list[str]:
     if choices.unclear:
         lines.append(f"{choices.unclear} answers contain the true one and more, in no pair")
     lines += [_usage(name, usage) for name, usage in made.usage.items()]
+    if asking.judge is None and any(item.answer is None for item in items):
+        lines.append(f"no judge: judge {CANDIDATES} later, with --candidates and --judge")
     if asking.judge is not None:
         lines.append(f"judgements: {made.judgements.malformed} answers without the form")
     if asking.judge is not None and (asking.price_in or asking.price_out):

@@ -80,6 +80,12 @@ class LanguageModelScorer(LearnedScorer):
             raise ValueError(f"{type(self.model).__name__} has no part language_model")
         return {"language": [parts.pop("language_model")], "vision": [*parts.values()]}
 
+    def blocks(self) -> list[nn.Module]:
+        """The blocks of its towers, each of which stays on one device (transformers says so)."""
+        parts = [*self.model.modules()]
+        kinds = {name for part in parts for name in getattr(part, "_no_split_modules", None) or ()}
+        return [part for part in parts if type(part).__name__ in kinds]
+
     def forward(
         self, images: Sequence[Tensor | None], texts: Sequence[str], questions: Sequence[str]
     ) -> Tensor:

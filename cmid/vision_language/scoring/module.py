@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
 from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
 
 import cmid
+from cmid.checkpoints.runs import open_checkpoint
+from cmid.methods.sharding import shard
 from cmid.objective import require_finite
 from cmid.optimization import OptimizerConfig, configure_training, seed_step
 from cmid.vision_language.scoring.config import (
@@ -20,8 +24,14 @@ from cmid.vision_language.scoring.config import (
     RateConfig,
     ScorerConfig,
 )
+from cmid.vision_language.scoring.language_model import LanguageModelScorer
 from cmid.vision_language.scoring.objective import preference_loss
-from cmid.vision_language.scoring.starting import choose_trained, starting_scorer
+from cmid.vision_language.scoring.starting import (
+    Scorer,
+    choose_trained,
+    merge_adapters,
+    starting_scorer,
+)
 
 
 class ScorerTraining(L.LightningModule):
@@ -62,7 +72,7 @@ class ScorerTraining(L.LightningModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        self.start, self.trained, self.loss = start, tuple(trained), loss
+        self.start, self.trained, self.lora, self.loss = start, tuple(trained), lora, loss
         self.rates, self.optimizer_parameters, self.seed = rates, optimizer, seed
         torch.manual_seed(seed)
         self.scorer = starting_scorer(start)
@@ -71,6 +81,7 @@ class ScorerTraining(L.LightningModule):
         self.resting = [m for name, ms in towers.items() if name not in trained for m in ms]
         if grad_checkpointing:
             self._recompute()
+        self.sharded = False
         self.train()
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
@@ -88,12 +99,36 @@ class ScorerTraining(L.LightningModule):
             module.eval()
         return self
 
+    def configure_model(self) -> None:
+        """Split a language model over processes, where the strategy is fsdp."""
+        if self.device_mesh is None or self.sharded:
+            return
+        if not isinstance(self.scorer, LanguageModelScorer):
+            raise ValueError("trainer.strategy=fsdp is for language models: a CLIP fits, take ddp")
+        # Lightning's own mesh keeps the processes of a node for tensor parallelism.
+        mesh = init_device_mesh(self.device_mesh.device_type, (self.trainer.world_size,))
+        for block in self.scorer.blocks():
+            shard(block, mesh)
+        shard(self.scorer, mesh)
+        self.sharded = True
+
+    def whole_scorer(self, checkpoint: Path) -> Scorer:
+        """The scorer as it is now, adapters merged; a split one from its last checkpoint."""
+        scorer = self.scorer
+        if self.sharded:
+            scorer = starting_scorer(self.start)
+            choose_trained(scorer, self.trained, self.lora)
+            state = open_checkpoint(checkpoint)["state_dict"]
+            scorer.load_state_dict({k.removeprefix("scorer."): v for k, v in state.items()})
+        merge_adapters(scorer)
+        return scorer
+
     def configure_optimizers(self) -> Any:
-        groups = []
-        for part, parameters in self.chosen.items():
+        groups, parameters = [], dict(self.scorer.named_parameters())
+        for part, names in self.chosen.items():
             for decay in (True, False):
                 # Biases, norms and scalars have no direction that decay could shorten.
-                own = [p for p in parameters if (p.ndim > 1) == decay]
+                own = [parameters[n] for n in names if (parameters[n].ndim > 1) == decay]
                 if own:
                     group = {"params": own, "lr_scale": getattr(self.rates, part)}
                     groups.append(group | ({} if decay else {"weight_decay": 0.0}))

@@ -41,11 +41,11 @@ def starting_scorer(start: ScorerConfig) -> Scorer:
 
 def choose_trained(
     scorer: Scorer, trained: Sequence[Part], lora: LowRankConfig
-) -> dict[str, list[nn.Parameter]]:
+) -> dict[str, list[str]]:
     """Freeze all but the parts to train; with a rank, train adapters in place of the towers.
 
     Returns:
-        the parameters to train, by part.
+        names of the parameters to train, by part.
 
     Raises:
         ModuleNotFoundError: adapters without peft.
@@ -59,13 +59,14 @@ def choose_trained(
     scorer.requires_grad_(False)
     if lora.rank:
         add_adapters(scorer, [m for name in trained if name != "head" for m in towers[name]], lora)
-    chosen: dict[str, list[nn.Parameter]] = {}
+    chosen: dict[str, list[str]] = {}
     for part in trained:
         parameters = head if part == "head" else [p for m in towers[part] for p in m.parameters()]
         if not lora.rank or part == "head":
             for parameter in parameters:
                 parameter.requires_grad_(True)
-        chosen[part] = [parameter for parameter in parameters if parameter.requires_grad]
+        own = {id(parameter) for parameter in parameters if parameter.requires_grad}
+        chosen[part] = [name for name, p in scorer.named_parameters() if id(p) in own]
     return chosen
 
 

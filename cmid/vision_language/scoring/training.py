@@ -15,7 +15,6 @@ from cmid.run import RunCLI, millions
 from cmid.vision_language.scoring.held_out import HeldOutPreferences
 from cmid.vision_language.scoring.module import ScorerTraining
 from cmid.vision_language.scoring.preference_data import PreferenceData
-from cmid.vision_language.scoring.starting import merge_adapters
 from cmid.vision_language.scoring.storage import save_scorer
 
 
@@ -60,10 +59,10 @@ class TrainScorerCLI(RunCLI):
             score = f"held-out accuracy {held_out.last} (at the start: {start})"
             with whole_file(self.run_dir / "held_out.json") as partial:
                 partial.write_text(json.dumps(asdict(held_out.last), indent=2) + "\n")
-        if self.told(score) is None:
+        checkpoint = self.told(score)
+        if checkpoint is None:
             return folder
-        merge_adapters(self.model.scorer)
-        save_scorer(self.model.scorer, folder)
+        save_scorer(self.model.whole_scorer(checkpoint), folder)
         print(f"scorer: {folder}; load it with")
         print("  from cmid.vision_language.scoring.storage import load_scorer")
         print(f'  load_scorer("{folder}").score(images, texts)')

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -233,6 +234,15 @@ def test_captioners_of_an_endpoint_add_candidates(endpoint: Endpoint, tmp_path: 
         assert np.array_equal(pixels, made.images.read(number).permute(1, 2, 0).numpy())
     assert made.missing == {"mute: empty": 3}
     assert "3 x candidate of mute: empty" in left_out(made)
+    # In two steps, perhaps with two endpoints: the same.
+    first, second = tmp_path / "first", tmp_path / "second"
+    made = make(config, replace(endpoint.config(concurrency=1), judge=None), first)
+    assert written(first) == []
+    assert "no judge: judge candidates.jsonl later" in " ".join(summary(made, AskingConfig()))
+    make(CandidatesConfig(candidates=first / "candidates.jsonl"), endpoint.config(), second)
+    for entry, again in zip(entries, written(second), strict=True):
+        assert again.pop("image_path") == f"../first/{entry['image_path']}"
+        assert again == {k: v for k, v in entry.items() if k != "image_path"}
 
 
 def test_near_duplicates_are_left_out(scenes: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -164,9 +165,10 @@ def test_parts_have_rates_of_their_own(
     module = ScorerTraining(on_clip, rates=RateConfig(vision=0.1, language=0.01), optimizer=SGD)
     fit(module, scenes, batch=8, folder=tmp_path, limit_train_batches=1)
     rates: dict[str, float] = {}
+    parameters = dict(module.scorer.named_parameters())
     for group in module.trainer.optimizers[0].param_groups:
-        for part, parameters in module.chosen.items():
-            if any(group["params"][0] is parameter for parameter in parameters):
+        for part, names in module.chosen.items():
+            if any(group["params"][0] is parameters[name] for name in names):
                 rates[part] = group["initial_lr"]
     lr = 10.0 * 8 / 256
     assert rates == pytest.approx({"head": lr, "vision": lr / 10, "language": lr / 100})
@@ -282,3 +284,19 @@ def test_a_head_that_would_be_rounded_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match="would also round the head"):
         fit(ScorerTraining(on_clip), scenes, batch=4, folder=tmp_path, precision="bf16-true")
+
+
+def test_the_largest_image_of_a_language_model_is_bounded_in_the_saved_scorer_too(
+    on_qwen: ScorerConfig, tmp_path: Path, pictures: Draw
+) -> None:
+    bounded = dataclasses.replace(on_qwen, max_pixels=4 * 28 * 28)
+    module = ScorerTraining(bounded, trained=("head",))
+    loaded = load_scorer(save_scorer(module.scorer, tmp_path / "scorer"))
+    image = pictures((112, 112))
+    for scorer, patches in (
+        (ScorerTraining(on_qwen).scorer, 64),
+        (module.scorer, 16),
+        (loaded, 16),
+    ):
+        inputs = scorer.inputs(image, ["a ship"], [""])  # type: ignore[operator]
+        assert int(inputs["image_grid_thw"].prod()) == patches

@@ -1,0 +1,11 @@
+"""Conversations about images to train and to validate on."""
+
+from cmid.lazy import lazily
+
+__getattr__, __all__ = lazily(
+    __name__,
+    datamodule=["MultimodalData"],
+    files=["ConversationFile"],
+    scenes=["SceneConversations"],
+    source=["ConversationSource", "Example"],
+)

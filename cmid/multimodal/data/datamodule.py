@@ -1,0 +1,114 @@
+"""Batches of images and conversations for training and validation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+
+from cmid.data.resumable import ResumableData, SampleDataset
+from cmid.multimodal.data.source import ConversationSource
+from cmid.multimodal.images import Fit, fit_image
+
+
+class ConversationView:
+    """What a worker makes of an example: its images as the model's square, uint8 as stored.
+
+    Args:
+        size: pixels per side. fit: see `cmid.multimodal.images.fit_image`.
+    """
+
+    def __init__(self, size: int, fit: Fit) -> None:
+        self.size, self.fit = size, fit
+
+    def sample(
+        self, source: ConversationSource, index: int, generator: np.random.Generator | None
+    ) -> dict[str, Any]:
+        example = source.read(index, generator=generator)
+        squares = [fit_image(image, self.size, self.fit) for image in example.images]
+        empty = torch.zeros(0, source.num_bands, self.size, self.size, dtype=torch.uint8)
+        return {
+            "images": torch.stack(squares) if squares else empty,
+            "conversations": list(example.conversations),
+        }
+
+
+class MultimodalData(ResumableData):
+    """Examples of a source, in an order that depends on the seed alone.
+
+    Args:
+        source: what to train on.
+        size, fit: how images become the tower's square.
+        batch_size: examples per process and step.
+        num_workers: see `ResumableData`.
+        val_source: what to validate on.
+        on_error: what an unreadable image does: ``error`` or ``skip`` (counted, reported).
+        seed: random seed of the order and of what sources draw.
+    """
+
+    def __init__(
+        self,
+        source: ConversationSource,
+        *,
+        size: int = 64,
+        fit: Fit = "squash",
+        batch_size: int = 64,
+        num_workers: int = -1,
+        val_source: ConversationSource | None = None,
+        on_error: Literal["error", "skip"] = "error",
+        seed: int = 0,
+    ) -> None:
+        view = ConversationView(size, fit)
+        super().__init__(
+            source,
+            view,
+            batch_size=batch_size,
+            num_workers=num_workers,
+            on_error=on_error,
+            seed=seed,
+            collate=collate,
+        )
+        self.source, self.val_source = source, val_source
+        self.size, self.fit, self._view = size, fit, view
+
+    @property
+    def image_size(self) -> int:
+        return self.size
+
+    def texts(self) -> list[str]:
+        """What a tokenizer of a new model learns from."""
+        return list(self.source.texts())
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, index: int) -> Any:
+        return {**batch, "images": [images.to(device) for images in batch["images"]]}
+
+    def val_dataloader(self) -> DataLoader[dict[str, Any]] | list[DataLoader[dict[str, Any]]]:
+        """Every example once, the same at every validation; an empty list without a source."""
+        if self.val_source is None:
+            return []
+        dataset = _Fixed(self.val_source, self._view, seed=self.seed, on_error=self.on_error)
+        return DataLoader(
+            dataset,
+            batch_size=self.batch_size,
+            num_workers=self._num_workers(),
+            collate_fn=collate,
+        )
+
+
+class _Fixed(SampleDataset):
+    """Samples by number alone."""
+
+    def __getitem__(self, item: Any) -> dict[str, Any]:
+        return super().__getitem__((0, int(item)))
+
+
+def collate(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Lists over samples: ``images`` and ``conversations``; ``skipped`` of all."""
+    return {
+        "images": [sample["images"] for sample in samples],
+        "conversations": [sample["conversations"] for sample in samples],
+        "skipped": [line for sample in samples for line in sample["skipped"].splitlines()],
+    }

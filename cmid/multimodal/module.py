@@ -1,0 +1,195 @@
+"""Training of a multimodal model as a LightningModule; every stage is a configuration of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor
+
+import cmid
+from cmid.multimodal.building import MultimodalConfig, build_model
+from cmid.multimodal.conversation import Conversation
+from cmid.multimodal.folder import load
+from cmid.multimodal.model import Batch
+from cmid.multimodal.splicing import share_prefix
+from cmid.multimodal.stages import StageConfig, begin_stage, parameter_groups
+from cmid.multimodal.tokens import IGNORED, Encoded
+from cmid.objective import require_finite
+from cmid.optimization import OptimizerConfig, configure_training, seed_step
+
+
+class MultimodalTraining(L.LightningModule):
+    """A language model that learns to see, or to answer about what it sees.
+
+    The loss is that of the learned tokens of all processes, plus the balance loss of experts.
+
+    Args:
+        network: a new model; left aside where there is a start.
+        start: folder of the stage before, or any of ``cmid.multimodal.save_model``.
+        language_model: where the language model lies, if elsewhere than the start says.
+        stage: what learns, and how.
+        optimizer: optimizer and schedule.
+        texts: what a tokenizer ``bpe:N`` of a new model learns from.
+        grad_checkpointing: recompute activations of the language model to save memory.
+        max_answer: tokens of answers in validation.
+        seed: random seed of dropout and of the router's noise.
+    """
+
+    def __init__(
+        self,
+        network: MultimodalConfig = MultimodalConfig(),
+        *,
+        start: str | None = None,
+        language_model: str | None = None,
+        stage: StageConfig = StageConfig(),
+        optimizer: OptimizerConfig = OptimizerConfig(
+            name="adamw", base_lr=8e-3, weight_decay=0.05, betas=(0.9, 0.98), warmup_epochs=0.2
+        ),
+        texts: Sequence[str] | None = None,
+        grad_checkpointing: bool = False,
+        max_answer: int = 64,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.stage, self.optimizer_parameters = stage, optimizer
+        self.max_answer, self.seed = max_answer, seed
+        torch.manual_seed(seed)
+        self.model = (
+            build_model(network, texts=texts)
+            if start is None
+            else load(start, language_model, trainable=True)
+        )
+        self.frozen = begin_stage(self.model, stage)
+        self.model.train()  # a trainer leaves modes as they are
+        if grad_checkpointing:
+            self.model.language.enable_input_require_grads()
+            self.model.language.gradient_checkpointing_enable({"use_reentrant": False})
+        self.left_out = 0
+
+    def on_fit_start(self) -> None:
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        for name, own in (("size", self.model.tower.size), ("fit", self.model.fit)):
+            if getattr(data, name) != own:
+                raise ValueError(
+                    f"data.{name} {getattr(data, name)} differs from the model's {own}"
+                )
+        self.print(self.frozen)
+
+    def arranged(self, batch: Mapping[str, Any]) -> Batch:
+        """Samples as the model reads them.
+
+        Args:
+            batch: ``images``, of each sample ``(N, C, size, size)``, and ``conversations``, lists
+                about the images of each.
+        """
+        rows: list[tuple[Encoded, Tensor]] = []
+        order: list[int] = []
+        first = 0
+        for images, conversations in zip(batch["images"], batch["conversations"], strict=True):
+            encoded = self._encoded(conversations, len(images))
+            shared = share_prefix(encoded) if self.stage.share_prefix and encoded else None
+            own = [shared] if shared else [(e, torch.ones_like(e.ids)) for e in encoded]
+            rows += own
+            order += list(range(first, first + len(images))) * len(own)
+            first += len(images)
+        if not rows:  # all left out: a step of which nothing is learned
+            empty = torch.tensor([self.model.encoder.tokenizer.pad_token_id])
+            rows = [(Encoded(empty, torch.full_like(empty, IGNORED)), torch.ones_like(empty))]
+        return Batch(
+            [encoded.ids for encoded, _ in rows],
+            [encoded.labels for encoded, _ in rows],
+            torch.cat(list(batch["images"])),
+            order,
+            [segments for _, segments in rows] if self.stage.share_prefix else None,
+        )
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        seed_step(self, self.seed)
+        arranged = self.arranged(batch)
+        output = self.model(arranged, average=self.stage.average, shared=self._mean_of_processes)
+        require_finite(output.loss, output.parts, step=self.global_step)
+        size = len(batch["images"])
+        self.log_dict({f"loss/{k}": v.detach() for k, v in output.parts.items()}, batch_size=size)
+        self.log("loss", output.loss.detach(), prog_bar=True, batch_size=size)
+        self.log("left_out", float(self.left_out), batch_size=size, reduce_fx="max")
+        return output.loss
+
+    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        """The loss, and the share of answers that are generated letter by letter."""
+        output = self.model(self.arranged(batch), average=self.stage.average)
+        pairs = [
+            (Conversation.of(each, images=len(images)), list(images))
+            for images, conversations in zip(batch["images"], batch["conversations"], strict=True)
+            for each in conversations
+        ]
+        answers = self.model.generate(*zip(*pairs, strict=True), max_tokens=self.max_answer)
+        right = [
+            answer == str(asked.turns[-1].answer).strip()
+            for answer, (asked, _) in zip(answers, pairs, strict=True)
+        ]
+        self.log("val/loss", output.parts["language"], batch_size=len(right), sync_dist=True)
+        exact = torch.tensor(right, dtype=torch.float32).mean()
+        self.log("val/exact", exact, batch_size=len(right), sync_dist=True, prog_bar=True)
+
+    def configure_optimizers(self) -> Any:
+        groups = parameter_groups(
+            self.model, self.stage, weight_decay=self.optimizer_parameters.weight_decay
+        )
+        return configure_training(self, self.optimizer_parameters, trained=groups)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["cmid"] = {
+            "version": cmid.__version__,
+            "method": "multimodal",
+            "global_step": int(self.global_step),
+            "epoch": int(self.current_epoch),
+            "trained": list(self.stage.trained),
+        }
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
+        """Without frozen weights of the language model: billions, of which the start has a copy."""
+        whole = super().state_dict(*args, **kwargs)
+        frozen = self._frozen_language()
+        return {name: tensor for name, tensor in whole.items() if name not in frozen}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """All that `state_dict` gives, and nothing else.
+
+        Raises:
+            ValueError: other names.
+        """
+        differing = sorted(self.state_dict().keys() ^ state_dict.keys())
+        if differing:
+            raise ValueError(
+                f"a checkpoint of another stage or model: {len(differing)} weights differ, first"
+                f" {', '.join(differing[:3])}"
+            )
+        return super().load_state_dict(state_dict, strict=False)
+
+    def _frozen_language(self) -> set[str]:
+        start = "model.language."
+        return {
+            name
+            for name, parameter in self.named_parameters()
+            if name.startswith(start) and not parameter.requires_grad
+        }
+
+    def _encoded(self, conversations: Sequence[Any], images: int) -> list[Encoded]:
+        encoder, encoded = self.model.encoder, []
+        for each in conversations:
+            asked: Conversation | None = Conversation.of(each, images=images)
+            if asked is not None and self.stage.max_length is not None:
+                asked = encoder.shorten(
+                    asked, limit=self.stage.max_length, visual=self.model.perceiver.num_tokens
+                )
+            if asked is None:
+                self.left_out += 1
+            else:
+                encoded.append(encoder.encode(asked))
+        return encoded
+
+    def _mean_of_processes(self, total: Tensor) -> Tensor:
+        return self.trainer.strategy.reduce(total.clone(), reduce_op="mean")

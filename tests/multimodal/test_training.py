@@ -1,0 +1,304 @@
+"""Stages, and training of a small model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+from torch import Tensor
+
+pytest.importorskip("transformers", reason="extra multimodal is not installed")
+
+import cmid.multimodal
+from cmid.multimodal.building import MultimodalConfig
+from cmid.multimodal.conversation import Conversation
+from cmid.multimodal.data import (
+    ConversationFile,
+    ConversationSource,
+    Example,
+    MultimodalData,
+    SceneConversations,
+)
+from cmid.multimodal.data.scenes import KINDS, ask
+from cmid.multimodal.experts import ExpertsConfig
+from cmid.multimodal.language import AdapterConfig, LanguageConfig
+from cmid.multimodal.module import MultimodalTraining
+from cmid.multimodal.perceiver import PerceiverConfig
+from cmid.multimodal.stages import StageConfig, begin_stage, part_of
+from cmid.multimodal.tokens import TemplateConfig
+from cmid.multimodal.tower import TowerConfig
+from cmid.optimization import OptimizerConfig
+
+CONFIG = MultimodalConfig(
+    tower=TowerConfig("random:test_resnet", size=32),
+    perceiver=PerceiverConfig(
+        queries=(4, 3, 2), width=32, heads=4, layers=1, positions="keys_and_values"
+    ),
+    language=LanguageConfig("tiny:llama:64x2"),
+)
+ADAPTER = AdapterConfig(rank=4, alpha=8, dropout=0.0)
+FAST = OptimizerConfig(name="adamw", base_lr=0.05, weight_decay=0.0, warmup_epochs=0)
+
+
+def scenes(**changes: Any) -> MultimodalData:
+    settings = {"num_images": 8, "size": 32, "limit": 2} | changes
+    source = SceneConversations(**settings)
+    return MultimodalData(source, size=32, batch_size=4, num_workers=0)
+
+
+def train(module: MultimodalTraining, data: MultimodalData, **options: Any) -> L.Trainer:
+    trainer = L.Trainer(
+        **({"max_steps": 2, "enable_checkpointing": False} | options),
+        accelerator="cpu",
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(module, data)
+    return trainer
+
+
+def weights(model: torch.nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+
+
+@pytest.mark.parametrize(
+    "trained",
+    [("perceiver",), ("perceiver", "adapter"), ("adapter",), ("tower", "perceiver"), ("language",)],
+)
+def test_what_a_stage_does_not_train_stays_bit_for_bit(trained: tuple[Any, ...]) -> None:
+    data = scenes()
+    stage = StageConfig(trained=trained, adapter=ADAPTER if "adapter" in trained else None)
+    module = MultimodalTraining(CONFIG, stage=stage, optimizer=FAST, texts=data.texts())
+    before = weights(module.model)
+    for part in ("tower", "perceiver"):
+        assert getattr(module.model, part).training == (part in trained)
+    train(module, data)
+    moved = {
+        part_of(name)
+        for name, tensor in module.model.state_dict().items()
+        if not torch.equal(tensor, before[name])
+    }
+    assert moved == set(trained)
+    for part in ("tower", "perceiver", "language"):
+        learns = f"{part}: 0 of" not in module.frozen
+        assert learns == (part in trained)
+
+
+def test_published_stages_follow_each_other_through_folders(tmp_path: Path) -> None:
+    """Perceiver and tower; then experts and an adapter; then the same: as Nova's three."""
+    data = scenes()
+    first = StageConfig(trained=("tower", "perceiver"), template=TemplateConfig("plain"))
+    module = MultimodalTraining(CONFIG, stage=first, optimizer=FAST, texts=data.texts())
+    train(module, data)
+    cmid.multimodal.save_model(module.model, tmp_path / "1")
+    second = StageConfig(
+        trained=("perceiver", "adapter"),
+        template=TemplateConfig("llama3"),
+        adapter=ADAPTER,
+        experts=ExpertsConfig(),
+    )
+    next_module = MultimodalTraining(start=str(tmp_path / "1"), stage=second, optimizer=FAST)
+    module.eval(), next_module.eval()
+    image = torch.zeros(1, 3, 32, 32, dtype=torch.uint8)
+    with torch.no_grad():
+        seen = [each.model.see(image).tokens for each in (module, next_module)]
+    # Upcycled experts start as the function that stage 1 learned.
+    torch.testing.assert_close(*seen, atol=1e-5, rtol=1e-5)
+    train(next_module, data)
+    cmid.multimodal.save_model(next_module.model, tmp_path / "2")
+    third = MultimodalTraining(start=str(tmp_path / "2"), stage=second, optimizer=FAST)
+    again = weights(third.model)
+    assert again.keys() == weights(next_module.model).keys()
+    assert all(torch.equal(again[k], v) for k, v in weights(next_module.model).items())
+    assert third.model.encoder.template.name == "llama3"
+    assert (tmp_path / "2/adapter").is_dir()
+
+
+def test_conversations_behind_one_prefix_are_as_if_they_were_apart() -> None:
+    data = scenes(limit=7)
+    data.trainer = None
+    batch = next(iter(data.train_dataloader()))
+    losses, gradients = [], []
+    for share in (True, False):
+        stage = StageConfig(share_prefix=share, average="answers")
+        module = MultimodalTraining(CONFIG, stage=stage, texts=data.texts()).eval()
+        arranged = module.arranged(batch)
+        assert (len(arranged.ids) == 4) == share
+        loss = module.model(arranged, average="answers").loss
+        loss.backward()
+        losses.append(loss.detach())
+        gradients.append(module.model.perceiver.queries.grad)
+    torch.testing.assert_close(losses[0], losses[1], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(gradients[0], gradients[1], atol=1e-6, rtol=1e-3)
+
+
+class Kept(ConversationSource):
+    """Examples of another source, read once."""
+
+    def __init__(self, source: ConversationSource) -> None:
+        self.examples = [source.read(index) for index in range(len(source))]
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def read(self, index: int, *, generator: Any = None) -> Example:
+        return self.examples[index]
+
+
+def test_eight_samples_are_learned_by_heart() -> None:
+    source = Kept(SceneConversations(8, size=32, kinds=["classification"]))
+    data = MultimodalData(source, size=32, batch_size=8, num_workers=0, val_source=source)
+    stage, faster = StageConfig(average="answers"), replace(FAST, base_lr=0.1, min_lr=1.0)
+    module = MultimodalTraining(CONFIG, stage=stage, optimizer=faster, texts=data.texts())
+    trainer = train(module, data, max_steps=80, max_epochs=None, check_val_every_n_epoch=80)
+    assert trainer.callback_metrics["val/exact"] == 1
+
+
+def test_a_resumed_run_is_the_uninterrupted_one(tmp_path: Path) -> None:
+    ends = []
+    for steps in ((4,), (2, 4)):
+        path = None
+        for end in steps:
+            data = scenes()
+            stage = StageConfig(trained=("perceiver", "adapter"), adapter=AdapterConfig(4, 8, 0.5))
+            module = MultimodalTraining(CONFIG, stage=stage, optimizer=FAST, texts=data.texts())
+            trainer = L.Trainer(
+                max_steps=4, limit_train_batches=2, accelerator="cpu", logger=False,
+                enable_progress_bar=False, enable_checkpointing=False, enable_model_summary=False,
+                callbacks=[_StopAt(end)],
+            )  # fmt: skip
+            trainer.fit(module, data, ckpt_path=path)
+            path = str(tmp_path / f"{end}.ckpt")
+            trainer.save_checkpoint(path)
+        ends.append(weights(module.model))
+    assert all(torch.equal(tensor, ends[1][name]) for name, tensor in ends[0].items())
+    stored = torch.load(path, weights_only=True)["state_dict"]
+    assert not any(name.endswith("embed_tokens.weight") for name in stored)
+    other = MultimodalTraining(CONFIG, texts=["a"])
+    with pytest.raises(ValueError, match="of another stage or model"):
+        other.load_state_dict(stored)
+
+
+class _StopAt(L.Callback):
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_train_batch_end(self, trainer: L.Trainer, *args: Any) -> None:
+        trainer.should_stop = trainer.global_step >= self.step
+
+
+def test_weights_of_the_loss_are_shared_by_processes() -> None:
+    """Two processes with 1 and 3 learned tokens give together what one with 4 gives."""
+    from cmid.multimodal.model import answer_loss
+
+    labels = torch.full((2, 5), -100)
+    labels[0, 1], labels[1, 1:4] = 0, 0
+    logits = torch.randn(2, 5, 3)
+    whole = answer_loss(logits, labels)
+    halves = [
+        answer_loss(
+            logits[k : k + 1], labels[k : k + 1], shared=lambda total: total.new_tensor(2.0)
+        )
+        for k in range(2)
+    ]
+    torch.testing.assert_close(sum(halves) / 2, whole)
+
+
+def test_parts_learn_at_rates_of_their_own_and_vectors_do_not_decay() -> None:
+    data = scenes()
+    stage = StageConfig(rates={"tower": 0.1})
+    optimizer = OptimizerConfig(name="adamw", base_lr=0.064, weight_decay=0.3, warmup_epochs=0)
+    module = MultimodalTraining(CONFIG, stage=stage, optimizer=optimizer, texts=data.texts())
+    trainer = train(module, data, max_steps=1)
+    named = {id(parameter): name for name, parameter in module.model.named_parameters()}
+    for group in trainer.optimizers[0].param_groups:
+        names = [named[id(parameter)] for parameter in group["params"]]
+        (part,) = {part_of(name) for name in names}
+        assert group["initial_lr"] == pytest.approx(1e-3 * (0.1 if part == "tower" else 1))
+        assert (group["weight_decay"] == 0.3) == all(p.ndim > 1 for p in group["params"])
+    held = sum(len(group["params"]) for group in trainer.optimizers[0].param_groups)
+    assert held == sum(parameter.requires_grad for parameter in module.parameters())
+
+
+def test_too_long_conversations_are_counted() -> None:
+    data = scenes()
+    stage = StageConfig(max_length=20)
+    module = MultimodalTraining(CONFIG, stage=stage, texts=data.texts()).eval()
+    image = torch.zeros(1, 3, 32, 32, dtype=torch.uint8)
+    long = Conversation.of([("q" * 80, "a")], images=1)
+    batch = {"images": [image], "conversations": [[long]]}
+    assert module.model(module.arranged(batch)).parts["language"] == 0
+    assert module.left_out == 1
+
+
+def test_stages_that_make_no_sense_are_refused(small: Callable[..., Any]) -> None:
+    with pytest.raises(ValueError, match="the model has none"):
+        begin_stage(small(), StageConfig(trained=("adapter",)))
+    with pytest.raises(ValueError, match="some of tower, perceiver"):
+        StageConfig(trained=("bridge",))  # type: ignore[arg-type]
+    data = MultimodalData(SceneConversations(8, size=32), size=16, batch_size=4, num_workers=0)
+    with pytest.raises(ValueError, match=r"data.size 16 differs from the model's 32"):
+        train(MultimodalTraining(CONFIG, texts=data.texts()), data)
+
+
+def test_scenes_are_asked_what_is_true_of_them() -> None:
+    import random
+
+    from cmid.data.scenes import generate_scene
+
+    found: dict[str, list[str]] = {kind: [] for kind in KINDS}
+    for index in range(60):
+        scene = generate_scene(index, size=64)
+        for kind, question, answer in ask(scene, random.Random(index)):
+            found[kind].append(answer)
+            if kind == "choice":
+                assert f"{answer}. {scene.class_name}" in question
+    for kind in ("presence", "comparison"):
+        assert 0.3 < found[kind].count("yes") / len(found[kind]) < 0.7
+    assert set(found["choice"]) == set("ABCD")
+    assert all(answer.startswith("[") for answer in found["grounding"])
+    source = SceneConversations(10, size=32, kinds=["count", "region"], limit=1)
+    assert all(len(source.read(index).conversations) <= 1 for index in range(10))
+
+
+def test_files_of_conversations_are_read_and_checked(tmp_path: Path) -> None:
+    from PIL import Image
+
+    Image.new("RGB", (8, 6), (9, 0, 0)).save(tmp_path / "a.png")
+    said = [{"from": "human", "value": "<image>\nWhat?"}, {"from": "gpt", "value": "A Roof."}]
+    rows: list[Any] = [
+        {"id": "1", "image": "a.png", "conversations": said},
+        {"image": ["a.png", "a.png"], "conversations": [{**said[0], "value": "Same?"}, said[1]]},
+        {"conversations": [{**said[0], "value": "Hello?"}, said[1]]},
+    ]
+    path = tmp_path / "data.json"
+    path.write_text(json.dumps(rows))
+    source = ConversationFile(path)
+    examples = [source.read(index) for index in range(3)]
+    assert [len(example.images) for example in examples] == [1, 2, 0]
+    assert [example.conversations[0].num_images for example in examples] == [1, 2, 0]
+    assert examples[0].conversations[0].turns[0].answer == "A Roof."
+    faulty = [
+        ({"image": "b.png", "conversations": said}, "there is no image"),
+        ({"image": "a.png"}, "no 'conversations'"),
+        ({"image": "a.png", "conversations": said[:1]}, "has no answer"),
+        ({"conversations": said}, "1 places"),
+        ("text", "no JSON object"),
+    ]
+    for row, fault in faulty:
+        path.write_text(json.dumps([*rows, row]))
+        with pytest.raises(ValueError, match=f"entry 3: .*{fault}"):
+            ConversationFile(path)
+        assert len(ConversationFile(path, on_error="skip")) == 3
+        assert ConversationFile(path, on_error="skip").skipped.total() == 1
+    for text, fault in (("{", "damaged"), ("{}", "not a list"), ("[]", "no conversation")):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=fault):
+            ConversationFile(path)
