@@ -90,17 +90,6 @@ def build_optimizer(
     return optimizer
 
 
-def build_schedule(
-    optimizer: torch.optim.Optimizer,
-    parameters: OptimizerConfig,
-    *,
-    steps_per_epoch: int,
-    total_steps: int,
-) -> WarmupCosine:
-    """Linear warm-up, then cosine to ``min_lr``; one call of ``step`` per optimizer step."""
-    return _schedule(optimizer, parameters, RunLength(steps_per_epoch, max_steps=total_steps))
-
-
 def configure_training(
     module: L.LightningModule,
     parameters: OptimizerConfig,
@@ -133,7 +122,14 @@ def configure_training(
     )
     if left_out:
         accept_more_parameters(optimizer, module if trained is None else trained, left_out)
-    schedule = _schedule(optimizer, parameters, RunLength.of(trainer), trainer)
+    schedule = WarmupCosine(
+        optimizer,
+        warmup_epochs=parameters.warmup_epochs,
+        warmup_factor=parameters.warmup_factor,
+        min_lr=parameters.min_lr,
+        length=RunLength.of(trainer),
+        trainer=trainer,
+    )
     module.print(
         f"learning rate {lr:g} = base_lr {parameters.base_lr:g} * global batch {global_batch} / 256"
         f"; warm-up {schedule.warmup} of {schedule.total} steps,"
@@ -187,22 +183,6 @@ def teacher_momentum(module: L.LightningModule, first: float) -> float:
     schedule = module.lr_schedulers()
     assert isinstance(schedule, WarmupCosine)
     return ema_momentum(schedule.place(module.global_step), schedule.total, first)
-
-
-def _schedule(
-    optimizer: torch.optim.Optimizer,
-    parameters: OptimizerConfig,
-    length: RunLength,
-    trainer: L.Trainer | None = None,
-) -> WarmupCosine:
-    return WarmupCosine(
-        optimizer,
-        warmup_epochs=parameters.warmup_epochs,
-        warmup_factor=parameters.warmup_factor,
-        min_lr=parameters.min_lr,
-        length=length,
-        trainer=trainer,
-    )
 
 
 def seed_step(module: L.LightningModule, seed: int) -> None:

@@ -41,15 +41,14 @@ class PretrainCLI(RunCLI):
 
     parser_class = MethodParser
 
+    data = PretrainData
+    description = "Pretrain a backbone."
+    max_epochs = 200
+
     def __init__(self, args: list[str]) -> None:
         self.choice = choose_method(args)
-        super().__init__(
-            self.choice.method,
-            PretrainData,
-            self.choice.arguments,
-            description="Pretrain a backbone.",
-            max_epochs=200,
-        )
+        self.module = self.choice.method
+        super().__init__(self.choice.arguments)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         super().add_arguments_to_parser(parser)
@@ -91,8 +90,8 @@ class PretrainCLI(RunCLI):
         folder = self.run_dir / "backbone"
         if not self.trainer.is_global_zero:
             return folder
-        knn, score = self.knn_callback, None
-        if knn.scores and knn.initial is not None:
+        knn, score = self.callback(OnlineKNN), None
+        if knn is not None and knn.scores and knn.initial is not None:
             score = (
                 f"kNN accuracy {knn.scores[self.model.exported]:.3f}"
                 f" (random initialisation: {knn.initial:.3f})"
@@ -106,10 +105,6 @@ class PretrainCLI(RunCLI):
         print("evaluate it on your own labelled images, one folder a class:")
         print(f"  {program('evaluate')} {shlex.quote(str(folder))} DATA")
         return folder
-
-    @property
-    def knn_callback(self) -> OnlineKNN:
-        return next(c for c in self.trainer.callbacks if isinstance(c, OnlineKNN))  # type: ignore[attr-defined]
 
 
 def pretrain(args: list[str]) -> Path:

@@ -6,11 +6,14 @@ Without an initialised process group each function is the identity.
 from __future__ import annotations
 
 import atexit
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.nn.functional import all_gather, all_reduce
+
+T = TypeVar("T")
 
 
 def num_processes() -> int:
@@ -66,6 +69,15 @@ def gather_rows_with_gradient(tensor: Tensor) -> Tensor:
     that data-parallel training takes makes it exactly one.
     """
     return _gather(tensor, differentiable=True)
+
+
+def gather_objects(value: T) -> list[T]:
+    """What can be pickled of all processes, in rank order."""
+    if num_processes() == 1:
+        return [value]
+    gathered: list[Any] = [None] * num_processes()
+    dist.all_gather_object(gathered, value)
+    return gathered
 
 
 def _gather(tensor: Tensor, *, differentiable: bool) -> Tensor:

@@ -133,8 +133,8 @@ def check_resumable(
     stored = {name: tuple(tensor.shape) for name, tensor in checkpoint["state_dict"].items()}
     reasons = [change for change in changed if change.option in _MEANING]
     if shapes != stored:
-        reasons += [c for c in changed if c.option.startswith("model.") and c not in reasons]
-        reasons = [r for r in reasons if r.option in _MEANING or not _shapeless(r.option)]
+        shaped = [c for c in changed if c.option.startswith("model.") and c not in reasons]
+        reasons += [c for c in shaped if not c.option.startswith(_SHAPELESS)]
         reasons = reasons or list(_guessed(ours, theirs, shapes, stored))
     reasons += _switched(ours, theirs)
     if reasons or shapes != stored:
@@ -203,10 +203,6 @@ def _description(module: L.LightningModule) -> dict[str, Any]:
 
 def _method(description: Mapping[str, Any]) -> str:
     return str(description.get("method", "fine-tuning"))
-
-
-def _shapeless(option: str) -> bool:
-    return option.startswith(_SHAPELESS)
 
 
 def _flat(name: str, value: Any) -> Iterator[tuple[str, Any]]:

@@ -81,24 +81,19 @@ def _keys_of_dataclass(action: Any) -> list[str]:
 class RunCLI(LightningCLI):
     """LightningCLI of one module and one datamodule, with what every run of ours has.
 
-    Args:
-        module, datamodule: classes.
-        args: the command line.
+    Attributes:
+        module, data: classes.
         description: description of the command, for its help.
         max_epochs: epochs where the configuration does not say.
     """
 
     parser_class = SuggestingParser
+    module: type[L.LightningModule]
+    data: type[L.LightningDataModule]
+    description: str
+    max_epochs: int
 
-    def __init__(
-        self,
-        module: type[L.LightningModule],
-        datamodule: type[L.LightningDataModule],
-        args: list[str],
-        *,
-        description: str,
-        max_epochs: int,
-    ) -> None:
+    def __init__(self, args: list[str]) -> None:
         quieten()
         self.claimed: ClaimedFolder | None = None
         self.ckpt_path: Path | None = None
@@ -107,15 +102,15 @@ class RunCLI(LightningCLI):
             read_text(path)  # names a file of another encoding, which the parser does not
         try:
             super().__init__(
-                module,
-                datamodule,
+                self.module,
+                self.data,
                 run=False,
                 args=args,
                 parser_class=self.parser_class,
                 seed_everything_default=0,
-                trainer_defaults={"max_epochs": max_epochs},
+                trainer_defaults={"max_epochs": self.max_epochs},
                 save_config_kwargs={"overwrite": True},
-                parser_kwargs={"description": description, "allow_abbrev": False},
+                parser_kwargs={"description": self.description, "allow_abbrev": False},
             )
         except BaseException:
             self.__exit__()

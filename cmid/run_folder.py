@@ -7,6 +7,7 @@ import os
 import re
 import uuid
 from dataclasses import asdict, dataclass
+from glob import escape
 from pathlib import Path
 
 import yaml
@@ -72,13 +73,6 @@ def new_run_folder(run_dir: str | os.PathLike[str]) -> ClaimedFolder:
         return folder
 
 
-def free_run_dir(run_dir: str | os.PathLike[str]) -> Path:
-    """The folder that `new_run_folder` would take; it is there afterwards, and not claimed."""
-    with new_run_folder(run_dir) as folder:
-        folder.keep()
-        return folder.path
-
-
 def identity(path: Path) -> Identity | None:
     """What a run folder says about itself.
 
@@ -108,7 +102,7 @@ def family_of(run_dir: str | os.PathLike[str]) -> list[Path]:
     asked = _named(run_dir)
     first = identity(asked)
     found: list[tuple[int, Path]] = []
-    for path in asked.parent.glob(f"{_escaped(asked.name)}-*"):
+    for path in asked.parent.glob(f"{escape(asked.name)}-*"):
         own = identity(path)
         if own is None or own.run != asked.name or own.folder_name != path.name or own.number < 2:
             continue
@@ -163,10 +157,6 @@ def folder_to_go_on_in(checkpoint: Path, run_dir: Path, *, stated: bool) -> Path
 def _named(run_dir: str | os.PathLike[str]) -> Path:
     path = Path(run_dir)
     return path if path.name not in ("", "..") else path.resolve()
-
-
-def _escaped(name: str) -> str:
-    return re.sub(r"([*?[])", r"[\1]", name)
 
 
 def _has_checkpoints(path: Path) -> bool:

@@ -185,10 +185,14 @@ class WarmupCosine(LambdaLR):
             )
 
 
-def is_last_epoch(trainer: L.Trainer) -> bool:
-    """Whether the epoch that ends now is the last of the run, by either limit or a stop."""
+def ends_due_epoch(trainer: L.Trainer, every: int) -> bool:
+    """Whether an epoch ends now that is one of each ``every`` (0: of none), or the run's last.
+
+    The last is so by either limit or a stop.
+    """
     return (
-        trainer.should_stop
+        (every > 0 and (trainer.current_epoch + 1) % every == 0)
+        or trainer.should_stop
         or trainer.current_epoch + 1 == trainer.max_epochs
         or 0 < trainer.max_steps <= trainer.global_step
     )

@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from cmid.callbacks.checkpoint import newest_checkpoints, resolve_checkpoint
+from cmid.callbacks.checkpoint import resolve_checkpoint
 from cmid.claimed_folder import ClaimedFolder, FolderInUseError
 from cmid.run_folder import (
     family_of,
     folder_to_go_on_in,
-    free_run_dir,
     identity,
     new_run_folder,
+    newest_checkpoints,
 )
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -43,10 +43,11 @@ def checkpoint(run_dir: Path, step: int, *, written: int | None = None) -> Path:
 
 def started(run_dir: Path, *steps: int) -> Path:
     """A run folder as a command makes it."""
-    folder = free_run_dir(run_dir)
-    for step in steps:
-        checkpoint(folder, step)
-    return folder
+    with new_run_folder(run_dir) as folder:
+        (folder.path / "checkpoints").mkdir(exist_ok=True)
+        for step in steps:
+            checkpoint(folder.path, step)
+        return folder.path
 
 
 def earlier_version(run_dir: Path, asked: str, *steps: int) -> None:
@@ -111,7 +112,8 @@ def test_numbered_folders_that_hold_something_else_are_not_used(tmp_path: Path) 
     (tmp_path / "exp-2").mkdir()
     (tmp_path / "exp-2/notes.txt").write_text("mine")
     (tmp_path / "exp-3").write_text("a file")
-    assert free_run_dir(tmp_path / "exp").name == "exp-4"
+    with new_run_folder(tmp_path / "exp") as folder:
+        assert folder.path.name == "exp-4"
     assert sorted(path.name for path in (tmp_path / "exp-2").iterdir()) == ["notes.txt"]
 
 

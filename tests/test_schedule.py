@@ -19,13 +19,23 @@ from cmid.models import ema_momentum
 from cmid.optimization import (
     OptimizerConfig,
     build_optimizer,
-    build_schedule,
     configure_training,
     teacher_momentum,
 )
-from cmid.schedule import RunLength
+from cmid.schedule import RunLength, WarmupCosine
 
 ADAMW = OptimizerConfig(name="adamw", base_lr=0.64, warmup_epochs=1, warmup_factor=0.1, min_lr=1e-3)
+
+
+def schedule_of(optimizer: torch.optim.Optimizer, parameters: OptimizerConfig) -> WarmupCosine:
+    """Twelve steps, three an epoch."""
+    return WarmupCosine(
+        optimizer,
+        warmup_epochs=parameters.warmup_epochs,
+        warmup_factor=parameters.warmup_factor,
+        min_lr=parameters.min_lr,
+        length=RunLength(3, max_steps=12),
+    )
 
 
 class Line(L.LightningModule):
@@ -286,7 +296,7 @@ def test_groups_keep_their_ratio_to_the_end() -> None:
         for layer, scale in zip(layers, (1.0, 0.25), strict=True)
     ]
     optimizer = build_optimizer(groups, ADAMW, 0.1)
-    schedule = build_schedule(optimizer, ADAMW, steps_per_epoch=3, total_steps=12)
+    schedule = schedule_of(optimizer, ADAMW)
     for _ in range(15):
         high, low = (group["lr"] for group in optimizer.param_groups)
         assert low == pytest.approx(high / 4)
@@ -298,7 +308,7 @@ def test_groups_keep_their_ratio_to_the_end() -> None:
 def test_a_rate_below_min_lr_does_not_rise() -> None:
     parameters = replace(ADAMW, warmup_epochs=0)
     optimizer = build_optimizer(nn.Linear(2, 2), parameters, 1e-4)
-    schedule = build_schedule(optimizer, parameters, steps_per_epoch=3, total_steps=12)
+    schedule = schedule_of(optimizer, parameters)
     for _ in range(12):
         assert optimizer.param_groups[0]["lr"] == pytest.approx(1e-4)
         optimizer.step()

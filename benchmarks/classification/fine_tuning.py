@@ -17,14 +17,10 @@ from cmid.run import RunCLI, millions
 class FinetuneCLI(RunCLI):
     """The parts of fine-tuning, linked so that nothing is said twice."""
 
-    def __init__(self, args: list[str]) -> None:
-        super().__init__(
-            FineTuning,
-            ClassificationData,
-            args,
-            description="Fine-tune a backbone for scene classification.",
-            max_epochs=200,
-        )
+    module = FineTuning
+    data = ClassificationData
+    description = "Fine-tune a backbone for scene classification."
+    max_epochs = 200
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         super().add_arguments_to_parser(parser)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
-from cmid.data.decoding import allow_large_scenes, decode_image
+from cmid.data.decoding import opened_picture, read_image
 from cmid.data.values import require_8bit
 
 _PNG_HEAD = b"\x89PNG\r\n\x1a\n"
@@ -46,10 +45,10 @@ def open_scene(path: Path) -> SceneCrops:
             return np.array(picture.crop((left, top, right, bottom)).convert("RGB"))
 
         return SceneCrops(picture.height, picture.width, cut)
-    pixels, (height, width) = decode_image(path)
-    require_8bit(pixels, str(path))
-    array: NDArray[Any] = pixels.permute(1, 2, 0).numpy()
-    return SceneCrops(height, width, lambda x0, y0, x1, y1: array[y0:y1, x0:x1])
+    image = read_image(path)
+    require_8bit(image.pixels, str(path))
+    array: NDArray[Any] = image.pixels.permute(1, 2, 0).numpy()
+    return SceneCrops(*image.full_size, lambda x0, y0, x1, y1: array[y0:y1, x0:x1])
 
 
 def _plain_png(path: Path) -> PillowImage.Image | None:
@@ -59,11 +58,8 @@ def _plain_png(path: Path) -> PillowImage.Image | None:
             head = file.read(25)
         if head[:8] != _PNG_HEAD or head[24] > 8:
             return None
-        allow_large_scenes()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", PillowImage.DecompressionBombWarning)
-            picture = PillowImage.open(path)
-        picture.load()  # closes the file
-        return None if picture.getexif() else picture
+        with opened_picture(path) as picture:
+            picture.load()
+            return None if picture.getexif() else picture
     except (OSError, SyntaxError, ValueError, IndexError, PillowImage.DecompressionBombError):
-        return None  # decode_image says what is wrong
+        return None  # read_image says what is wrong

@@ -12,7 +12,7 @@ from mmseg.registry import HOOKS
 from numpy.typing import NDArray
 
 from benchmarks.openmmlab.pictures import PictureHook, displayed
-from cmid.data.decoding import decode_image
+from cmid.data.decoding import read_image
 from cmid.data.raster_files import read_raster
 from cmid.data.rasters import RASTER_EXTENSIONS
 from cmid.data.writing import write_image
@@ -48,4 +48,4 @@ def read_picture(path: str, *, bands: Sequence[int] = (1, 2, 3)) -> NDArray[np.u
     """Read an image for display, ``(H, W, 3)`` uint8, as `displayed` shows it."""
     if path.lower().endswith(RASTER_EXTENSIONS):
         return displayed(read_raster(path)[0], bands=bands)
-    return displayed(decode_image(path)[0].numpy(), bands=(1, 2, 3))
+    return displayed(read_image(path).pixels.numpy(), bands=(1, 2, 3))

@@ -32,7 +32,7 @@ from benchmarks.segmentation.raw_data import (
     find_pairs,
     usual_division,
 )
-from cmid.data.decoding import allow_large_scenes
+from cmid.data.decoding import opened_picture
 from cmid.data.masks import read_labels, same_labels
 from cmid.data.raster_files import read_raster
 from cmid.data.source import UnreadableImageError
@@ -231,9 +231,8 @@ def _read_mask(path: Path, job: PreparationConfig) -> tuple[NDArray[np.uint8], i
 
 
 def _decode(path: Path, mode: str | None = None) -> NDArray[np.uint8]:
-    allow_large_scenes()
     try:
-        with PillowImage.open(path) as picture:
+        with opened_picture(path) as picture:
             if mode is not None and picture.mode.startswith(("I", "F")):
                 require_8bit(np.asarray(picture)[None], str(path))
             # Converting to the own mode would copy a scene for nothing.

@@ -28,6 +28,7 @@ from cmid.data import RasterWindows
 from cmid.data.raster_files import inspect
 from cmid.data.rasters import copy_raster, opened, rasterio_module
 from cmid.data.resumable import RunSampler, SampleDataset
+from cmid.data.transform import SampleTransform
 from cmid.options import at_least
 
 FORMATS: dict[str, dict[str, Any]] = {
@@ -61,7 +62,7 @@ class RasterConfig:
     out: str | None = None
 
 
-class Pixels:
+class Pixels(SampleTransform):
     """The pixels of a window as float32."""
 
     def sample(self, source: Any, index: int, generator: np.random.Generator) -> dict[str, Tensor]:

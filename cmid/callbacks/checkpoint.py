@@ -10,59 +10,31 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.fabric.plugins.io import torch_io
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
 from cmid.files import megabytes, whole_file
-from cmid.run_folder import (
-    CHECKPOINTS,
-    checkpoints_in,
-    free_run_dir,
-    newest_checkpoints,
-    step_of,
-)
-
-__all__ = [
-    "AtomicCheckpointIO",
-    "KeepCheckpoints",
-    "damage",
-    "free_run_dir",
-    "newest_checkpoints",
-    "resolve_checkpoint",
-]
-
-
-class TorchCheckpointIO(torch_io.TorchCheckpointIO):
-    """Lightning's, but written straight to its path.
-
-    Lightning's own holds a second copy of the checkpoint in memory and passes it through
-    ``TMPDIR``, where it may not find room, and where a kill leaves it.
-    """
-
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
-    ) -> None:
-        with open(path, "wb") as stream:
-            torch.save(checkpoint, stream)
-            stream.flush()
-            os.fsync(stream.fileno())
+from cmid.run_folder import CHECKPOINTS, checkpoints_in, home_of, newest_checkpoints, step_of
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Write a checkpoint beside its final name, flush it to disk, then rename it.
 
     A write that fails leaves nothing behind, and earlier checkpoints as they are; on a full disk
-    it raises an OSError of one line.
+    it raises an OSError of one line. Lightning's own holds a second copy of the checkpoint in
+    memory and passes it through ``TMPDIR``, where it may not find room, and where a kill leaves it.
     """
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
     ) -> None:
-        need = _bytes(checkpoint)
-        with whole_file(path, need=need) as partial:
-            super().save_checkpoint(checkpoint, partial, storage_options)
+        with whole_file(path, need=_bytes(checkpoint)) as partial, partial.open("wb") as stream:
+            torch.save(checkpoint, stream)
+            stream.flush()
+            os.fsync(stream.fileno())
 
 
 class KeepCheckpoints(Checkpoint):
@@ -194,7 +166,9 @@ def resolve_checkpoint(ckpt_path: str, run_dir: str | os.PathLike[str]) -> Path:
             )
         if not path.is_file():
             raise FileNotFoundError(f"--ckpt_path {path}: no such file")
-        older = [p for p in _beside(path) if (step_of(p) or 0) < (step_of(path) or 0)]
+        home = home_of(path)
+        beside = [] if home is None else checkpoints_in(home)
+        older = [p for p in beside if (step_of(p) or 0) < (step_of(path) or 0)]
     problem = damage(path)
     if problem:
         whole = next((other for other in older if not damage(other)), None)
@@ -218,15 +192,6 @@ def _only_tries(trainer: L.Trainer) -> bool:
     return bool(getattr(trainer, "fast_dev_run", False))
 
 
-def _beside(path: Path) -> list[Path]:
-    """Checkpoints in the folder of a checkpoint, that of the last step first."""
-    return checkpoints_in(path.parent.parent) if path.parent.name == CHECKPOINTS else []
-
-
 def _bytes(value: Any) -> int:
     """Bytes of the tensors in nested values."""
-    if isinstance(value, Tensor):
-        return value.numel() * value.element_size()
-    if isinstance(value, dict):
-        return sum(map(_bytes, value.values()))
-    return sum(map(_bytes, value)) if isinstance(value, (list, tuple)) else 0
+    return sum(leaf.nbytes for leaf in tree_leaves(value) if isinstance(leaf, Tensor))

@@ -11,7 +11,7 @@ from cmid.data.classes import match_classes
 from cmid.data.source import ImageSource
 from cmid.evaluation import PooledFeatures, extract_features, knn_accuracy
 from cmid.models import MaskedEncoder
-from cmid.schedule import is_last_epoch
+from cmid.schedule import ends_due_epoch
 
 
 class OnlineKNN(L.Callback):
@@ -52,23 +52,22 @@ class OnlineKNN(L.Callback):
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         if self.initial is None and trainer.datamodule.knn_train is not None:  # type: ignore[attr-defined]
             self.initial = self.score(trainer, pl_module, pl_module.encoders()[pl_module.exported])
-            self._log(trainer, {"knn/random_init": self.initial})
+            log_scores(trainer, {"knn/random_init": self.initial})
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         if trainer.datamodule.knn_train is None:  # type: ignore[attr-defined]
             return
-        epoch = trainer.current_epoch + 1
-        last = is_last_epoch(trainer)
-        if not last and (self.every_n_epochs < 1 or epoch % self.every_n_epochs):
+        if not ends_due_epoch(trainer, self.every_n_epochs):
             return
         self.scores = {
             role: self.score(trainer, pl_module, encoder)
             for role, encoder in pl_module.encoders().items()
         }
-        self._log(trainer, {f"knn/{role}": score for role, score in self.scores.items()})
+        log_scores(trainer, {f"knn/{role}": score for role, score in self.scores.items()})
         told = ", ".join(f"{score:.3f} ({role})" for role, score in self.scores.items())
         pl_module.print(
-            f"epoch {epoch}: kNN accuracy {told}, {self.initial:.3f} (random initialisation)"
+            f"epoch {trainer.current_epoch + 1}: kNN accuracy {told},"
+            f" {self.initial:.3f} (random initialisation)"
         )
 
     def score(self, trainer: L.Trainer, pl_module: Any, encoder: MaskedEncoder) -> float:
@@ -96,12 +95,14 @@ class OnlineKNN(L.Callback):
         queries = vectors, mapping[labels]
         return knn_accuracy(*bank, *queries, k=self.k, temperature=self.temperature)
 
-    def _log(self, trainer: L.Trainer, scores: dict[str, float]) -> None:
-        for logger in trainer.loggers:
-            logger.log_metrics(scores, step=trainer.global_step)
-
 
 def _autocast_dtype(trainer: L.Trainer) -> torch.dtype:
     return {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(
         str(trainer.precision), torch.float32
     )
+
+
+def log_scores(trainer: L.Trainer, scores: dict[str, float]) -> None:
+    """Give scores to all loggers, at the step that was just made."""
+    for logger in trainer.loggers:
+        logger.log_metrics(scores, step=trainer.global_step)

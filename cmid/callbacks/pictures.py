@@ -10,7 +10,8 @@ import torch
 from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.data import default_collate
 
-from cmid.schedule import is_last_epoch
+from cmid.models.evaluating import evaluating
+from cmid.schedule import ends_due_epoch
 from cmid.views import Views
 from cmid.visualization.curves import curve_figure, read_metrics
 from cmid.visualization.reconstruction import reconstruction_figure
@@ -32,9 +33,7 @@ class ReconstructionPicture(L.Callback):
         self.num_images = num_images
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
-        epoch = trainer.current_epoch + 1
-        last = is_last_epoch(trainer)
-        if not (last or epoch % self.every_n_epochs == 0):
+        if not ends_due_epoch(trainer, self.every_n_epochs):
             return
         # All processes draw: the forward pass of a sharded model needs all of them.
         drawn = self.draw(trainer, pl_module)
@@ -54,14 +53,10 @@ class ReconstructionPicture(L.Callback):
         count = min(self.num_images, len(dataset))
         samples = [dataset[0, i * len(dataset) // count] for i in range(count)]
         batch = pl_module.transfer_batch_to_device(default_collate(samples), pl_module.device, 0)
-        mode = pl_module.training
-        pl_module.eval()
-        views = pl_module.views(batch)
-        first = Views(
-            *(part[:count] for part in (views.images, views.masked, views.masks, views.matrices))
-        )
-        reconstructed = pl_module.reconstruction(first)
-        pl_module.train(mode)
+        with evaluating(pl_module):
+            views = pl_module.views(batch)
+            first = Views(**{name: part[:count] for name, part in vars(views).items()})
+            reconstructed = pl_module.reconstruction(first)
         if reconstructed is None:
             return None
         undo = pl_module.views.standardize.undo

@@ -52,9 +52,7 @@ class RunRecord(L.Callback):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         amid = bool(trainer.fit_loop.epoch_loop.batch_progress.current.ready)
         if self._batches is not None and self._batches != trainer.num_training_batches and amid:
-            message = (
+            pl_module.print(
                 f"an epoch has {trainer.num_training_batches} batches, in the checkpoint"
                 f" {self._batches}: of the interrupted epoch, images may come twice or not at all"
             )
-            if trainer.is_global_zero:
-                print(message)

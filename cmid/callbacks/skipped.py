@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Any
 
 import lightning as L
 import torch
-import torch.distributed as dist
 
-from cmid.processes import gather_rows, num_processes
+from cmid.processes import gather_objects, gather_rows
 
 
 class SkippedImages(L.Callback):
@@ -30,15 +30,8 @@ class SkippedImages(L.Callback):
         pl_module.log("data/skipped", float(total), rank_zero_only=True)
         if total:
             pl_module.print(f"epoch {trainer.current_epoch + 1}: {total} unreadable images skipped")
-        for message in self._of_all_processes()[: self.names_shown]:
+        # Of each process some, the first one's first.
+        gathered = gather_objects(self.messages[: self.names_shown])
+        for message in [*chain(*gathered)][: self.names_shown]:
             pl_module.print(f"  {message}")
         self.messages = []
-
-    def _of_all_processes(self) -> list[str]:
-        """Messages of the first process, then those of the others; some of each."""
-        shown = self.messages[: self.names_shown]
-        if num_processes() == 1:
-            return shown
-        gathered: list[list[str]] = [[] for _ in range(num_processes())]
-        dist.all_gather_object(gathered, shown)
-        return [message for messages in gathered for message in messages]

@@ -22,9 +22,8 @@ class ThroughputMonitor(L.Callback):
     def __init__(self, every_n_steps: int = 20, *, images_key: str | int = "views") -> None:
         self.images_key = images_key
         self.every_n_steps = every_n_steps
-        self.start = self.last_end = 0.0
+        self.start = self.last_end = self.waited = 0.0
         self.images = self.steps = 0
-        self.waited = 0.0
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         self._restart(time.perf_counter())

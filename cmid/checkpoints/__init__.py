@@ -1,23 +1,13 @@
 """Weights are opened, identified and loaded here: exports, checkpoints of runs, published files.
 
 `identify` tells what a folder, file or name holds without reading its weights; `load_backbone`
-loads it for evaluation, `load_encoder` and `read_published` for anything else. Nothing is loaded
-by halves, and nothing in a file is run.
+loads it for evaluation, ``identify(...).build()`` for anything else. Nothing is loaded by halves,
+and nothing in a file is run.
 """
 
-from cmid.checkpoints.backbones import Backbone, identify, identify_file, load_backbone
-from cmid.checkpoints.exports import load_encoder
-from cmid.checkpoints.published import read_published
-from cmid.checkpoints.stored import StoredEncoder
-from cmid.checkpoints.weight_files import open_weights
-
-__all__ = [
-    "Backbone",
-    "StoredEncoder",
-    "identify",
-    "identify_file",
-    "load_backbone",
-    "load_encoder",
-    "open_weights",
-    "read_published",
-]
+from cmid.checkpoints.backbones import Backbone as Backbone
+from cmid.checkpoints.backbones import identify as identify
+from cmid.checkpoints.backbones import identify_file as identify_file
+from cmid.checkpoints.backbones import load_backbone as load_backbone
+from cmid.checkpoints.stored import StoredEncoder as StoredEncoder
+from cmid.checkpoints.weight_files import open_weights as open_weights

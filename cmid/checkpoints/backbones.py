@@ -17,7 +17,7 @@ from cmid.checkpoints.exports import ExportedEncoder
 from cmid.checkpoints.published import PublishedEncoder, describe
 from cmid.checkpoints.runs import TrainedEncoder
 from cmid.checkpoints.stored import StoredEncoder
-from cmid.checkpoints.strict import load_strictly
+from cmid.checkpoints.strict import below, load_strictly
 from cmid.checkpoints.weight_files import open_weights
 from cmid.data.statistics import ChannelStatistics
 from cmid.models.encoder import MaskedEncoder, MaskMode, check_name
@@ -163,7 +163,7 @@ def identify_file(
 
     Args:
         which: role in a checkpoint of ours (``student``, ``teacher``), default the one that its
-            method exports; of a published file see `cmid.checkpoints.read_published`.
+            method exports; of a published file see `PublishedEncoder.within`.
         architecture, img_size: for a published file whose weights do not show them.
 
     Raises:
@@ -231,7 +231,7 @@ def load_reconstruction(checkpoint: str | Path) -> tuple[Backbone, Reconstructio
     )
     load_strictly(
         head.state_dict(),
-        stored.part("reconstruct."),
+        below(stored.state, "reconstruct."),
         refusal=lambda misfit: f"{checkpoint} does not hold the reconstruction head: {misfit}",
     )
     encoder.mask_token.data.copy_(stored.state[f"{stored.prefix}mask_token"])

@@ -17,7 +17,6 @@ from torch import Tensor
 from cmid.checkpoints.stored import StoredEncoder
 from cmid.checkpoints.weight_files import open_weights, sha256_of
 from cmid.data.statistics import ChannelStatistics
-from cmid.models.encoder import MaskedEncoder, MaskMode
 
 WEIGHTS_FILE = "model.safetensors"
 CONFIG_FILE = "config.json"
@@ -83,21 +82,6 @@ class ExportedEncoder(StoredEncoder):
         if sha256_of(path) != self.config["cmid"]["sha256"]:
             raise ValueError(f"{path} is damaged: it is not the file of {CONFIG_FILE}")
         return open_weights(path)
-
-
-def load_encoder(
-    folder: str | Path, *, mask_mode: MaskMode = "add", **model_args: Any
-) -> MaskedEncoder:
-    """Build an encoder from an exported folder, for example to pretrain further.
-
-    The mask token is not exported and starts at zero. ``model_args`` go to ``timm.create_model``
-    (``drop_path_rate``) and win over those of the export. The file of weights is verified.
-
-    Raises:
-        FileNotFoundError: the folder or a file of it is missing.
-        ValueError: not an export of ours, or other weights than the config was written with.
-    """
-    return ExportedEncoder.open(folder).build(mask_mode=mask_mode, **model_args)
 
 
 def read_config(folder: Path) -> dict[str, Any]:

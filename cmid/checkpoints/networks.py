@@ -16,6 +16,7 @@ from typing import Any
 from torch import Tensor
 
 from cmid.checkpoints.layouts import MARKS, Weights
+from cmid.checkpoints.strict import below
 
 # Wrappers that leave a part of theirs anywhere in a name: torch.compile, FSDP, checkpointing.
 _WRAPPERS = re.compile(r"\b(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
@@ -55,11 +56,7 @@ class Network:
     @property
     def weights(self) -> Weights:
         """Its weights, without the prefix."""
-        return {
-            name.removeprefix(self.prefix): tensor
-            for name, tensor in self.stored.items()
-            if name.startswith(self.prefix)
-        }
+        return below(self.stored, self.prefix)
 
 
 def find_networks(content: Mapping[str, Any], path: Path) -> list[Network]:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor
 
@@ -23,7 +24,6 @@ from cmid.checkpoints.layouts import LAYOUTS, Weights, find_architecture
 from cmid.checkpoints.networks import choose, find_networks
 from cmid.checkpoints.stored import StoredEncoder
 from cmid.checkpoints.strict import Misfit, load_strictly
-from cmid.checkpoints.weight_files import open_weights
 from cmid.data.statistics import MILLION_AID, ChannelStatistics
 from cmid.models.encoder import MaskedEncoder, MaskMode
 
@@ -62,7 +62,25 @@ class PublishedEncoder(StoredEncoder):
         architecture: str | None = None,
         img_size: int | None = None,
     ) -> PublishedEncoder:
-        """The encoder in what `open_weights` opened; arguments and errors of `read_published`."""
+        """The encoder in what `open_weights` opened.
+
+        Every weight of the encoder must be found: nothing is loaded by halves. Its number of bands
+        is that of the first convolution.
+
+        Args:
+            content: what the file holds.
+            path: names it, for messages.
+            which: for a file with several networks (student and teacher, a moving average), the
+                name of one, whole (``model_ema``, ``state_dict/module.encoder_k``) or a part that
+                only it has (``encoder_k``). Default: the trained network before its averages, but
+                DINO's teacher before its student.
+            architecture: timm's name; default: by the shapes of the weights.
+            img_size: pixels per side; default: by the position embedding or the window.
+
+        Raises:
+            ValueError: an unknown layout (names the first keys), or no network of that name.
+                `build` raises it for weights missing or left over.
+        """
         path = Path(path)
         networks = find_networks(content, path)
         network = choose(networks, which, path)
@@ -147,45 +165,6 @@ class PublishedEncoder(StoredEncoder):
         )
 
 
-def read_published(
-    path: str | Path,
-    *,
-    which: str | None = None,
-    architecture: str | None = None,
-    img_size: int | None = None,
-    **model_args: Any,
-) -> tuple[MaskedEncoder, dict[str, Any]]:
-    """Build the encoder that a published checkpoint holds.
-
-    Every weight of the encoder must be found: nothing is loaded by halves. Its number of bands is
-    that of the first convolution.
-
-    Args:
-        path: what `cmid.checkpoints.open_weights` reads.
-        which: for a file with several networks (student and teacher, a moving average), the name
-            of one, whole (``model_ema``, ``state_dict/module.encoder_k``) or a part that only it
-            has (``encoder_k``). Default: the trained network before its averages, but DINO's
-            teacher before its student.
-        architecture: timm's name; default: by the shapes of the weights.
-        img_size: pixels per side; default: by the position embedding or the window.
-        **model_args: further arguments of ``timm.create_model`` (``drop_path_rate``).
-
-    Returns:
-        The encoder, and where it comes from: ``source``, ``entry``, ``prefix``, ``layout``, number
-        of weights ``used``, ``dropped``, the number of those of each part that no encoder has, and
-        ``others``, the names of other networks in the file.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: truncated, unsafe to read, of an unknown layout (names the first keys), no
-            network of that name, or weights missing or left over.
-    """
-    stored = PublishedEncoder.within(
-        open_weights(Path(path)), path, which=which, architecture=architecture, img_size=img_size
-    )
-    return stored.build(**model_args), dict(stored.provenance)
-
-
 def describe(encoder: MaskedEncoder, provenance: Mapping[str, Any]) -> str:
     """What was used of a published checkpoint, and what was left."""
     dropped = ", ".join(f"{part} ({count})" for part, count in provenance["dropped"].items())
@@ -207,15 +186,12 @@ def standardisation(
     provenance: Mapping[str, Any],
     *,
     bands: int = 3,
-    mean: Sequence[float] | None = None,
-    std: Sequence[float] | None = None,
-    low: Sequence[float] | None = None,
-    high: Sequence[float] | None = None,
+    **given: Sequence[float] | None,
 ) -> dict[str, list[float]]:
     """Statistics that a published encoder expects: MillionAID's for CMID, else ImageNet's.
 
     Args:
-        provenance: what `read_published` returned.
+        provenance: that of a `PublishedEncoder`.
         bands: number of bands that the encoder reads.
         mean, std: mean and deviation of values in 0..1, one for each band or one for all.
         low, high: range of stored values that is mapped to 0..1, likewise; default 0 and 255.
@@ -229,10 +205,9 @@ def standardisation(
         defaults = {"mean": IMAGENET_DEFAULT_MEAN, "std": IMAGENET_DEFAULT_STD}
         if of_cmid:
             defaults = {"mean": MILLION_AID.mean, "std": MILLION_AID.std}
-    given = {"mean": mean, "std": std, "low": low, "high": high}
     moments = {}
-    for name, values in given.items():
-        values = values or defaults.get(name)
+    for name in ("mean", "std", "low", "high"):
+        values = given.get(name) or defaults.get(name)
         if values is None and name in defaults:
             raise ValueError(
                 f"{provenance['source']} reads {bands} bands, and does not say how they were"
@@ -253,8 +228,6 @@ def standardisation(
 def _check_derived(encoder: MaskedEncoder, derived: Weights, source: str) -> None:
     """Positions must be counted as timm counts them, or the position tables mean something else."""
     ours = dict(encoder.backbone.named_buffers())
-    for name, tensor in derived.items():
-        if name.endswith("relative_position_index") and name in ours:
-            same = tensor.shape == ours[name].shape and bool((tensor == ours[name]).all())
-            if not same:
-                raise ValueError(f"{source}: {name} counts positions in another order than timm")
+    for name in (n for n in derived if n.endswith("relative_position_index") and n in ours):
+        if not torch.equal(derived[name].long(), ours[name].long()):
+            raise ValueError(f"{source}: {name} counts positions in another order than timm")

@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from cmid.checkpoints.stored import StoredEncoder
+from cmid.checkpoints.strict import below
 from cmid.checkpoints.weight_files import open_weights
 from cmid.data.statistics import ChannelStatistics
 
@@ -84,15 +85,7 @@ class TrainedEncoder(StoredEncoder):
         return ChannelStatistics.from_mapping(self.origin)
 
     def weights(self) -> Mapping[str, Tensor]:
-        return self.part(f"{self.prefix}backbone.")
-
-    def part(self, prefix: str) -> dict[str, Tensor]:
-        """Weights of the run whose names begin with a prefix, which is gone then."""
-        return {
-            name.removeprefix(prefix): tensor
-            for name, tensor in self.state.items()
-            if name.startswith(prefix)
-        }
+        return below(self.state, f"{self.prefix}backbone.")
 
 
 def open_checkpoint(path: Path) -> dict[str, Any]:

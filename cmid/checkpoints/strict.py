@@ -39,6 +39,15 @@ class Misfit:
         )
 
 
+def below(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Those whose names begin with a prefix, which is gone then."""
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in weights.items()
+        if name.startswith(prefix)
+    }
+
+
 def load_strictly(
     own: Mapping[str, Tensor],
     weights: Mapping[str, Tensor],

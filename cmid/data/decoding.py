@@ -6,6 +6,8 @@ import io
 import math
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ from torchvision.io import ImageReadMode, decode_png
 
 from cmid.data.source import Image, UnreadableImageError
 from cmid.data.tiff import TIFF_HEADS, StoredNumbers, read_by_rasterio, tiff_numbers
-from cmid.data.values import UINT8, NotFiniteError, fill_missing, kind_of
+from cmid.data.values import UINT8, NotFiniteError, filled
 
 # Another library may have switched this on; a half-grey image is worse than an error.
 ImageFile.LOAD_TRUNCATED_IMAGES = False
@@ -46,24 +48,17 @@ _ORIENTATION_TAG = 0x0112
 _UPRIGHT = 1
 
 
-def allow_large_scenes() -> None:
-    """Let Pillow open scenes of up to `LARGEST_SCENE` pixels; what is larger stays an error.
+@contextmanager
+def opened_picture(file: str | os.PathLike[str] | io.BytesIO) -> Iterator[PillowImage.Image]:
+    """A picture that Pillow opens, of up to `LARGEST_SCENE` pixels; what is larger is an error.
 
-    The one place that decides about Pillow's limit: whatever opens a user's file calls it first.
+    The one place that decides about Pillow's limit: whatever opens a user's file takes this.
     """
     PillowImage.MAX_IMAGE_PIXELS = LARGEST_SCENE // 2  # an error comes at twice as many
-
-
-def decode_image(
-    data: bytes | str | os.PathLike[str],
-    *,
-    name: str = "",
-    min_size: tuple[float, float] | None = None,
-    num_bands: int = 3,
-) -> tuple[Tensor, tuple[int, int]]:
-    """Pixels ``(num_bands, H, W)`` and stored height and width, all as `read_image` gives them."""
-    image = read_image(data, name=name, min_size=min_size, num_bands=num_bands)
-    return image.pixels, image.full_size
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PillowImage.DecompressionBombWarning)
+        with PillowImage.open(file) as picture:
+            yield picture
 
 
 def read_image(
@@ -103,7 +98,6 @@ def read_image(
     data = bytes(data)
     if not data:
         raise UnreadableImageError(f"{name}: file is empty; download or export it again")
-    allow_large_scenes()
     try:
         return replace(_decode(data, min_size, num_bands), name=name)
     except NotFiniteError as error:
@@ -134,20 +128,8 @@ def _decode(data: bytes, min_size: tuple[float, float] | None, num_bands: int) -
         if decoded is not None:
             return Image(*decoded, kind=UINT8)
     array, numbers = _decode_losslessly(data, num_bands)
-    kind, missing = UINT8, None
-    absent = None
-    if numbers is not None:
-        array, absent, kind = numbers.interpret(array)
-    if array.dtype != np.uint8:
-        with np.errstate(over="ignore"):  # infinity is an error all the same
-            array = array.astype(np.float32, copy=False)
-    if absent is not None and absent.any():
-        if absent.all():
-            raise ValueError("no valid pixel: check its nodata value")
-        array, missing = fill_missing(array, absent), torch.from_numpy(absent)
-    pixels = torch.from_numpy(array)
-    if not kind.is_8bit:
-        kind = kind if kind.scaled else kind_of(pixels, kind.dtype, unit=kind.unit)
+    values = (array, None, UINT8) if numbers is None else numbers.interpret(array)
+    pixels, missing, kind = filled(*values)
     if len(pixels) != num_bands:
         pixels = _to_bands(pixels, num_bands)
         if missing is not None:
@@ -159,7 +141,7 @@ def _is_rotated(jpeg: bytes) -> bool:
     """Whether EXIF says that the picture is to be turned; most JPEGs pay for a search only."""
     if jpeg.find(b"Exif\0\0", 0, 1 << 16) < 0:
         return False
-    with PillowImage.open(io.BytesIO(jpeg)) as picture:
+    with opened_picture(io.BytesIO(jpeg)) as picture:
         return picture.getexif().get(_ORIENTATION_TAG, _UPRIGHT) != _UPRIGHT
 
 
@@ -242,7 +224,7 @@ def _decode_losslessly(data: bytes, num_bands: int) -> tuple[NDArray[Any], Store
         png = data[:8] == _PNG_HEAD
         return array, StoredNumbers("uint16" if png else _WIDE_MODES.get(mode, "uint16"))
     try:
-        with PillowImage.open(io.BytesIO(data)) as picture:
+        with opened_picture(io.BytesIO(data)) as picture:
             numbers = tiff_numbers(getattr(picture, "tag_v2", {}))
             single = len(picture.getbands()) == 1
     except UnidentifiedImageError:
@@ -254,10 +236,7 @@ def _decode_losslessly(data: bytes, num_bands: int) -> tuple[NDArray[Any], Store
 
 def _decode_with_pillow(data: bytes, num_bands: int) -> tuple[NDArray[Any], str]:
     """Numbers ``(C, H, W)``, uint8 or float32, and Pillow's mode of the picture."""
-    with warnings.catch_warnings():
-        # Large scenes are normal here; what is too large for Pillow still raises an error.
-        warnings.simplefilter("ignore", PillowImage.DecompressionBombWarning)
-        picture: PillowImage.Image = PillowImage.open(io.BytesIO(data))
+    with opened_picture(io.BytesIO(data)) as picture:
         picture.load()
     if picture.getexif().get(_ORIENTATION_TAG, _UPRIGHT) != _UPRIGHT:
         picture = ImageOps.exif_transpose(picture)

@@ -11,14 +11,13 @@ from weakref import WeakSet
 
 import h5py
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from cmid.data.decoding import read_image
 from cmid.data.hdf5_values import PackedValues, packed_values, read_labels
 from cmid.data.sensors import find_sensor
 from cmid.data.source import Draws, Image, ImageSource, MinSize, UnreadableImageError
-from cmid.data.values import NotFiniteError, fill_missing, kind_of
+from cmid.data.values import NotFiniteError, filled
 
 
 class HDF5Images(ImageSource):
@@ -155,20 +154,12 @@ class HDF5Images(ImageSource):
 
     def _interpret(self, array: NDArray[Any], values: PackedValues, name: str) -> Image:
         """The image of the stored numbers ``(C, H, W)``."""
-        array, missing = values.unpack(array)
-        excluded = None
-        if missing is not None and missing.any():
-            if missing.all():
-                raise UnreadableImageError(f"{name}: no valid pixel; check its _FillValue")
-            array, excluded = fill_missing(array.copy(), missing), torch.from_numpy(missing)
-        pixels, kind = torch.from_numpy(array), values.kind
         try:
-            found = kind if kind.is_8bit else kind_of(pixels, kind.dtype, unit=kind.unit)
+            pixels, missing, kind = filled(*values.unpack(array), values.kind)
         except NotFiniteError as error:
             raise UnreadableImageError(f"{name} {error}") from error
-        kind = kind if kind.scaled else found
         size = (pixels.shape[1], pixels.shape[2])
-        return Image(pixels, size, name=name, kind=kind, missing=excluded)
+        return Image(pixels, size, name=name, kind=kind, missing=missing)
 
     def _open(self) -> h5py.Dataset:
         if self._dataset is None:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmid.data.folder import number_labels
-from cmid.data.values import ValueKind, apply_scale, is_scaling, missing_pixels, name_of_type
+from cmid.data.values import UNSCALED, BandScale, ValueKind, missing_pixels, name_of_type
 
 _MOST_CLASSES = 1_000_000
 
@@ -23,34 +23,24 @@ class PackedValues:
         kind: what the values are.
         missing: stored numbers that stand for no value.
         valid: smallest and largest stored number that is a value.
-        scale, offset: scale and offset of each band; None where there are none.
+        scale: scale and offset of each band.
         unsigned: unsigned type that the stored bytes are meant in; None for the stored one.
     """
 
     kind: ValueKind
     missing: tuple[float, ...] = ()
     valid: tuple[float, float] | None = None
-    scale: tuple[float, ...] | None = None
-    offset: tuple[float, ...] | None = None
+    scale: BandScale = UNSCALED
     unsigned: str | None = None
 
     def unpack(self, array: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
         """Stored numbers ``(C, H, W)`` to uint8 or float32 values, and which are missing."""
         if self.unsigned:
             array = np.ascontiguousarray(array).view(self.unsigned)
-        absent: NDArray[np.bool_] | None = None
-        for value in self.missing:
-            found = missing_pixels(array, [value] * len(array))
-            absent = found if absent is None else absent | found
+        absent = [missing_pixels(array, [value] * len(array)) for value in self.missing]
         if self.valid is not None:
-            outside = (array < self.valid[0]) | (array > self.valid[1])
-            absent = outside if absent is None else absent | outside
-        if self.scale is not None and self.offset is not None:
-            array = apply_scale(array, self.scale, self.offset)
-        elif array.dtype != np.uint8:
-            with np.errstate(over="ignore"):  # infinity is an error all the same
-                array = array.astype(np.float32)
-        return array, absent
+            absent.append((array < self.valid[0]) | (array > self.valid[1]))
+        return self.scale.apply(array), np.logical_or.reduce(absent) if absent else None
 
 
 def packed_values(dataset: h5py.Dataset, where: str, *, bands: int) -> PackedValues:
@@ -83,9 +73,10 @@ def packed_values(dataset: h5py.Dataset, where: str, *, bands: int) -> PackedVal
     for name, values in (("scale_factor", scale), ("add_offset", offset)):
         if len(values) not in (0, 1, bands):
             raise ValueError(f"{where}: its {name} has {len(values)} values for {bands} bands")
-    scales = scale * (bands // len(scale)) if scale else (1.0,) * bands
-    offsets = offset * (bands // len(offset)) if offset else (0.0,) * bands
-    scaled = is_scaling(scales, offsets)
+    packed = BandScale(
+        scale * (bands // len(scale)) if scale else (1.0,) * bands,
+        offset * (bands // len(offset)) if offset else (0.0,) * bands,
+    )
     low, high = numbers("valid_min"), numbers("valid_max")
     valid = numbers("valid_range") or (*(low or (-np.inf,)), *(high or (np.inf,)))
     limited = len(valid) == 2 and valid != (-np.inf, np.inf)
@@ -94,11 +85,10 @@ def packed_values(dataset: h5py.Dataset, where: str, *, bands: int) -> PackedVal
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
     return PackedValues(
-        kind=ValueKind(name, scaled, _text(attributes.get("units", ""))),
+        kind=ValueKind(name, packed.changes, _text(attributes.get("units", ""))),
         missing=tuple(dict.fromkeys(numbers("_FillValue") + numbers("missing_value"))),
         valid=(valid[0], valid[1]) if limited else None,
-        scale=scales if scaled else None,
-        offset=offsets if scaled else None,
+        scale=packed,
         unsigned=unsigned,
     )
 

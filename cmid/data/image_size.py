@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import warnings
 from pathlib import Path
 
 from PIL import Image as PillowImage
 from PIL import UnidentifiedImageError
 
-from cmid.data.decoding import allow_large_scenes
+from cmid.data.decoding import opened_picture
 from cmid.data.rasters import raster_size
 from cmid.data.source import UnreadableImageError
 
@@ -18,7 +17,7 @@ _ON_ITS_SIDE = (5, 6, 7, 8)  # values of the tag that exchange height and width
 
 
 def stored_size(path: str | os.PathLike[str]) -> tuple[int, int]:
-    """Height and width in pixels as `cmid.data.decoding.decode_image` gives them: EXIF applied.
+    """Height and width in pixels as `cmid.data.decoding.read_image` gives them: EXIF applied.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -27,13 +26,10 @@ def stored_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     name = os.fspath(path)
     if not Path(path).is_file():
         raise FileNotFoundError(f"no image {name}")
-    allow_large_scenes()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", PillowImage.DecompressionBombWarning)
-            with PillowImage.open(path) as picture:
-                width, height = picture.size
-                turned = is_on_its_side(picture)
+        with opened_picture(path) as picture:
+            width, height = picture.size
+            turned = is_on_its_side(picture)
     except (UnidentifiedImageError, KeyError) as error:  # some types of TIFF
         size = raster_size(name)
         if size is None:

@@ -7,16 +7,14 @@ a pixel to ignore. Whatever could be read in two ways is an error that names the
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image as PillowImage
 from PIL import UnidentifiedImageError
 
-from cmid.data.decoding import allow_large_scenes
+from cmid.data.decoding import opened_picture
 from cmid.data.rasters import stored_values
 
 IGNORED = 255
@@ -197,12 +195,9 @@ def _stored(name: str) -> tuple[NDArray[Any], NDArray[np.uint8] | None]:
         values = stored_values(name)
         if values is not None:
             return values[0] if len(values) == 1 else values.transpose(1, 2, 0), None
-    allow_large_scenes()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", PillowImage.DecompressionBombWarning)
-        with PillowImage.open(name) as picture:
-            stored = np.array(picture)
-            colours = picture.getpalette("RGB") if picture.mode == "P" else None
+    with opened_picture(name) as picture:
+        stored = np.array(picture)
+        colours = picture.getpalette("RGB") if picture.mode == "P" else None
     if colours is None:
         return stored, None
     palette = np.zeros((256, 3), dtype=np.uint8)

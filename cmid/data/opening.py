@@ -7,6 +7,9 @@ from glob import has_magic
 from pathlib import Path
 from typing import Any
 
+# Its classes are imported on use: a folder of JPEGs should open without h5py and webdataset.
+from cmid import data
+from cmid.data.rasters import RASTER_EXTENSIONS
 from cmid.data.source import ImageSource
 
 ACCEPTED = (
@@ -29,39 +32,21 @@ def open_source(path: str | os.PathLike[str], **options: Any) -> ImageSource:
         FileNotFoundError: nothing is there.
         ValueError: nothing reads this path.
     """
-    # Imported where needed: a folder of JPEGs should open without h5py and webdataset.
     text = os.fspath(path)
     ending = Path(text).suffix.lower()
     if text == "scenes":
-        from cmid.data.scenes import SceneSource
-
-        return SceneSource(**options)
+        return data.SceneSource(**options)
     if ending == ".tar":
-        from cmid.data.tar_shards import TarShards
-
-        return TarShards(text, **options)
+        return data.TarShards(text, **options)
     if not has_magic(text) and not Path(text).exists():
         raise FileNotFoundError(f"{text} does not exist")
-    if {"window", "bands", "sensor"} & {*options} or _is_raster(text):
-        from cmid.data.raster_windows import RasterWindows
-
-        return RasterWindows(text, **options)
+    raster = not Path(text).is_dir() and text.lower().endswith(RASTER_EXTENSIONS)
+    if raster or {"window", "bands", "sensor"} & {*options}:
+        return data.RasterWindows(text, **options)
     if Path(text).is_dir():
-        from cmid.data.folder import ImageFolder
-
-        return ImageFolder(text, **options)
+        return data.ImageFolder(text, **options)
     if ending in (".txt", ".csv"):
-        from cmid.data.folder import ImageList
-
-        return ImageList(text, **options)
+        return data.ImageList(text, **options)
     if ending in (".h5", ".hdf5"):
-        from cmid.data.hdf5 import HDF5Images
-
-        return HDF5Images(text, **options)
+        return data.HDF5Images(text, **options)
     raise ValueError(f"cannot open {text}: give {ACCEPTED}")
-
-
-def _is_raster(text: str) -> bool:
-    from cmid.data.rasters import RASTER_EXTENSIONS
-
-    return not Path(text).is_dir() and text.lower().endswith(RASTER_EXTENSIONS)

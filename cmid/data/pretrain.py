@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Literal
+from typing import Any
 
 import numpy as np
 
@@ -21,16 +21,12 @@ class PretrainData(ResumableData):
     Args:
         source: unlabelled images (labels are ignored).
         views: what a worker makes of an image.
-        batch_size: images per process and step.
-        num_workers: processes that read images; -1 takes one per core, shared between the
-            training processes of a machine, at most 16 each, and leaves one core to training.
         statistics: band statistics: a JSON file of ``tools/compute_stats.py``, or ``None`` for the
             published statistics of MillionAID (8-bit RGB only).
         knn_train: labelled images that vote in the online kNN.
         knn_val: labelled images that are classified by it; their classes are found by name among
             those of ``knn_train``.
-        on_error: what an unreadable image does: ``error`` or ``skip`` (counted, reported).
-        seed: random seed of the order of images and of the views' geometry.
+        **loading: of `ResumableData`.
 
     Raises:
         ValueError: sources of other bands, or unlabelled or differing classes for the kNN.
@@ -41,25 +37,15 @@ class PretrainData(ResumableData):
         source: ImageSource,
         views: SampleTransform,
         *,
-        batch_size: int = 64,
-        num_workers: int = -1,
         statistics: str | os.PathLike[str] | None = None,
         knn_train: ImageSource | None = None,
         knn_val: ImageSource | None = None,
-        on_error: Literal["error", "skip"] = "error",
-        seed: int = 0,
+        **loading: Any,
     ) -> None:
         known = MILLION_AID if statistics is None else ChannelStatistics.from_json(statistics)
         checked = CheckedSource(source, known)
         known = known.of_source(source)  # an export tells of which bands it was trained
-        super().__init__(
-            checked,
-            views,
-            batch_size=batch_size,
-            num_workers=num_workers,
-            on_error=on_error,
-            seed=seed,
-        )
+        super().__init__(checked, views, **loading)
         if (knn_train is None) != (knn_val is None):
             raise ValueError("data.knn_train and data.knn_val are needed together")
         self.source = source
@@ -100,10 +86,6 @@ class PretrainData(ResumableData):
             except UnreadableImageError:
                 continue  # reported where it is read in its turn
             self.statistics.check(image)
-
-    @property
-    def image_size(self) -> int:
-        return self.views.size
 
     @property
     def num_bands(self) -> int:

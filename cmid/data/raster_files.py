@@ -17,10 +17,10 @@ from cmid.data.rasters import RASTER_EXTENSIONS, one_line_errors, opened, raster
 from cmid.data.sensors import Sensor, band_numbers, find_sensor
 from cmid.data.source import UnreadableImageError
 from cmid.data.values import (
+    UNSCALED,
+    BandScale,
     ValueKind,
-    apply_scale,
     fill_missing,
-    is_scaling,
     missing_pixels,
     name_of_type,
 )
@@ -29,29 +29,12 @@ from cmid.data.values import (
 Pixels = tuple[NDArray[Any], NDArray[np.bool_] | None]
 
 
-@dataclass(frozen=True)
-class BandScale:
-    """Scale and offset of each chosen band: ``quantity = stored * scale + offset``."""
-
-    scales: tuple[float, ...]
-    offsets: tuple[float, ...]
-
-    @classmethod
-    def of(cls, scene: Any, bands: Sequence[int]) -> BandScale:
-        """Those that an open scene declares."""
-        return cls(
-            tuple(float(scene.scales[band - 1]) for band in bands),
-            tuple(float(scene.offsets[band - 1]) for band in bands),
-        )
-
-    @property
-    def changes(self) -> bool:
-        """Whether they change any number."""
-        return is_scaling(self.scales, self.offsets)
-
-    def __str__(self) -> str:
-        pairs = dict.fromkeys(zip(self.scales, self.offsets, strict=True))
-        return "; ".join(f"scale {scale:g}, offset {offset:g}" for scale, offset in pairs)
+def declared_scale(scene: Any, bands: Sequence[int]) -> BandScale:
+    """Scale and offset that an open scene declares for its bands, counted from 1."""
+    return BandScale(
+        tuple(float(scene.scales[band - 1]) for band in bands),
+        tuple(float(scene.offsets[band - 1]) for band in bands),
+    )
 
 
 @dataclass(frozen=True)
@@ -59,12 +42,12 @@ class UsualValues:
     """How files of a sensor store the chosen bands, where they do not say it themselves.
 
     Attributes:
-        scale: scale of each band, None where stored numbers are the values.
+        scale: scale of each band.
         units: physical unit of each band.
         nodata: value of missing pixels, None without one.
     """
 
-    scale: BandScale | None
+    scale: BandScale
     units: tuple[str, ...]
     nodata: float | None
 
@@ -76,7 +59,7 @@ class UsualValues:
         bands = [sensor.band(name) for name in names]
         scale = BandScale(tuple(b.scale for b in bands), tuple(b.offset for b in bands))
         units = tuple(band.unit for band in bands)
-        return cls(scale if scale.changes else None, units, sensor.nodata)
+        return cls(scale, units, sensor.nodata)
 
     def nodata_of(self, scene: Any, bands: Sequence[int]) -> float | None:
         """The usual nodata value, where an open scene has none of its own."""
@@ -113,7 +96,7 @@ class SceneFile:
         """With a sensor's usual scale and units for the chosen bands, where the file has none."""
         mine = self.scale_of(bands)
         whole = not any(self.dtypes[band - 1].startswith("float") for band in bands)
-        if usual is None or usual.scale is None or mine.changes or not whole:
+        if usual is None or not usual.scale.changes or mine.changes or not whole:
             return self
         scales, offsets, units = [*self.scale.scales], [*self.scale.offsets], [*self.units]
         for number, band in enumerate(bands):
@@ -155,7 +138,7 @@ def inspect(path: str) -> SceneFile:
                 scene.height,
                 scene.width,
                 tuple(scene.dtypes),
-                BandScale.of(scene, range(1, scene.count + 1)),
+                declared_scale(scene, range(1, scene.count + 1)),
                 tuple((unit or "").strip() for unit in scene.units),
                 tuple((text or "").strip() for text in scene.descriptions),
                 scene.block_shapes[0] if scene.count else (1, 1),
@@ -262,24 +245,21 @@ def read_stored(
     return array, missing if missing is not None and missing.any() else None
 
 
-def as_values(pixels: Pixels, scale: BandScale | None) -> Pixels:
+def as_values(pixels: Pixels, scale: BandScale = UNSCALED) -> Pixels:
     """What stored numbers mean, in arrays of its own.
 
     Args:
         pixels: of `read_stored`, or a part of it.
-        scale: scale and offset to apply; None keeps the stored numbers.
+        scale: scale and offset to apply.
 
     Returns:
         ``(C, H, W)`` uint8, or float32 for wider and for scaled values; bool of the same shape,
         None where none are missing: here values that are not finite are.
     """
-    array, missing = pixels
-    if scale is not None:
-        array = apply_scale(array, scale.scales, scale.offsets)
-    else:
-        with np.errstate(over="ignore"):
-            array = array.astype(np.uint8 if array.dtype == np.uint8 else np.float32)
-    whole = pixels[0].dtype.kind != "f" and scale is None
+    stored, missing = pixels
+    array = scale.apply(stored)
+    array = array.copy() if array is stored else array
+    whole = stored.dtype.kind != "f" and not scale.changes
     if not whole and not (finite := np.isfinite(array)).all():
         missing = ~finite if missing is None else missing | ~finite
     return array, None if missing is None else missing.copy()
@@ -311,13 +291,12 @@ def read_raster(
     chosen, names = common_bands([scene_file], bands, known)
     usual = UsualValues.of(known, names)
     scene_file = scene_file.completed(chosen, usual)
-    kind = common_kind([scene_file], chosen)
+    common_kind([scene_file], chosen)  # refuses bands of several types
     with one_line_errors(name), opened(name) as scene:
-        scale = scene_file.scale_of(chosen) if kind.scaled else None
         if nodata is None and usual is not None:
             nodata = usual.nodata_of(scene, chosen)
         stored = read_stored(scene, chosen, nodata=nodata, shape=scene.shape)
-    array, missing = as_values(stored, scale)
+    array, missing = as_values(stored, scene_file.scale_of(chosen))
     missing = np.zeros(array.shape, dtype=bool) if missing is None else missing
     return fill_missing(array, missing), missing
 

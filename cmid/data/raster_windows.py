@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from cmid.data.process_cache import ProcessCache
 from cmid.data.raster_files import (
-    BandScale,
     Pixels,
     UsualValues,
     as_values,
     common_bands,
     common_kind,
+    declared_scale,
     find_rasters,
     inspect,
     read_stored,
@@ -27,7 +27,7 @@ from cmid.data.raster_files import (
 from cmid.data.rasters import one_line_errors, opened, rasterio_module
 from cmid.data.sensors import Sensor, find_sensor
 from cmid.data.source import Draws, Image, ImageSource, MinSize, UnreadableImageError
-from cmid.data.values import NotFiniteError, fill_missing, kind_of
+from cmid.data.values import UNSCALED, NotFiniteError, fill_missing, kind_of
 from cmid.data.windows import Window, draw_window
 
 _OPEN_SCENES = 16
@@ -228,8 +228,8 @@ class RasterWindows(ImageSource):
             )
         else:
             stored = self._stored(scene, window, nodata, shape)
-        scale = BandScale.of(scene, self.bands) if self.kind.scaled else None
-        if scale is not None and not scale.changes and self.usual is not None:
+        scale = declared_scale(scene, self.bands) if self.kind.scaled else UNSCALED
+        if self.kind.scaled and not scale.changes and self.usual is not None:
             scale = self.usual.scale
         return as_values(stored, scale)
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence, Sized
+from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import lightning as L
 import numpy as np
@@ -14,18 +15,14 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from cmid.data.source import UnreadableImageError
+from cmid.data.transform import SampleTransform
 from cmid.resumption import batches_done
 
 MAX_SKIPS_IN_A_ROW = 100
 RUNS_MIXED = 16
 
 
-class MakesSamples(Protocol):
-    """What a worker does with one entry of a source: `SampleTransform`, or one like it."""
-
-    def sample(self, source: Any, index: int, generator: np.random.Generator) -> dict[str, Any]: ...
-
-
+@dataclass(eq=False)
 class SampleDataset(Dataset[dict[str, Any]]):
     """Samples of a source, addressed by ``(epoch, index)``.
 
@@ -40,18 +37,10 @@ class SampleDataset(Dataset[dict[str, Any]]):
             readable one instead and lists the names it passed over under ``skipped``, one a line.
     """
 
-    def __init__(
-        self,
-        source: Sized,
-        transform: MakesSamples,
-        *,
-        seed: int = 0,
-        on_error: Literal["error", "skip"] = "error",
-    ) -> None:
-        self.source = source
-        self.transform = transform
-        self.seed = seed
-        self.on_error = on_error
+    source: Sized
+    transform: SampleTransform
+    seed: int = 0
+    on_error: Literal["error", "skip"] = "error"
 
     def __len__(self) -> int:
         return len(self.source)
@@ -182,19 +171,22 @@ class ResumableData(L.LightningDataModule):
             training processes of a machine, at most 16 each, and leaves one core to training.
         on_error: what an unreadable image does: ``error`` or ``skip`` (counted, reported).
         seed: random seed of the order of images and of each sample.
+
+    Attributes:
         collate: makes a batch of samples; by default tensors are stacked.
     """
+
+    collate: Callable[[Sequence[dict[str, Any]]], dict[str, Any]] | None = None
 
     def __init__(
         self,
         source: Sized,
-        transform: MakesSamples,
+        transform: SampleTransform,
         *,
-        batch_size: int,
+        batch_size: int = 64,
         num_workers: int = -1,
         on_error: Literal["error", "skip"] = "error",
         seed: int = 0,
-        collate: Callable[[Sequence[dict[str, Any]]], dict[str, Any]] | None = None,
     ) -> None:
         super().__init__()
         if batch_size < 1:
@@ -205,9 +197,13 @@ class ResumableData(L.LightningDataModule):
         self.seed = seed
         self._source = source
         self._transform = transform
-        self._collate = collate
         self._loader: ResumableLoader | None = None
         self._position: dict[str, int] | None = None
+
+    @property
+    def image_size(self) -> int:
+        """Pixels per side of the images in the batches."""
+        return self._transform.size
 
     def train_dataloader(self) -> ResumableLoader:
         """Loader of this process's share; raises ValueError where no full batch is there."""
@@ -240,7 +236,7 @@ class ResumableData(L.LightningDataModule):
             batch_size=self.batch_size,
             sampler=sampler,
             num_workers=workers,
-            collate_fn=self._collate,
+            collate_fn=self.collate,
             persistent_workers=workers > 0,
             pin_memory=torch.cuda.is_available(),
             drop_last=True,

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from cmid.data.decoding import decode_image
+from cmid.data.decoding import read_image
 from cmid.data.folder import IMAGE_EXTENSIONS, find_files
 from cmid.data.mask_survey import survey_masks
 from cmid.data.masks import MASK_EXTENSIONS, label_table, read_labels
@@ -82,7 +82,7 @@ class SegmentationFolder:
             ValueError: the mask has another size, several channels, fractions, or a class out of
                 range; names the file.
         """
-        pixels, _ = decode_image(self.images[index], num_bands=self.num_bands)
+        pixels = read_image(self.images[index], num_bands=self.num_bands).pixels
         mask = read_labels(self.masks[index], self.table, image=("its image", pixels.shape[1:]))
         return pixels, torch.from_numpy(mask)
 

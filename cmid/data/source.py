@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import numpy as np
 from torch import Tensor
@@ -47,47 +48,31 @@ class Image:
     second_date: Tensor | None = None
 
 
-class ImageSource(ABC):
-    """An indexable source of images: folders, lists, HDF5, tar shards, GeoTIFF windows, scenes.
+Entry = TypeVar("Entry", covariant=True)
+
+
+class IndexedSource(ABC, Generic[Entry]):
+    """Entries by their number: what sources of images and of image-text data have in common.
 
     A source is cheap to pickle (it is sent to worker processes) and opens files lazily, once per
-    process. The same ``(index, generator state)`` always gives the same image.
+    process. The same ``(index, generator state)`` always gives the same entry.
 
     Attributes:
         num_bands: number of channels ``C`` of every image.
-        classes: class names; empty where there are no labels.
-        sensor: name of the sensor (`cmid.data.sensors`), empty where it is not known.
-        band_names: names of the bands in their order, empty where they are not known.
-        reads_together: how many consecutive indices share what is decoded. Training takes such a
-            run's images one soon after the other, in one process.
     """
 
     num_bands: int = 3
-    classes: Sequence[str] = ()
-    sensor: str = ""
-    band_names: tuple[str, ...] = ()
-    reads_together: int = 1
-
-    def for_run(self, generator: np.random.Generator) -> ImageSource:
-        """This source, with the randomness that a run of ``reads_together`` indices shares."""
-        return self
 
     @abstractmethod
     def __len__(self) -> int:
-        """Number of images (for windows cut from rasters: windows per epoch)."""
+        """Number of entries (for windows cut from rasters: windows per epoch)."""
 
-    def decode(self, index: int, min_size: MinSize, generator: Draws) -> Image:
-        """Decode one image: what a source has to do; ``index`` lies in its range."""
+    def decode(self, index: int, min_size: MinSize, generator: Draws) -> Entry:
+        """Decode one entry: what a source has to do; ``index`` lies in its range."""
         raise NotImplementedError(f"{type(self).__name__} has no method decode")
 
-    def read(
-        self,
-        index: int,
-        *,
-        min_size: tuple[float, float] | None = None,
-        generator: np.random.Generator | None = None,
-    ) -> Image:
-        """Decode one image.
+    def read(self, index: int, *, min_size: MinSize = None, generator: Draws = None) -> Entry:
+        """Decode one entry.
 
         Args:
             index: ``0 <= index < len(self)``.
@@ -98,7 +83,7 @@ class ImageSource(ABC):
                 makes the result a function of ``index`` alone.
 
         Raises:
-            IndexError: there is no image of this number.
+            IndexError: there is no entry of this number.
             UnreadableImageError: the file is missing, empty, truncated or not an image, has no
                 valid pixel, or pixels that are neither finite nor declared missing.
         """
@@ -106,8 +91,29 @@ class ImageSource(ABC):
             raise IndexError(f"{type(self).__name__} has {len(self)} images, no number {index}")
         return self.decode(index, min_size, generator)
 
-    def __getitem__(self, index: int) -> Image:
+    def __getitem__(self, index: int) -> Entry:
         return self.read(index)
+
+
+class ImageSource(IndexedSource[Image]):
+    """An indexable source of images: folders, lists, HDF5, tar shards, GeoTIFF windows, scenes.
+
+    Attributes:
+        classes: class names; empty where there are no labels.
+        sensor: name of the sensor (`cmid.data.sensors`), empty where it is not known.
+        band_names: names of the bands in their order, empty where they are not known.
+        reads_together: how many consecutive indices share what is decoded. Training takes such a
+            run's images one soon after the other, in one process.
+    """
+
+    classes: Sequence[str] = ()
+    sensor: str = ""
+    band_names: tuple[str, ...] = ()
+    reads_together: int = 1
+
+    def for_run(self, generator: np.random.Generator) -> ImageSource:
+        """This source, with the randomness that a run of ``reads_together`` indices shares."""
+        return self
 
 
 class WrappedSource(ImageSource):

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmid.data.rasters import opened_bytes
-from cmid.data.values import ValueKind, apply_scale, is_scaling, missing_pixels, name_of_type
+from cmid.data.values import BandScale, ValueKind, missing_pixels, name_of_type
 
 TIFF_HEADS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _BITS, _EXTRA_SAMPLES, _SAMPLE_FORMAT, _GDAL_METADATA, _GDAL_NODATA = 258, 338, 339, 42112, 42113
@@ -39,12 +39,11 @@ class StoredNumbers:
         """Stored numbers ``(C, H, W)`` to values, which of them are missing, and their kind."""
         bands = range(len(array))
         missing = missing_pixels(array, [self.nodata] * len(array))
-        scales = [self.scales.get(band, 1.0) for band in bands]
-        offsets = [self.offsets.get(band, 0.0) for band in bands]
-        scaled = is_scaling(scales, offsets)
-        if scaled:
-            array = apply_scale(array, scales, offsets)
-        return array, missing, ValueKind(self.dtype, scaled, self.unit)
+        scale = BandScale(
+            tuple(self.scales.get(band, 1.0) for band in bands),
+            tuple(self.offsets.get(band, 0.0) for band in bands),
+        )
+        return scale.apply(array), missing, ValueKind(self.dtype, scale.changes, self.unit)
 
 
 def tiff_numbers(tags: Any) -> StoredNumbers:

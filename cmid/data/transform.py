@@ -7,8 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from cmid.data.source import ImageSource
-
 
 class SampleTransform(ABC):
     """Reads one image of a source and makes a sample (a dict of tensors) of it.
@@ -23,9 +21,7 @@ class SampleTransform(ABC):
     size: int
 
     @abstractmethod
-    def sample(
-        self, source: ImageSource, index: int, generator: np.random.Generator
-    ) -> dict[str, Any]:
+    def sample(self, source: Any, index: int, generator: np.random.Generator) -> dict[str, Any]:
         """Make the sample of image ``index``, all randomness from ``generator``.
 
         Raises:

@@ -83,7 +83,7 @@ class ImageValuesError(ValueError):
 
 
 class NotFiniteError(ValueError):
-    """Pixels are NaN, infinite or absurdly large, and the file does not declare them missing."""
+    """Pixels are no numbers to work with: NaN, infinite or absurdly large, or all missing."""
 
 
 def require_8bit(
@@ -187,16 +187,58 @@ def fill_missing(array: NDArray[Any], missing: NDArray[np.bool_]) -> NDArray[Any
     return array
 
 
-def apply_scale(
-    array: NDArray[Any], scales: Sequence[float], offsets: Sequence[float]
-) -> NDArray[np.float32]:
-    """Stored numbers ``(C, H, W)`` to quantities: times the band's scale, plus its offset."""
-    factor, shift = (
-        np.array(values, dtype=np.float64)[:, None, None] for values in (scales, offsets)
-    )
-    return (array * factor + shift).astype(np.float32)
+def filled(
+    array: NDArray[Any], absent: NDArray[np.bool_] | None, kind: ValueKind
+) -> tuple[Tensor, Tensor | None, ValueKind]:
+    """Pixels of values with the missing ones filled, which those are, and what the pixels are.
+
+    Args:
+        array: ``(C, H, W)`` uint8 or float32 values; may be changed.
+        absent: ``(C, H, W)``, which of them are missing.
+        kind: what their file tells of them.
+
+    Raises:
+        NotFiniteError: as `kind_of`; or all are missing.
+    """
+    missing = None
+    if absent is not None and absent.any():
+        if absent.all():
+            raise NotFiniteError(
+                "has no valid pixel: check its nodata value (_FillValue in HDF5), or take it out"
+            )
+        array, missing = fill_missing(array, absent), torch.from_numpy(absent)
+    pixels = torch.from_numpy(array)
+    if not kind.is_8bit:
+        found = kind_of(pixels, kind.dtype, unit=kind.unit)
+        kind = kind if kind.scaled else found
+    return pixels, missing, kind
 
 
-def is_scaling(scales: Sequence[float], offsets: Sequence[float]) -> bool:
-    """Whether scale and offset change any band."""
-    return any(scale != 1 for scale in scales) or any(offset != 0 for offset in offsets)
+@dataclass(frozen=True)
+class BandScale:
+    """Scale and offset of each band: ``quantity = stored * scale + offset``."""
+
+    scales: tuple[float, ...]
+    offsets: tuple[float, ...]
+
+    @property
+    def changes(self) -> bool:
+        """Whether they change any number."""
+        return any(scale != 1 for scale in self.scales) or any(self.offsets)
+
+    def apply(self, array: NDArray[Any]) -> NDArray[Any]:
+        """Stored numbers ``(C, H, W)`` to float32 quantities; uint8 that nothing changes stays."""
+        if self.changes:
+            factor, shift = (np.array(v)[:, None, None] for v in (self.scales, self.offsets))
+            return (array * factor + shift).astype(np.float32)
+        if array.dtype == np.uint8:
+            return array
+        with np.errstate(over="ignore"):  # infinity is an error all the same
+            return array.astype(np.float32, copy=False)
+
+    def __str__(self) -> str:
+        pairs = dict.fromkeys(zip(self.scales, self.offsets, strict=True))
+        return "; ".join(f"scale {scale:g}, offset {offset:g}" for scale, offset in pairs)
+
+
+UNSCALED = BandScale((), ())

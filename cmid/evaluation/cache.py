@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -23,11 +24,9 @@ def cached_features(
     folder: str | os.PathLike[str] | None,
     key: str,
     size: int,
-    batch_size: int = 256,
-    num_workers: int = 0,
     precision: torch.dtype = torch.float32,
     rank: int = 0,
-    world_size: int = 1,
+    **options: Any,
 ) -> tuple[Tensor, Tensor]:
     """Pooled features and labels of a source, from the cache where they lie there.
 
@@ -38,7 +37,7 @@ def cached_features(
     Args:
         folder: cache folder; None reads the images.
         key: what the source is, for sources that are not image files (their own description).
-        size, batch_size, num_workers, precision, rank, world_size: see `extract_features`.
+        size, precision, rank, **options: see `extract_features`.
 
     Returns:
         ``(N, D)`` float32 and ``(N,)`` int64, on the CPU.
@@ -55,12 +54,10 @@ def cached_features(
         source,
         standardize=backbone.standardize,
         size=size,
-        batch_size=batch_size,
-        num_workers=num_workers,
         precision=precision,
         rank=rank,
-        world_size=world_size,
         progress=f"{backbone.name}: {key}",
+        **options,
     )
     features, labels = features.cpu(), labels.cpu()
     if path is not None and rank == 0:

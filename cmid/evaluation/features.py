@@ -12,6 +12,7 @@ from tqdm import tqdm
 from cmid.data.checked import CheckedSource
 from cmid.data.source import ImageSource
 from cmid.models import MaskedEncoder
+from cmid.models.evaluating import evaluating
 from cmid.processes import gather_rows
 from cmid.views.colour import Standardize
 from cmid.views.crops import resize
@@ -85,20 +86,14 @@ def extract_features(
     share = Subset(images, range(rank, len(images), world_size))
     loader: DataLoader[Any] = DataLoader(share, batch_size=batch_size, num_workers=num_workers)
     device = standardize.mean.device
-    training = {module: module.training for module in model.modules()}
-    model.eval()
     features, labels = [], []
-    try:
-        for pixels, label in tqdm(
-            loader, desc=progress, unit="batch", disable=progress is None or rank > 0
-        ):
+    bar = tqdm(loader, desc=progress, unit="batch", disable=progress is None or rank > 0)
+    with evaluating(model):
+        for pixels, label in bar:
             inputs = standardize(pixels.to(device, non_blocking=True))
             with torch.autocast(device.type, precision, enabled=precision != torch.float32):
                 features.append(model(inputs).float())
             labels.append(label.to(device))
-    finally:
-        for module, mode in training.items():
-            module.training = mode
     # Ranks took turns: position i of rank r is image i * world_size + r.
     order = gather_rows(torch.tensor(share.indices, device=device)).argsort()
     return gather_rows(torch.cat(features))[order], gather_rows(torch.cat(labels))[order]

@@ -22,6 +22,7 @@ from cmid.data.values import require_8bit
 from cmid.evaluation.config import Fit
 from cmid.files import whole_file
 from cmid.models.dual_encoder import ImageTextModel
+from cmid.models.evaluating import evaluating
 from cmid.views.crops import resize
 
 
@@ -31,16 +32,8 @@ def inference(model: object) -> Iterator[None]:
 
     Not torch's inference mode: what a sharded module gathers meanwhile is used in training, too.
     """
-    modules = list(model.modules()) if isinstance(model, nn.Module) else []
-    training = [(module, module.training) for module in modules]
-    for module in modules:
-        module.training = False
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for module, mode in training:
-            module.training = mode
+    with torch.no_grad(), evaluating(*[model] if isinstance(model, nn.Module) else ()):
+        yield
 
 
 @contextmanager

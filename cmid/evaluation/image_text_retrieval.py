@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from cmid.data.source import Image
+from cmid.data.source import Image, IndexedSource
 from cmid.evaluation.config import PREFIX, Fit, Identity
 from cmid.evaluation.image_text import (
     embed_texts,
@@ -27,7 +27,7 @@ from cmid.models.dual_encoder import ImageTextModel
 
 
 class CaptionedImage(Protocol):
-    """An entry of a captioned source."""
+    """An image with captions, such as an entry of a source of ``cmid.vision_language.data``."""
 
     @property
     def image(self) -> Image:
@@ -36,15 +36,6 @@ class CaptionedImage(Protocol):
     @property
     def captions(self) -> Sequence[str]:
         """What is said of it."""
-
-
-class CaptionedImages(Protocol):
-    """Images with captions; the sources of ``cmid.vision_language.data`` are some."""
-
-    def __len__(self) -> int: ...
-
-    def read(self, index: int, *, min_size: tuple[float, float] | None = None) -> CaptionedImage:
-        """Decode an entry."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +114,7 @@ def _with_means(scores: dict[str, float], ks: Sequence[int]) -> dict[str, float]
 
 def image_text_retrieval(
     model: ImageTextModel,
-    source: CaptionedImages,
+    source: IndexedSource[CaptionedImage],
     *,
     prefix: str = PREFIX,
     identity: Identity = "name",
@@ -178,7 +169,9 @@ def image_text_retrieval(
 class _Entries(Dataset[tuple[Tensor, str, list[str]]]):
     """Squares, what identifies their images, and captions without needless white space."""
 
-    def __init__(self, source: CaptionedImages, size: int, fit: Fit, identity: Identity) -> None:
+    def __init__(
+        self, source: IndexedSource[CaptionedImage], size: int, fit: Fit, identity: Identity
+    ) -> None:
         self.source, self.size, self.fit, self.identity = source, size, fit, identity
 
     def __len__(self) -> int:

@@ -62,20 +62,6 @@ def _nearest(queries: Tensor, bank: Tensor, k: int, *, step: int) -> tuple[Tenso
     return best, index
 
 
-def knn_predict(
-    bank: Tensor,
-    bank_labels: Tensor,
-    features: Tensor,
-    *,
-    k: int = 20,
-    temperature: float = 0.07,
-    chunk: int = 1024,
-) -> Tensor:
-    """Classes ``(M,)`` int64 with the most votes of `knn_scores`; arguments as there."""
-    scores = knn_scores(bank, bank_labels, features, k=k, temperature=temperature, chunk=chunk)
-    return scores.argmax(dim=1)
-
-
 def knn_accuracy(
     bank: Tensor,
     bank_labels: Tensor,
@@ -85,6 +71,6 @@ def knn_accuracy(
     k: int = 20,
     temperature: float = 0.07,
 ) -> float:
-    """Share in [0, 1] of the ``(M, D)`` features that `knn_predict` puts in the right class."""
-    predicted = knn_predict(bank, bank_labels, features, k=k, temperature=temperature)
-    return float((predicted == labels).float().mean())
+    """Share in [0, 1] of the ``(M, D)`` features whose class has the most votes of `knn_scores`."""
+    scores = knn_scores(bank, bank_labels, features, k=k, temperature=temperature)
+    return float((scores.argmax(dim=1) == labels).float().mean())

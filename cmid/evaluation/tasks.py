@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -57,18 +56,10 @@ def _linear(train: Labelled, test: Labelled, settings: MeasureConfig) -> dict[st
     return {"linear": accuracy, "linear l2": strength}
 
 
-def _shots(
-    train: Labelled, test: Labelled, settings: MeasureConfig, *, shots: int
-) -> dict[str, float]:
+def _few_shot(train: Labelled, test: Labelled, settings: MeasureConfig) -> dict[str, float]:
+    (shots,) = settings.shots
     mean, std = few_shot_accuracy(train, test, shots=shots, seeds=settings.seeds)
     return {f"{shots}-shot": mean, f"{shots}-shot std": std}
-
-
-def _few_shot(train: Labelled, test: Labelled, settings: MeasureConfig) -> dict[str, float]:
-    scores: dict[str, float] = {}
-    for shots in settings.shots:
-        scores |= _shots(train, test, settings, shots=shots)
-    return scores
 
 
 def _retrieval(train: Labelled, test: Labelled, settings: MeasureConfig) -> dict[str, float]:
@@ -142,9 +133,9 @@ def measure(
     scores: dict[str, float] = {}
     left_out: dict[str, str] = {}
     failure: Exception | None = None
-    for name, run in _measures(tasks, settings).items():
+    for name, task, own in _measures(tasks, settings):
         try:
-            scores |= run(train, test, settings)
+            scores |= TASKS[task](train, test, own)
         except (ImportError, ValueError) as error:
             left_out[name] = str(error)
         except Exception as error:
@@ -156,15 +147,15 @@ def measure(
     return Evaluation(scores, left_out, failure)
 
 
-def _measures(tasks: Sequence[str], settings: MeasureConfig) -> dict[str, Measure]:
-    """Measures by their names; each number of shots is one of its own."""
-    found: dict[str, Measure] = {}
+def _measures(
+    tasks: Sequence[str], settings: MeasureConfig
+) -> Iterator[tuple[str, str, MeasureConfig]]:
+    """Names of measures, their tasks and settings; each number of shots is one of its own."""
     for task in tasks:
         if task == "fewshot":
-            found |= {f"{n}-shot": partial(_shots, shots=n) for n in settings.shots}
+            yield from ((f"{n}-shot", task, replace(settings, shots=(n,))) for n in settings.shots)
         else:
-            found[task] = TASKS[task]
-    return found
+            yield task, task, settings
 
 
 def _check(train: Labelled, test: Labelled, tasks: Sequence[str]) -> None:

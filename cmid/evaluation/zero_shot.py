@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from cmid.data.source import ImageSource
-from cmid.evaluation.config import Fit
 from cmid.evaluation.image_text import embed_classes, embed_images
 from cmid.models.dual_encoder import ImageTextModel
 
@@ -68,10 +68,7 @@ def zero_shot_classification(
     names: Sequence[str],
     templates: Sequence[str],
     cache: str | os.PathLike[str] | None = None,
-    fit: Fit = "crop",
-    batch_size: int = 64,
-    num_workers: int = 0,
-    progress: str | None = None,
+    **loading: Any,
 ) -> ClassificationScores:
     """Classify labelled images by the names of their classes (CLIP, arXiv:2103.00020).
 
@@ -79,7 +76,7 @@ def zero_shot_classification(
         names: class names in the order of the source's labels; they fill the templates.
         templates: texts with ``{}``; a class is the mean of its normalised embeddings.
         cache: folder for text embeddings.
-        fit, batch_size, num_workers, progress: see `embed_images`.
+        **loading: of `embed_images`.
 
     Raises:
         ValueError: fewer or more names than the source has classes.
@@ -89,7 +86,5 @@ def zero_shot_classification(
             f"{len(names)} class names for {len(source.classes)} classes of the images"
         )
     classes = embed_classes(model, names, templates=templates, cache=cache)
-    images, labels = embed_images(
-        model, source, fit=fit, batch_size=batch_size, num_workers=num_workers, progress=progress
-    )
+    images, labels = embed_images(model, source, **loading)
     return classification_scores(images @ classes.T, labels, names)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from cmid.files import whole_file
 from cmid.models.encoder import MaskedEncoder
+from cmid.models.evaluating import evaluating
 
 _TORCHVISION = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 
@@ -52,28 +53,25 @@ def to_onnx(
     except ImportError as error:
         raise ImportError("ONNX export needs: pip install 'cmid[onnx]'") from error
     path = Path(path)
-    mode, model = encoder.training, _Outputs(encoder).eval()
     size = encoder.img_size
     images = torch.randn(
         2, encoder.in_chans, size, size, generator=torch.Generator().manual_seed(0)
     )
-    try:
-        with whole_file(path) as partial:
-            program = torch.onnx.export(
-                model,
-                (images,),
-                dynamo=True,
-                opset_version=opset,
-                input_names=["images"],
-                output_names=["pooled", "dense"],
-                dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
-                verbose=False,
-            )
-            program.save(str(partial), external_data=False)  # type: ignore[union-attr]
-            session = onnxruntime.InferenceSession(str(partial), providers=["CPUExecutionProvider"])
-            _check(model, session, torch.cat([images, images[:1]]), tolerance)
-    finally:
-        encoder.train(mode)
+    model = _Outputs(encoder)
+    with evaluating(model), whole_file(path) as partial:
+        program = torch.onnx.export(
+            model,
+            (images,),
+            dynamo=True,
+            opset_version=opset,
+            input_names=["images"],
+            output_names=["pooled", "dense"],
+            dynamic_shapes=({0: torch.export.Dim("batch", min=1)},),
+            verbose=False,
+        )
+        program.save(str(partial), external_data=False)  # type: ignore[union-attr]
+        session = onnxruntime.InferenceSession(str(partial), providers=["CPUExecutionProvider"])
+        _check(model, session, torch.cat([images, images[:1]]), tolerance)
     return path
 
 

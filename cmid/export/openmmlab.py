@@ -1,7 +1,7 @@
 """Encoders as weights of OpenMMLab's own backbones.
 
 Any configuration takes them by ``init_cfg=dict(type="Pretrained", checkpoint=...)``. The other
-direction is `cmid.checkpoints.read_published`, which reads these files and published ones alike.
+direction is `cmid.checkpoints.identify_file`, which reads these files and published ones alike.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from cmid.data.raster_files import (
 )
 from cmid.data.rasters import one_line_errors, opened, rasterio_module
 from cmid.data.sensors import Sensor, find_sensor
-from cmid.data.values import ValueKind
+from cmid.data.values import UNSCALED, ValueKind
 from cmid.data.windows import Window
 
 
@@ -146,7 +146,7 @@ class Scene:
         window = rasterio_module().windows.Window.from_slices(*part.slices)
         with one_line_errors(file.path):
             stored = read_stored(scene, self.bands, nodata=nodata, shape=part[2:], window=window)
-        scale = file.scale_of(self.bands) if self.kind.scaled else None
+        scale = file.scale_of(self.bands) if self.kind.scaled else UNSCALED
         values, missing = as_values(stored, scale)
         if missing is None:
             return values, np.zeros(part[2:], dtype=bool)

@@ -14,24 +14,14 @@ from cmid.processes import mean_over_processes
 from cmid.views.masks import expand_mask
 
 
-def focal_l1_loss(
-    pred: Tensor,
-    target: Tensor,
-    mask: Tensor,
-    *,
-    alpha: float = 0.2,
-    gamma: float = 1.0,
-    views: int = 1,
-) -> Tensor:
+def focal_l1_loss(error: Tensor, mask: Tensor, *, alpha: float = 0.2, views: int = 1) -> Tensor:
     r"""L1 distance on masked pixels, large errors weighted up.
 
-    .. math:: l = |\hat x - x| (2\sigma(\alpha |\hat x - x|) - 1)^\gamma, \qquad
-              L = \frac{\sum l m}{(\sum m + 10^{-5}) C}
+    .. math:: l = |e| (2\sigma(\alpha |e|) - 1), \qquad L = \frac{\sum l m}{(\sum m + 10^{-5}) C}
 
     Args:
-        pred: ``(V * B, C, H, W)`` reconstructed pixels.
-        target: ``(V * B, C, H, W)`` true pixels.
-        mask: ``(V * B, 1, H, W)``, 1 where the student did not see the pixel.
+        error: ``(V * B, C, H, W)`` reconstructed minus true pixels, float32; 0 on visible ones.
+        mask: ``(V * B, 1, H, W)``, 1 where the student did not see the pixel, float32.
         views: number ``V`` of views whose batches lie one after the other; each has its own loss,
             and the mean of them is returned.
 
@@ -39,55 +29,29 @@ def focal_l1_loss(
         Scalar, float32.
 
     Example:
-        >>> x = torch.zeros(2, 3, 8, 8)
-        >>> float(focal_l1_loss(x, x, torch.ones(2, 1, 8, 8)))
+        >>> float(focal_l1_loss(torch.zeros(2, 3, 8, 8), torch.ones(2, 1, 8, 8)))
         0.0
     """
-    with full_precision(pred):
-        mask = mask.float()
-        loss = _focal_l1(pred.float() - target.float(), alpha=alpha, gamma=gamma)
-        return _masked_mean(loss * mask, mask, views=views)
+    # tanh is the same as 2 sigmoid(alpha |error|) - 1 but for the sign, which cancels.
+    loss = (error * torch.tanh(0.5 * alpha * error)).reshape(views, -1).sum(dim=1)  # (V,)
+    return (loss / (mask.reshape(views, -1).sum(dim=1) + 1e-5)).mean() / error.shape[1]
 
 
-def _focal_l1(error: Tensor, *, alpha: float = 0.2, gamma: float = 1.0) -> Tensor:
-    # The same as 2 sigmoid(alpha |error|) - 1 but for the sign, which cancels below.
-    focus = torch.tanh(0.5 * alpha * error)
-    return error * focus if gamma == 1 else error.abs() * focus.abs() ** gamma
-
-
-def _masked_mean(loss: Tensor, mask: Tensor, *, views: int) -> Tensor:
-    """Mean over masked pixels and channels, then over views, of what is 0 on visible pixels."""
-    masked = loss.reshape(views, -1).sum(dim=1)  # (V,)
-    return (masked / (mask.reshape(views, -1).sum(dim=1) + 1e-5)).mean() / loss.shape[1]
-
-
-def focal_frequency_loss(pred: Tensor, target: Tensor, *, views: int = 1) -> Tensor:
+def focal_frequency_loss(error: Tensor) -> Tensor:
     r"""Distance of the batch's mean spectra, frequencies that are hard weighted up.
 
     With :math:`F` the orthonormal 2-D Fourier transform averaged over the batch (and over all
     processes) and :math:`d^2 = |F_{pred} - F_{target}|^2`, the loss is the mean of
     :math:`w\,d^2`, where :math:`w = \log(1 + d) / \max \log(1 + d)` carries no gradient.
-
-    Views are never averaged together: their colours differ, and so do their mean spectra.
+    The transform is linear: the mean error has the mean spectrum, at 1/B of the cost.
 
     Args:
-        pred: ``(V * B, C, H, W)``.
-        target: ``(V * B, C, H, W)``.
-        views: number ``V`` of views whose batches lie one after the other; each has its own mean
-            spectra and its own maximum, and the mean of their losses is returned.
+        error: ``(V, C, H, W)`` mean over a batch of reconstructed minus true pixels, float32.
+            Views are never averaged together: their colours differ, and so do their mean spectra.
+            Each has its own maximum, and the mean of their losses is returned.
 
     Returns:
-        Scalar, float32; 0 where both are equal.
-    """
-    with full_precision(pred):
-        error = (pred.float() - target.float()).unflatten(0, (views, -1))
-        return _focal_frequency(error.mean(dim=1))
-
-
-def _focal_frequency(error: Tensor) -> Tensor:
-    """Loss of the mean errors ``(V, C, H, W)`` of views.
-
-    The transform is linear: the mean image has the mean spectrum, at 1/B of the cost.
+        Scalar, float32; 0 where there is no error.
     """
     spectrum = torch.view_as_real(torch.fft.fft2(mean_over_processes(error), norm="ortho"))
     squared = spectrum.square().sum(dim=-1)  # (V, C, H, W)
@@ -145,6 +109,6 @@ class MaskedReconstructionLoss(nn.Module):
             seen, weight = whole - hidden, self.visible_weight
             blended = hidden + weight * seen + (0.5 - 0.5 * weight) * seen.detach()
             return {
-                "spatial": _masked_mean(_focal_l1(masked), pixels, views=self.views),
-                "frequency": _focal_frequency(blended),
+                "spatial": focal_l1_loss(masked, pixels, views=self.views),
+                "frequency": focal_frequency_loss(blended),
             }

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from cmid.models import MaskedEncoder
+from cmid.models.evaluating import evaluating
 
 
 def parameters_behind(output: Tensor) -> set[nn.Parameter]:
@@ -37,15 +38,14 @@ def freeze_unused(
         masked: the mask token is trained, too.
         pooled: the pooled output is trained, too.
     """
-    size, mode = encoder.img_size, encoder.training
+    size = encoder.img_size
     image = torch.zeros(1, encoder.in_chans, size, size, device=encoder.mask_token.device)
-    encoder.eval()  # BatchNorm refuses one cell, and its statistics stay
-    with torch.enable_grad():
+    # BatchNorm refuses one cell, and its statistics stay.
+    with torch.enable_grad(), evaluating(encoder):
         output = encoder(image)
         used = parameters_behind(output) | ({encoder.mask_token} if masked else set())
         if pooled:
             used |= parameters_behind(encoder.pool(output))
-    encoder.train(mode)
     unused = [p for p in encoder.parameters() if p.requires_grad and p not in used]
     for parameter in unused:
         parameter.requires_grad_(False)

@@ -11,6 +11,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
+from cmid.models.evaluating import evaluating
 from cmid.models.feature_map import FeatureMap
 
 MaskMode = Literal["add", "replace"]
@@ -259,9 +260,7 @@ def _measure(encoder: MaskedEncoder) -> tuple[FeatureMap, FeatureMap, int]:
     )
     image = torch.linspace(-9, 9, encoder.in_chans * side * side).sin()
     image = image.view(1, encoder.in_chans, side, side).to(next(backbone.parameters()).device)
-    mode = backbone.training
-    try:
-        backbone.eval()
+    with handle, evaluating(backbone):
         features = backbone.forward_features(image)
         pooled = backbone.forward_head(features)
         axes, prefix = _axes(backbone, "NCHW"), getattr(backbone, "num_prefix_tokens", 0)
@@ -271,9 +270,6 @@ def _measure(encoder: MaskedEncoder) -> tuple[FeatureMap, FeatureMap, int]:
             raise ValueError(f"{name} has no spatial output: {error}") from error
         dense = output.to_dense(features, (side // output.stride, side // output.stride))
         again = backbone.forward_head(output.from_dense(dense))
-    finally:
-        handle.remove()
-        backbone.train(mode)
     if not torch.allclose(again, pooled, atol=1e-5):
         raise ValueError(f"{name} does not pool by averaging its cells; set its global_pool")
     stem_axes = _axes(backbone.get_submodule(encoder.stem_name), axes)

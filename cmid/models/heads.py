@@ -126,7 +126,7 @@ class Projector(nn.Module):
         return _unit_length(self.mlp(pooled))
 
 
-class Predictor(nn.Module):
+class Predictor(Projector):
     """BYOL's predictor (arXiv:2006.07733): the student's guess of the teacher's embedding.
 
     Args:
@@ -135,12 +135,7 @@ class Predictor(nn.Module):
     """
 
     def __init__(self, dim: int, hidden: int = 512) -> None:
-        super().__init__()
-        self.mlp = _mlp(dim, hidden=hidden, out=dim, norm=True)
-
-    def forward(self, embedding: Tensor) -> Tensor:
-        """Map ``(B, dim)`` to ``(B, dim)``, float32, each row of length 1."""
-        return _unit_length(self.mlp(embedding))
+        super().__init__(dim, hidden, dim, norm=True)
 
 
 def _mlp(dim: int, *, hidden: int, out: int, norm: bool) -> nn.Sequential:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from copy import deepcopy
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -58,11 +57,6 @@ class EMATeacher(nn.Module):
             if isinstance(layer, _BatchNorm)
             for name, _ in layer.named_buffers(recurse=False)
         }
-
-    @torch.no_grad()
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the averaged module without building a graph."""
-        return self.module(*args, **kwargs)
 
     @torch.no_grad()
     def update(self, student: nn.Module, momentum: float) -> None:

@@ -14,7 +14,7 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as transforms
 
 from cmid.boxes import Floats
-from cmid.data.decoding import decode_image
+from cmid.data.decoding import read_image
 
 Fit = Literal["squash", "crop", "pad"]
 
@@ -29,7 +29,7 @@ def as_pixels(image: Any, *, bands: int = 3) -> Tensor:
         FileNotFoundError, ValueError: as `cmid.data.decoding.read_image`; also other bands.
     """
     if isinstance(image, str | os.PathLike):
-        return decode_image(image, num_bands=bands)[0]
+        return read_image(image, num_bands=bands).pixels
     if not isinstance(image, Tensor):
         if hasattr(image, "convert"):  # Pillow's palettes and modes
             image = image.convert("RGB")

@@ -17,14 +17,10 @@ from cmid.run import RunCLI, millions
 class TrainMultimodalCLI(RunCLI):
     """The training module and its data."""
 
-    def __init__(self, args: list[str]) -> None:
-        super().__init__(
-            MultimodalTraining,
-            MultimodalData,
-            args,
-            description="Train a multimodal language model.",
-            max_epochs=1,
-        )
+    module = MultimodalTraining
+    data = MultimodalData
+    description = "Train a multimodal language model."
+    max_epochs = 1
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         super().add_arguments_to_parser(parser)

@@ -45,8 +45,7 @@ def cell_centres(matrix: Tensor, size: tuple[int, int], grid: tuple[int, int]) -
     grid_y, grid_x = torch.meshgrid(y, x, indexing="ij")
     points = torch.stack([grid_x, grid_y, torch.ones_like(grid_x)], dim=-1).reshape(-1, 3)
     # Written out, not a matrix product: autocast would round positions to 16 bits.
-    mapped = (matrix.float()[:, None, :2, :] * points[None, :, None, :]).sum(-1)  # (B, M, 2)
-    return mapped
+    return (matrix.float()[:, None, :2, :] * points[None, :, None, :]).sum(-1)  # (B, M, 2)
 
 
 def match_positions(

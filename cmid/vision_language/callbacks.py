@@ -9,10 +9,12 @@ from typing import Any
 import lightning as L
 import torch
 
+from cmid.callbacks.knn import log_scores
 from cmid.data.source import ImageSource
 from cmid.data.templates import check_templates
 from cmid.evaluation.zero_shot import zero_shot_classification
-from cmid.processes import gather_rows
+from cmid.processes import gather_objects, gather_rows
+from cmid.schedule import ends_due_epoch
 from cmid.vision_language.prompts.templates import ONLINE_TEMPLATES
 
 
@@ -56,16 +58,14 @@ class OnlineZeroShot(L.Callback):
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         if self.source is not None and trainer.global_step == 0:
             self.initial = self.measure(trainer, pl_module)
-            self._log(trainer, {"zero_shot/random_init": self.initial})
+            log_scores(trainer, {"zero_shot/random_init": self.initial})
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
-        epoch = trainer.current_epoch + 1
-        last = epoch == trainer.max_epochs or trainer.should_stop
-        due = self.every_n_epochs and epoch % self.every_n_epochs == 0
-        if self.source is not None and (due or last):
+        if self.source is not None and ends_due_epoch(trainer, self.every_n_epochs):
             self.score = self.measure(trainer, pl_module)
-            self._log(trainer, {"zero_shot/top1": self.score})
+            log_scores(trainer, {"zero_shot/top1": self.score})
             start = "" if self.initial is None else f" ({self.initial:.3f} at the start)"
+            epoch = trainer.current_epoch + 1
             pl_module.print(f"epoch {epoch}: zero-shot accuracy {self.score:.3f}{start}")
 
     def measure(self, trainer: L.Trainer, pl_module: Any) -> float:
@@ -85,10 +85,6 @@ class OnlineZeroShot(L.Callback):
             score = scores.top1
             pl_module.train()
         return float(trainer.strategy.broadcast(score))
-
-    def _log(self, trainer: L.Trainer, scores: dict[str, float]) -> None:
-        for logger in trainer.loggers:
-            logger.log_metrics(scores, step=trainer.global_step)
 
     def state_dict(self) -> dict[str, Any]:
         return {"initial": self.initial, "score": self.score}
@@ -129,7 +125,9 @@ class LeftOutRegions(L.Callback):
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         # Reasons differ between processes: a rare one may have met only one of them.
-        reasons = sorted({reason for names in self._gather_names(trainer) for reason in names})
+        reasons = sorted(
+            {reason for names in gather_objects(list(self.counts)) for reason in names}
+        )
         numbers = torch.tensor([[self.used, *(self.counts[reason] for reason in reasons)]])
         used, *counts = gather_rows(numbers.to(pl_module.device)).sum(dim=0).tolist()
         pl_module.log("data/regions", float(used), rank_zero_only=True)
@@ -140,10 +138,3 @@ class LeftOutRegions(L.Callback):
             said = f"epoch {trainer.current_epoch + 1}: {used} regions used"
             pl_module.print(f"{said}; left out: {text}" if text else said)
         self.counts, self.used = Counter(), 0
-
-    def _gather_names(self, trainer: L.Trainer) -> list[list[str]]:
-        if trainer.world_size == 1:
-            return [list(self.counts)]
-        names: list[Any] = [None] * trainer.world_size
-        torch.distributed.all_gather_object(names, list(self.counts))
-        return names

@@ -20,14 +20,10 @@ from cmid.vision_language.farslip.module import FarSLIP
 class TrainCLIPCLI(RunCLI):
     """FarSLIP's module and its data."""
 
-    def __init__(self, args: list[str]) -> None:
-        super().__init__(
-            FarSLIP,
-            ImageTextData,
-            args,
-            description="Train a CLIP on images, texts and regions (FarSLIP).",
-            max_epochs=1,
-        )
+    module = FarSLIP
+    data = ImageTextData
+    description = "Train a CLIP on images, texts and regions (FarSLIP)."
+    max_epochs = 1
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         super().add_arguments_to_parser(parser)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from matplotlib.figure import Figure
+from timm.models.swin_transformer import window_partition, window_reverse
 from torch import Tensor, nn
 
 from cmid.models.encoder import MaskedEncoder
@@ -24,14 +25,14 @@ class BlockAttention:
     Attributes:
         weights: ``(B * windows, heads, queries, keys)``, each row sums to 1; one window for ViT.
         grid: rows and columns of cells.
-        window: rows and columns of a window; None where every token attends to every other.
+        window: rows and columns of a window; zeros where every token attends to every other.
         shift: cells by which the windows of a Swin block are shifted.
         prefix: tokens before the cells (class and register tokens).
     """
 
     weights: Tensor
     grid: tuple[int, int]
-    window: tuple[int, int] | None = None
+    window: tuple[int, int] = (0, 0)
     shift: tuple[int, int] = (0, 0)
     prefix: int = 0
 
@@ -70,20 +71,15 @@ def attention_of_blocks(encoder: MaskedEncoder, images: Tensor) -> list[BlockAtt
         window, shift = (tuple(getattr(block, n)) for n in ("window_size", "shift_size"))
         found.append(BlockAttention(weights, (height, width), window, shift))
 
-    handles = []
-    for block in blocks:
-        handles.append(block.register_forward_pre_hook(remember))
-        handles.append(
-            block.attn.attn_drop.register_forward_hook(
-                lambda module, args, output, block=block: read(block, output)
+    with _unfused(blocks), ExitStack() as hooks:
+        for block in blocks:
+            hooks.enter_context(block.register_forward_pre_hook(remember))
+            hooks.enter_context(
+                block.attn.attn_drop.register_forward_hook(
+                    lambda module, args, output, block=block: read(block, output)
+                )
             )
-        )
-    try:
-        with _unfused(blocks):
-            encoder.eval()(images)
-    finally:
-        for handle in handles:
-            handle.remove()
+        encoder.eval()(images)
     return found
 
 
@@ -94,14 +90,14 @@ def attention_of_last_block(encoder: MaskedEncoder, images: Tensor) -> Tensor:
     share that cells (not class or register tokens) receive.
     """
     last = attention_of_blocks(encoder, images)[-1]
-    if last.window is None:
+    if not any(last.window):
         # MaskedEncoder pools cells, but the class token, where it exists, was trained to look.
         rows = last.weights[:, :, :1] if last.prefix else last.weights
         received = rows.mean(dim=2)[..., last.prefix :]  # (B, heads, N * M)
         return received.unflatten(2, last.grid)
     received = last.weights.mean(dim=2).transpose(1, 2)  # (B * windows, keys, heads)
-    cells = _from_windows(received, last, len(images))  # (B, N, M, heads)
-    return cells.permute(0, 3, 1, 2) / _number_of_windows(last)
+    cells = _from_windows(received, last).permute(0, 3, 1, 2)  # (B, heads, N, M)
+    return cells * len(images) / len(received)
 
 
 def attention_rollout(encoder: MaskedEncoder, images: Tensor) -> Tensor:
@@ -192,44 +188,30 @@ def _unfused(blocks: list[nn.Module]) -> Iterator[None]:
 
 
 def _padded(block: BlockAttention) -> tuple[int, int]:
-    assert block.window is not None
     rows, columns = (-(-g // w) * w for g, w in zip(block.grid, block.window, strict=True))
     return rows, columns
-
-
-def _number_of_windows(block: BlockAttention) -> int:
-    assert block.window is not None
-    rows, columns = _padded(block)
-    return (rows // block.window[0]) * (columns // block.window[1])
 
 
 def _follow(flow: Tensor, block: BlockAttention) -> Tensor:
     """One step back: ``(B, tokens)`` of the block's output to those of its input."""
     mean = block.weights.mean(dim=1)
-    if block.window is None:
+    if not any(block.window):
         return torch.einsum("bq,bqk->bk", flow, mean)
     windows = _to_windows(flow.unflatten(1, block.grid)[..., None], block)[..., 0]
     back = torch.einsum("wq,wqk->wk", windows, mean)[..., None]
-    return _from_windows(back, block, len(flow))[..., 0].flatten(1)
+    return _from_windows(back, block)[..., 0].flatten(1)
 
 
 def _to_windows(cells: Tensor, block: BlockAttention) -> Tensor:
     """``(B, N, M, D)`` to ``(B * windows, cells of a window, D)``: shifted, padded and cut."""
-    assert block.window is not None
-    rows, columns = block.window
     height, width = _padded(block)
     cells = cells.roll((-block.shift[0], -block.shift[1]), (1, 2))
     cells = F.pad(cells, (0, 0, 0, width - cells.shape[2], 0, height - cells.shape[1]))
-    cut = cells.unflatten(2, (-1, columns)).unflatten(1, (-1, rows))
-    return cut.transpose(2, 3).reshape(-1, rows * columns, cells.shape[-1])
+    return window_partition(cells, block.window).flatten(1, 2)
 
 
-def _from_windows(windows: Tensor, block: BlockAttention, batch: int) -> Tensor:
+def _from_windows(windows: Tensor, block: BlockAttention) -> Tensor:
     """Undo `_to_windows`: ``(B, N, M, D)``; what lies in the padding is left out."""
-    assert block.window is not None
-    rows, columns = block.window
-    height, width = _padded(block)
-    cut = windows.reshape(batch, height // rows, width // columns, rows, columns, -1)
-    cells = cut.transpose(2, 3).reshape(batch, height, width, -1)
-    cells = cells[:, : block.grid[0], : block.grid[1]]
-    return cells.roll(block.shift, (1, 2))
+    windows = windows.unflatten(1, block.window).contiguous()
+    cells = window_reverse(windows, block.window, *_padded(block))
+    return cells[:, : block.grid[0], : block.grid[1]].roll(block.shift, (1, 2))

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
-from tqdm import tqdm
 
 from cmid.checkpoints.backbones import Backbone, load_backbone, load_reconstruction
 from cmid.data.checked import CheckedSource
@@ -16,6 +15,7 @@ from cmid.data.folder import IMAGE_EXTENSIONS, ImageFolder
 from cmid.data.opening import open_source
 from cmid.data.source import ImageSource
 from cmid.data.splits import SubsetSource
+from cmid.evaluation.features import PooledFeatures, extract_features
 from cmid.views.crops import resize
 from cmid.visualization import attention as attend
 from cmid.visualization import correspondence as match
@@ -48,7 +48,7 @@ def draw(config: FigureConfig) -> Figure:
     if config.kind in ("embedding", "neighbours"):
         return _of_set(config, backbone, source, size)
     count = 2 if config.kind == "correspondence" else config.count
-    images, _ = _read(_some(source, count, config.seed), size)
+    images = _read(_some(source, count, config.seed), size)
     unit = backbone.standardize.to_unit(images.to(config.device)).clamp(0, 1)
     inputs = backbone.standardize(images.to(config.device))
     if head is not None:
@@ -105,7 +105,15 @@ def _correspondence(
 
 def _of_set(config: FigureConfig, backbone: Backbone, source: ImageSource, size: int) -> Figure:
     chosen = _some(source, config.max_images, config.seed)
-    features, labels = _features(backbone, chosen, size, config.device)
+    features, labels = extract_features(
+        PooledFeatures(backbone.encoder),
+        chosen,
+        standardize=backbone.standardize,
+        size=size,
+        batch_size=64,
+        progress="features",
+    )
+    labels = labels.cpu()
     classes = list(source.classes)
     if config.kind == "embedding":
         points = whole.embed(features, method=config.method, seed=config.seed)
@@ -115,7 +123,7 @@ def _of_set(config: FigureConfig, backbone: Backbone, source: ImageSource, size:
     index, values = whole.nearest_neighbours(features, queries, count=config.neighbours)
 
     def pictures(indices: list[int]) -> Tensor:
-        pixels, _ = _read(SubsetSource(chosen, indices), size)
+        pixels = _read(SubsetSource(chosen, indices), size)
         return backbone.standardize.to_unit(pixels.to(config.device)).clamp(0, 1)
 
     return whole.neighbours_figure(
@@ -126,20 +134,6 @@ def _of_set(config: FigureConfig, backbone: Backbone, source: ImageSource, size:
         labels=labels[index.cpu()],
         classes=classes,
     )
-
-
-@torch.no_grad()
-def _features(
-    backbone: Backbone, source: ImageSource, size: int, device: str
-) -> tuple[Tensor, Tensor]:
-    batches = torch.arange(len(source)).split(64)
-    features, labels = [], []
-    for indices in tqdm(batches, desc="features", unit="batch"):
-        images, names = _read(SubsetSource(source, indices.tolist()), size)
-        inputs = backbone.standardize(images.to(device))
-        features.append(backbone.encoder.pooled(inputs).float())
-        labels.append(names)
-    return torch.cat(features), torch.cat(labels)
 
 
 def _source(path: str) -> ImageSource:
@@ -157,7 +151,6 @@ def _some(source: ImageSource, count: int, seed: int) -> SubsetSource:
     return SubsetSource(source, drawn.tolist())
 
 
-def _read(source: ImageSource, size: int) -> tuple[Tensor, Tensor]:
-    images = [source.read(i, min_size=(size, size)) for i in range(len(source))]
-    pixels = torch.stack([resize(image.pixels, (size, size)) for image in images])
-    return pixels, torch.tensor([image.label for image in images])
+def _read(source: ImageSource, size: int) -> Tensor:
+    images = (source.read(i, min_size=(size, size)) for i in range(len(source)))
+    return torch.stack([resize(image.pixels, (size, size)) for image in images])

@@ -11,9 +11,10 @@ import torch
 from PIL import Image
 
 from cmid.callbacks import CollapseMonitor, KeepCheckpoints, SkippedImages, resolve_checkpoint
-from cmid.callbacks.checkpoint import AtomicCheckpointIO, damage, free_run_dir
+from cmid.callbacks.checkpoint import AtomicCheckpointIO, damage
 from cmid.data import ImageFolder, PretrainData, SceneSource
 from cmid.methods import CMID
+from cmid.run_folder import new_run_folder
 from cmid.views import TwoViews
 from cmid.visualization.curves import curve_figure, read_metrics
 from cmid.visualization.reconstruction import reconstruction_figure
@@ -115,10 +116,12 @@ def test_failed_write_leaves_the_old_checkpoint(tmp_path: Path) -> None:
 
 def test_used_run_folders_are_left_alone(tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
-    assert free_run_dir(run_dir) == run_dir
+    with new_run_folder(run_dir) as folder:
+        assert folder.path == run_dir
     (run_dir / "checkpoints").mkdir(parents=True)
     (run_dir / "checkpoints" / "step-00000001.ckpt").touch()
-    assert free_run_dir(run_dir) == tmp_path / "run-2"
+    with new_run_folder(run_dir) as folder:
+        assert folder.path == tmp_path / "run-2"
 
 
 @pytest.mark.parametrize(

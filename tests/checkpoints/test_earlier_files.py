@@ -12,7 +12,7 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from cmid.checkpoints import load_backbone, load_encoder
+from cmid.checkpoints import identify, load_backbone
 from cmid.export import to_timm
 
 NAME = "convnext_atto"
@@ -91,7 +91,7 @@ def test_an_earlier_export_gives_the_same_features(
     )
     assert backbone.size == 64
     images = torch.rand(1, 3, 64, 64)
-    assert torch.equal(load_encoder(folder).eval().pooled(images), network(images))
+    assert torch.equal(identify(str(folder)).build().eval().pooled(images), network(images))
 
 
 def test_an_earlier_export_without_ranges_is_of_8_bit_images(network: Any, tmp_path: Path) -> None:

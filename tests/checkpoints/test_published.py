@@ -15,7 +15,7 @@ import torchvision
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from cmid.checkpoints import read_published
+from tests.checkpoints.reading import read_published
 
 
 class WindowAttention(nn.Module):

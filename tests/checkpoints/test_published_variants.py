@@ -11,10 +11,11 @@ import timm
 import torch
 from torch import Tensor
 
-from cmid.checkpoints import load_backbone, load_encoder, read_published
+from cmid.checkpoints import identify, load_backbone
 from cmid.checkpoints.published import standardisation
 from cmid.export import to_timm
 from cmid.models import MaskedEncoder
+from tests.checkpoints.reading import read_published
 from tests.checkpoints.test_published import export_command
 from tests.integration.in_process import run
 
@@ -133,7 +134,7 @@ def test_the_command_says_which_network_it_takes_and_takes_another(
     assert "network model, the file also holds model_ema/module" in capsys.readouterr().out
     command.main([str(averaged), str(tmp_path / "b"), "--which", "model_ema"])
     assert "network model_ema/module, the file also holds model (" in capsys.readouterr().out
-    first, second = (load_encoder(tmp_path / name).backbone.state_dict() for name in "ab")
+    first, second = (identify(str(tmp_path / name)).build().backbone.state_dict() for name in "ab")
     assert all(torch.equal(first[name] / 2, second[name]) for name in first)
     config = json.loads((tmp_path / "b/config.json").read_text())
     assert (config["cmid"]["network"], config["cmid"]["others"]) == ("model_ema/module", ["model"])

@@ -1,5 +1,6 @@
 import io
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -7,10 +8,16 @@ import torch
 from PIL import Image as PillowImage
 
 from cmid.data import UnreadableImageError
-from cmid.data.decoding import decode_image
+from cmid.data.decoding import read_image
 
 rasterio = pytest.importorskip("rasterio")
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+
+
+def decode_image(data: Any, **options: Any) -> tuple[torch.Tensor, tuple[int, int]]:
+    """Pixels and stored size."""
+    image = read_image(data, **options)
+    return image.pixels, image.full_size
 
 
 def picture(height: int = 96, width: int = 128, *, seed: int = 0) -> PillowImage.Image:

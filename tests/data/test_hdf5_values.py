@@ -94,7 +94,7 @@ def test_bytes_that_are_meant_unsigned_are_read_so(tmp_path: Path) -> None:
 def test_images_without_a_valid_pixel_and_undeclared_nan_are_named(tmp_path: Path) -> None:
     values = np.full((2, 4, 4, 3), -1, np.int16)
     source = HDF5Images(store(tmp_path / "s.nc", values, _FillValue=np.int16(-1)))
-    with pytest.raises(UnreadableImageError, match=r"s\.nc:images\[1\]: no valid pixel"):
+    with pytest.raises(UnreadableImageError, match=r"s\.nc:images\[1\] has no valid pixel"):
         source[1]
     nan = np.ones((2, 4, 4, 3), np.float32)
     nan[1, 0, 0, 0] = np.nan

@@ -13,7 +13,7 @@ import torch
 from PIL import Image as PillowImage
 
 from cmid.data import ImageFolder, UnreadableImageError
-from cmid.data.decoding import decode_image, read_image
+from cmid.data.decoding import read_image
 from cmid.data.values import UINT8, ValueKind
 
 rasterio = pytest.importorskip("rasterio")
@@ -47,7 +47,9 @@ def test_pictures_of_up_to_8_bits_are_8_bit_images(mode: str) -> None:
     image = read_image(encode(picture))
     assert image.kind == UINT8
     assert image.missing is None
-    assert torch.equal(image.pixels, decode_image(encode(picture.convert("RGB")))[0]) or mode == "P"
+    assert (
+        torch.equal(image.pixels, read_image(encode(picture.convert("RGB"))).pixels) or mode == "P"
+    )
     assert image.pixels.max() > 200  # also of one bit: 0 and 255
 
 
@@ -169,12 +171,12 @@ def test_stray_bytes_between_the_segments_of_a_header_do_no_harm(
     place = data.find(marker)
     odd = data[:place] + stray + data[place:]
     wanted = np.array(PillowImage.open(io.BytesIO(odd)).convert("RGB"))
-    assert np.array_equal(decode_image(odd)[0].permute(1, 2, 0).numpy(), wanted)
-    half = decode_image(odd, min_size=(32, 32))
-    assert tuple(half[0].shape) == (3, 32, 32)
-    assert half[1] == (64, 64)
+    assert np.array_equal(read_image(odd).pixels.permute(1, 2, 0).numpy(), wanted)
+    half = read_image(odd, min_size=(32, 32))
+    assert tuple(half.pixels.shape) == (3, 32, 32)
+    assert half.full_size == (64, 64)
     with pytest.raises(UnreadableImageError, match="premature end"):
-        decode_image(odd[: len(odd) // 2] + b"\xff\xd9")
+        read_image(odd[: len(odd) // 2] + b"\xff\xd9")
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "GIF", "BMP", "WEBP", "TIFF"])
@@ -190,10 +192,10 @@ def test_first_picture_of_several_counts() -> None:
     frames = [PillowImage.new("RGB", (8, 8), (i, i, i)) for i in (50, 200)]
     for kind in ("MPO", "GIF", "PNG"):
         data = encode(frames[0], kind, save_all=True, append_images=frames[1:])
-        assert (decode_image(data)[0].float() - 50).abs().max() <= 2
+        assert (read_image(data).pixels.float() - 50).abs().max() <= 2
 
 
 def test_heic_answers_with_what_to_do() -> None:
     data = struct.pack(">I", 24) + b"ftypheic" + b"\0" * 40
     with pytest.raises(UnreadableImageError, match=r"p\.jpg: .*HEIC is not supported: convert it"):
-        decode_image(data, name="p.jpg")
+        read_image(data, name="p.jpg")

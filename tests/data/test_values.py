@@ -6,9 +6,9 @@ import torch
 
 from cmid.data.values import (
     UINT8,
+    BandScale,
     NotFiniteError,
     ValueKind,
-    apply_scale,
     fill_missing,
     kind_of,
     missing_pixels,
@@ -102,6 +102,6 @@ def test_missing_pixels_take_the_mean_of_their_bands_others() -> None:
 
 def test_scale_is_applied_in_double_precision() -> None:
     stored = np.full((2, 1, 1), 2000, np.uint16)
-    values = apply_scale(stored, (1e-4, 1.0), (-0.1, 5.0))
+    values = BandScale((1e-4, 1.0), (-0.1, 5.0)).apply(stored)
     assert values.dtype == np.float32
     assert values.ravel().tolist() == [np.float32(0.1), 2005.0]

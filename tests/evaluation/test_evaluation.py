@@ -11,7 +11,7 @@ from cmid.evaluation import (
     effective_rank,
     extract_features,
     knn_accuracy,
-    knn_predict,
+    knn_scores,
     relative_std,
 )
 from cmid.views import Standardize
@@ -31,7 +31,8 @@ def test_knn_equals_scikit_learn_with_the_same_weights(k: int) -> None:
     reference = KNeighborsClassifier(
         k, metric="cosine", weights=lambda distance: np.exp((1 - distance) / 0.07)
     ).fit(bank_n, bank_labels.numpy())
-    predicted = knn_predict(bank, bank_labels, queries, k=k, temperature=0.07, chunk=17)
+    scores = knn_scores(bank, bank_labels, queries, k=k, temperature=0.07, chunk=17)
+    predicted = scores.argmax(dim=1)
     assert predicted.tolist() == reference.predict(queries_n).tolist()
     accuracy = knn_accuracy(bank, bank_labels, queries, labels, k=k)
     assert accuracy == pytest.approx(reference.score(queries_n, labels.numpy()))
@@ -40,12 +41,12 @@ def test_knn_equals_scikit_learn_with_the_same_weights(k: int) -> None:
 
 def test_fewer_images_than_neighbours_vote_together() -> None:
     bank, labels = clusters(3, 1)
-    assert len(knn_predict(bank, labels, bank, k=20)) == 3
+    assert len(knn_scores(bank, labels, bank, k=20)) == 3
 
 
 def test_empty_bank_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one"):
-        knn_predict(torch.empty(0, 4), torch.empty(0, dtype=torch.long), torch.randn(2, 4))
+        knn_scores(torch.empty(0, 4), torch.empty(0, dtype=torch.long), torch.randn(2, 4))
 
 
 def test_effective_rank_counts_directions() -> None:

@@ -16,7 +16,6 @@ from cmid.evaluation import (
     evaluate,
     few_shot_accuracy,
     fit_linear,
-    knn_predict,
     knn_scores,
     linear_probe,
     multilabel_scores,
@@ -150,7 +149,7 @@ def test_bad_features_and_labels_are_refused() -> None:
     with pytest.raises(ValueError, match="one class"):
         linear_probe((features, labels * 0), features)
     with pytest.raises(ValueError, match="without one"):
-        knn_predict(features, labels - 1, features)
+        knn_scores(features, labels - 1, features)
     broken = features.clone()
     broken[3, 4] = float("nan")
     with pytest.raises(ValueError, match="not finite"):

@@ -12,10 +12,10 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from cmid.checkpoints import read_published
 from cmid.checkpoints.openmmlab_names import from_openmmlab_names, to_openmmlab_names
 from cmid.export.openmmlab import PACKAGES, Package, to_openmmlab
 from cmid.models import MaskedEncoder
+from tests.checkpoints.reading import read_published
 
 # Swin in windows of 2: the last of its maps, 4 x 4, is larger than a window, as in OpenMMLab's use.
 NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {

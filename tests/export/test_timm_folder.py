@@ -11,7 +11,7 @@ import timm
 import torch
 from timm.data import resolve_data_config
 
-from cmid.checkpoints import load_encoder
+from cmid.checkpoints import identify
 from cmid.export import to_timm
 from cmid.models import MaskedEncoder
 
@@ -149,7 +149,7 @@ def test_the_config_says_how_to_normalise(exported):
 @torch.no_grad()
 def test_we_load_it_again(exported):
     encoder, name = exported
-    again = load_encoder(name.removeprefix("local-dir:")).eval()
+    again = identify(name).build().eval()
     assert torch.equal(again(_images()), encoder(_images()))
     assert again.img_size == encoder.img_size
 
@@ -240,7 +240,7 @@ def test_a_failure_leaves_nothing_behind(tmp_path):
 def test_a_named_stem_is_remembered(tmp_path):
     encoder = MaskedEncoder("dla46x_c", stem="level1", img_size=64)
     folder = to_timm(encoder, tmp_path / "out")
-    assert load_encoder(folder).stem_name == "level1"
+    assert identify(str(folder)).build().stem_name == "level1"
 
 
 def test_damaged_weights_are_noticed(tmp_path):
@@ -248,7 +248,7 @@ def test_damaged_weights_are_noticed(tmp_path):
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"?")
     with pytest.raises(ValueError, match="damaged"):
-        load_encoder(folder)
+        identify(str(folder)).build()
 
 
 def test_what_is_no_checkpoint_is_named(tmp_path):

@@ -13,9 +13,9 @@ from cmid.models import ema_momentum
 from cmid.optimization import (
     OptimizerConfig,
     build_optimizer,
-    build_schedule,
     scaled_lr,
 )
+from cmid.schedule import RunLength, WarmupCosine
 from cmid.views import TwoViews, Views
 
 SMALL: dict[str, Any] = {"img_size": 64, "queue_size": 32, "num_prototypes": 32, "num_matches": 4}
@@ -196,9 +196,11 @@ def test_unknown_optimizer_is_named() -> None:
 
 
 def test_schedule_warms_up_then_falls_on_a_cosine() -> None:
-    parameters = OptimizerConfig(name="sgd", warmup_epochs=2, warmup_factor=0.01, min_lr=1e-4)
-    optimizer = build_optimizer(method(), parameters, 0.1)
-    schedule = build_schedule(optimizer, parameters, steps_per_epoch=10, total_steps=100)
+    optimizer = build_optimizer(method(), OptimizerConfig(name="sgd"), 0.1)
+    length = RunLength(10, max_steps=100)
+    schedule = WarmupCosine(
+        optimizer, warmup_epochs=2, warmup_factor=0.01, min_lr=1e-4, length=length
+    )
     rates = []
     for _ in range(100):
         rates.append(optimizer.param_groups[0]["lr"])

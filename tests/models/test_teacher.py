@@ -81,7 +81,7 @@ def test_teacher_is_a_copy_without_gradient():
     assert not any(p.requires_grad for p in teacher.parameters())
     assert all(p.requires_grad for p in student.parameters())
     assert teacher.module[0].weight.data_ptr() != student[0].weight.data_ptr()
-    assert not teacher(torch.randn(3, 4)).requires_grad
+    assert not teacher.module(torch.randn(3, 4)).requires_grad
 
 
 def test_teacher_normalises_with_its_batch_and_keeps_statistics_of_its_own():
@@ -112,14 +112,14 @@ def test_state_dict_round_trip():
     other = EMATeacher(_student())
     other.load_state_dict(teacher.state_dict())
     batch = torch.randn(8, 4)
-    torch.testing.assert_close(other(batch), teacher(batch))
+    torch.testing.assert_close(other.module(batch), teacher.module(batch))
 
 
 def test_an_encoder_has_a_teacher_of_its_own():
     student = MaskedEncoder("vit_tiny_patch16_224", img_size=32, depth=1)
     teacher = EMATeacher(student)
     images = torch.rand(2, 3, 32, 32)
-    torch.testing.assert_close(teacher(images), student(images))
+    torch.testing.assert_close(teacher.module(images), student(images))
     nn.init.normal_(student.mask_token)
     teacher.update(student, 0.75)
     torch.testing.assert_close(teacher.module.mask_token, 0.25 * student.mask_token.detach())

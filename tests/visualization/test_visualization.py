@@ -133,7 +133,7 @@ def test_windows_are_cut_and_put_together_also_shifted_and_padded() -> None:
     windows = _to_windows(cells, block)
     assert windows.shape == (2 * 2 * 2, 16, 1)
     assert windows[0, 0, 0] == cells[0, 2, 2, 0]  # the first window begins at the shift
-    assert torch.equal(_from_windows(windows, block, 2), cells)
+    assert torch.equal(_from_windows(windows, block), cells)
 
 
 def test_swin_attention_keeps_its_mass() -> None:

@@ -11,24 +11,12 @@ Example:
     (torch.Size([3, 64, 64]), (64, 64))
 """
 
-from cmid.data.scenes.annotations import (
-    INSTANCE_CATEGORIES,
-    SEMANTIC_CLASSES,
-    Instance,
-    RegionPhrase,
-)
-from cmid.data.scenes.scene import SCENE_CLASSES, Scene, generate_scene
-from cmid.data.scenes.sheet import contact_sheet
-from cmid.data.scenes.source import SceneSource
-
-__all__ = [
-    "INSTANCE_CATEGORIES",
-    "SCENE_CLASSES",
-    "SEMANTIC_CLASSES",
-    "Instance",
-    "RegionPhrase",
-    "Scene",
-    "SceneSource",
-    "contact_sheet",
-    "generate_scene",
-]
+from cmid.data.scenes.annotations import INSTANCE_CATEGORIES as INSTANCE_CATEGORIES
+from cmid.data.scenes.annotations import SEMANTIC_CLASSES as SEMANTIC_CLASSES
+from cmid.data.scenes.annotations import Instance as Instance
+from cmid.data.scenes.annotations import RegionPhrase as RegionPhrase
+from cmid.data.scenes.scene import SCENE_CLASSES as SCENE_CLASSES
+from cmid.data.scenes.scene import Scene as Scene
+from cmid.data.scenes.scene import generate_scene as generate_scene
+from cmid.data.scenes.sheet import contact_sheet as contact_sheet
+from cmid.data.scenes.source import SceneSource as SceneSource

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
 from cmid.data.resumable import ResumableData, SampleDataset
+from cmid.data.transform import SampleTransform
 from cmid.multimodal.data.source import ConversationSource
 from cmid.multimodal.images import Fit, fit_image
 
 
-class ConversationView:
+class ConversationView(SampleTransform):
     """What a worker makes of an example: its images as the model's square, uint8 as stored.
 
     Args:
@@ -36,18 +37,26 @@ class ConversationView:
         }
 
 
+def collate(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Lists over samples: ``images`` and ``conversations``; ``skipped`` of all."""
+    return {
+        "images": [sample["images"] for sample in samples],
+        "conversations": [sample["conversations"] for sample in samples],
+        "skipped": [line for sample in samples for line in sample["skipped"].splitlines()],
+    }
+
+
 class MultimodalData(ResumableData):
     """Examples of a source, in an order that depends on the seed alone.
 
     Args:
         source: what to train on.
         size, fit: how images become the tower's square.
-        batch_size: examples per process and step.
-        num_workers: see `ResumableData`.
         val_source: what to validate on.
-        on_error: what an unreadable image does: ``error`` or ``skip`` (counted, reported).
-        seed: random seed of the order and of what sources draw.
+        **loading: of `ResumableData`.
     """
+
+    collate = staticmethod(collate)
 
     def __init__(
         self,
@@ -55,28 +64,13 @@ class MultimodalData(ResumableData):
         *,
         size: int = 64,
         fit: Fit = "squash",
-        batch_size: int = 64,
-        num_workers: int = -1,
         val_source: ConversationSource | None = None,
-        on_error: Literal["error", "skip"] = "error",
-        seed: int = 0,
+        **loading: Any,
     ) -> None:
         view = ConversationView(size, fit)
-        super().__init__(
-            source,
-            view,
-            batch_size=batch_size,
-            num_workers=num_workers,
-            on_error=on_error,
-            seed=seed,
-            collate=collate,
-        )
+        super().__init__(source, view, **loading)
         self.source, self.val_source = source, val_source
         self.size, self.fit, self._view = size, fit, view
-
-    @property
-    def image_size(self) -> int:
-        return self.size
 
     def texts(self) -> list[str]:
         """What a tokenizer of a new model learns from."""
@@ -94,7 +88,7 @@ class MultimodalData(ResumableData):
             dataset,
             batch_size=self.batch_size,
             num_workers=self._num_workers(),
-            collate_fn=collate,
+            collate_fn=self.collate,
         )
 
 
@@ -103,12 +97,3 @@ class _Fixed(SampleDataset):
 
     def __getitem__(self, item: Any) -> dict[str, Any]:
         return super().__getitem__((0, int(item)))
-
-
-def collate(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Lists over samples: ``images`` and ``conversations``; ``skipped`` of all."""
-    return {
-        "images": [sample["images"] for sample in samples],
-        "conversations": [sample["conversations"] for sample in samples],
-        "skipped": [line for sample in samples for line in sample["skipped"].splitlines()],
-    }

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from cmid.console import warn
-from cmid.data.decoding import decode_image
+from cmid.data.decoding import read_image
 from cmid.multimodal.conversation import Conversation
 from cmid.multimodal.data.source import ConversationSource, Example
 
@@ -68,7 +68,8 @@ class ConversationFile(ConversationSource):
     def read(self, index: int, *, generator: np.random.Generator | None = None) -> Example:
         name, paths, conversation = self._entries[index]
         images = tuple(
-            decode_image(self.root / path, name=path, num_bands=self.num_bands)[0] for path in paths
+            read_image(self.root / path, name=path, num_bands=self.num_bands).pixels
+            for path in paths
         )
         return Example(images, (conversation,), name)
 

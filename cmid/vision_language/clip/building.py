@@ -86,10 +86,8 @@ def rebuild(model_cfg: Mapping[str, Any], origin: Mapping[str, Any], *, bias: bo
     open_clip = import_open_clip()
     config = dict(model_cfg)
     trunk = origin.get("trunk")
-    if trunk is not None:
-        model = open_clip.CustomTextCLIP(**_arguments(config | {"vision_cfg": _NO_TOWER}, None))
-    else:
-        model = open_clip.CustomTextCLIP(**_arguments(config, None))
+    own = {} if trunk is None else {"vision_cfg": _NO_TOWER}
+    model = open_clip.CustomTextCLIP(**_arguments(config | own, None))
     text = TextTower(model.text, _tokenizer(config))
     if origin.get("lengthened"):
         freeze_kept_positions(text.module)

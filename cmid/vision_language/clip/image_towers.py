@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from cmid.data.statistics import ChannelStatistics
 from cmid.models.dual_encoder import ImageFeatures
+from cmid.models.evaluating import evaluating
 from cmid.models.feature_map import FeatureMap
 from cmid.views.colour import Standardize
 from cmid.vision_language.clip.config import DENSE_MODES, DenseMode
@@ -167,11 +168,10 @@ class TimmTower(ImageTower):
 
     @torch.no_grad()
     def _measure(self, in_chans: int) -> FeatureMap:
-        mode = self.trunk.training
         device = next(self.trunk.parameters()).device
         image = torch.zeros(1, in_chans, self.size, self.size, device=device)
-        features = self.trunk.eval().forward_features(image)
-        self.trunk.train(mode)
+        with evaluating(self.trunk):
+            features = self.trunk.forward_features(image)
         declared = getattr(self.trunk, "output_fmt", "NCHW")
         axes = str(getattr(declared, "value", declared))
         return FeatureMap.of(features, (self.size, self.size), prefix=self.prefix, axes=axes)

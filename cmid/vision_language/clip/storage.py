@@ -7,6 +7,7 @@ what open_clip does not know: how patches are read, range and statistics of the 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from cmid.checkpoints.runs import open_checkpoint
-from cmid.checkpoints.strict import load_strictly
+from cmid.checkpoints.strict import below, load_strictly
 from cmid.checkpoints.weight_files import open_weights, sha256_of
 from cmid.files import whole_file
 from cmid.vision_language.clip.building import build_clip, rebuild
@@ -37,6 +38,7 @@ _PREFIXES = {
     "image.head.": "visual.head.",
     "text.module.": "text.",
 }
+_OURS = re.compile(rf"^(?:{'|'.join(map(re.escape, _PREFIXES))})")
 
 
 def save_clip(
@@ -173,15 +175,8 @@ def read_clip_checkpoint(
     if "model_cfg" not in checkpoint.get("cmid", {}):
         raise ValueError(f"{path} is not a checkpoint of tools/train_clip.py")
     origin = dict(checkpoint["cmid"])
-    weights = {
-        name.removeprefix("clip."): tensor
-        for name, tensor in checkpoint["state_dict"].items()
-        if name.startswith("clip.")
-    }
-    about = origin["origin"] | ({} if dense_mode is None else {"dense_mode": dense_mode})
-    clip = rebuild(origin["model_cfg"], about, bias="logit_bias" in weights)
-    load_weights(clip, _open_clip_names(weights), where=str(path))
-    return clip, origin
+    weights = _open_clip_names(below(checkpoint["state_dict"], "clip."))
+    return _loaded(origin["model_cfg"], origin["origin"], weights, dense_mode, path), origin
 
 
 def _for_open_clip(clip: CLIP) -> dict[str, Any]:
@@ -193,14 +188,10 @@ def _for_open_clip(clip: CLIP) -> dict[str, Any]:
 
 def _open_clip_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Our names of weights to open_clip's."""
-    renamed = {}
-    for name, tensor in weights.items():
-        for ours, theirs in _PREFIXES.items():
-            if name.startswith(ours):
-                name = theirs + name.removeprefix(ours)
-                break
-        renamed[name] = tensor
-    return renamed
+    return {
+        _OURS.sub(lambda found: _PREFIXES[found[0]], name): tensor
+        for name, tensor in weights.items()
+    }
 
 
 def _load_folder(folder: Path, dense_mode: DenseMode | None) -> CLIP:
@@ -212,21 +203,23 @@ def _load_folder(folder: Path, dense_mode: DenseMode | None) -> CLIP:
         raise ValueError(f"{folder} was not written by cmid: {CONFIG_FILE} has no entry 'cmid'")
     if sha256_of(folder / WEIGHTS_FILE) != config["cmid"]["sha256"]:
         raise ValueError(f"{folder / WEIGHTS_FILE} is damaged: it is not the file of {CONFIG_FILE}")
-    origin = config["cmid"] | ({} if dense_mode is None else {"dense_mode": dense_mode})
     weights = open_weights(folder / WEIGHTS_FILE)
-    clip = rebuild(config["model_cfg"], origin, bias="logit_bias" in weights)
-    load_weights(clip, weights, where=str(folder))
-    return clip
+    return _loaded(config["model_cfg"], config["cmid"], weights, dense_mode, folder)
 
 
-def load_weights(clip: CLIP, weights: Mapping[str, Tensor], *, where: str) -> None:
-    """Load weights of open_clip's names, all of them or none.
-
-    Raises:
-        ValueError: names or shapes differ.
-    """
+def _loaded(
+    model_cfg: Mapping[str, Any],
+    origin: Mapping[str, Any],
+    weights: Mapping[str, Tensor],
+    dense_mode: DenseMode | None,
+    where: Path,
+) -> CLIP:
+    """A CLIP with weights of open_clip's names, all of them."""
+    about = dict(origin) | ({} if dense_mode is None else {"dense_mode": dense_mode})
+    clip = rebuild(model_cfg, about, bias="logit_bias" in weights)
     load_strictly(
         _open_clip_names(clip.state_dict()),
         weights,
         refusal=lambda misfit: f"{where} holds another model: {misfit}",
     )
+    return clip

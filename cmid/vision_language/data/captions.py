@@ -24,7 +24,6 @@ from cmid.vision_language.data.columns import (
 from cmid.vision_language.data.files import AnnotatedFiles, FileEntry
 from cmid.vision_language.data.problems import (
     AnnotationError,
-    OnError,
     Problems,
     field,
     load_json,
@@ -46,13 +45,12 @@ class CaptionTable(AnnotatedFiles):
 
     Args:
         path: the table. A CSV whose header holds a tab is divided by tabs.
-        root: folder that paths start from; by default the folder of the table.
         split: value of the column ``split`` of rows to take; None for all.
         path_column: column of paths; by default the first there is of ``filepath``, ``path``,
             ``file``, ``image``, ``filename`` and ``image_path``.
         caption_column: column of captions; by default ``captions``, ``caption``, ``title``,
             ``text`` or ``sentence``; that a table has others with captions, too, is logged.
-        on_error: ``error`` stops at the first row without path or caption; ``skip`` counts them.
+        **file: of `AnnotatedFiles`.
 
     Raises:
         FileNotFoundError: the table or its first image does not exist.
@@ -65,28 +63,28 @@ class CaptionTable(AnnotatedFiles):
         self,
         path: str | os.PathLike[str],
         *,
-        root: str | os.PathLike[str] | None = None,
         split: str | None = None,
         path_column: str | None = None,
         caption_column: str | None = None,
-        on_error: OnError = "error",
+        **file: Any,
     ) -> None:
-        path = Path(path)
-        if not path.is_file():
-            raise FileNotFoundError(f"table of captions {path} does not exist")
-        columns = (
+        self.split = split
+        self.columns = (
             PATH_COLUMNS if path_column is None else (path_column.strip().lower(),),
             CAPTION_COLUMNS if caption_column is None else (caption_column.strip().lower(),),
         )
-        problems = Problems(path, on_error)
+        super().__init__(path, **file)
+
+    def entries(self, path: Path, problems: Problems) -> Iterator[FileEntry]:
+        if not path.is_file():
+            raise FileNotFoundError(f"table of captions {path} does not exist")
         if path.suffix.lower() in JSON_LINES:
             rows = json_rows(path, problems)
         else:
             table = Table(path)
-            check_header(table, split=split, chosen=columns)
+            check_header(table, split=self.split, chosen=self.columns)
             rows = table_rows(table, problems)
-        entries = _group_rows(rows, columns, split, problems)
-        super().__init__(path.parent if root is None else Path(root), entries, problems=problems)
+        return _group_rows(rows, self.columns, self.split, problems)
 
 
 class KarpathyCaptions(AnnotatedFiles):
@@ -97,9 +95,8 @@ class KarpathyCaptions(AnnotatedFiles):
 
     Args:
         path: the JSON file.
-        root: folder of the images; by default the folder of the file.
         split: ``train``, ``val`` or ``test``; None for all.
-        on_error: ``error`` stops at the first faulty entry; ``skip`` counts them.
+        **file: of `AnnotatedFiles`.
 
     Raises:
         FileNotFoundError: the file or its first image does not exist.
@@ -109,45 +106,35 @@ class KarpathyCaptions(AnnotatedFiles):
     has_regions = False
 
     def __init__(
-        self,
-        path: str | os.PathLike[str],
-        *,
-        root: str | os.PathLike[str] | None = None,
-        split: str | None = None,
-        on_error: OnError = "error",
+        self, path: str | os.PathLike[str], *, split: str | None = None, **file: Any
     ) -> None:
-        path = Path(path)
+        self.split = split
+        super().__init__(path, **file)
+
+    def entries(self, path: Path, problems: Problems) -> Iterator[FileEntry]:
         content = load_json(path)
         images = content.get("images") if isinstance(content, dict) else None
         if not isinstance(images, list):
             raise ValueError(f"{path} has no list images of captions with a split")
-        problems = Problems(path, on_error)
-        entries = _karpathy_entries(images, split, problems)
-        super().__init__(path.parent if root is None else Path(root), entries, problems=problems)
-
-
-def _karpathy_entries(
-    images: Sequence[Any], split: str | None, problems: Problems
-) -> Iterator[FileEntry]:
-    splits: Counter[str] = Counter()
-    for number, image in enumerate(images):
-        with problems.at(f"images[{number}]"):
-            name = text_field(image, "filename")
-            name = os.path.join(image.get("filepath") or "", name)
-            splits[str(image.get("split"))] += 1
-            if split is not None and field(image, "split") != split:
-                continue
-            sentences = field(image, "sentences")
-            if not isinstance(sentences, list):
-                raise AnnotationError("its sentences are not a list")
-            captions = list[str]()
-            for place, sentence in enumerate(sentences):
-                with problems.at(f"images[{number}] ({name}), sentence {place}"):
-                    captions.append(text_field(sentence, "raw"))
-            if not captions:
-                raise AnnotationError("it has no sentence")
-            yield FileEntry(name, tuple(captions))
-    _check_split(problems, split, splits)
+        splits: Counter[str] = Counter()
+        for number, image in enumerate(images):
+            with problems.at(f"images[{number}]"):
+                name = text_field(image, "filename")
+                name = os.path.join(image.get("filepath") or "", name)
+                splits[str(image.get("split"))] += 1
+                if self.split is not None and field(image, "split") != self.split:
+                    continue
+                sentences = field(image, "sentences")
+                if not isinstance(sentences, list):
+                    raise AnnotationError("its sentences are not a list")
+                captions = list[str]()
+                for place, sentence in enumerate(sentences):
+                    with problems.at(f"images[{number}] ({name}), sentence {place}"):
+                        captions.append(text_field(sentence, "raw"))
+                if not captions:
+                    raise AnnotationError("it has no sentence")
+                yield FileEntry(name, tuple(captions))
+        _check_split(problems, self.split, splits)
 
 
 def _group_rows(

@@ -15,7 +15,6 @@ from cmid.vision_language.data.files import AnnotatedFiles, FileEntry, RegionEnt
 from cmid.vision_language.data.objects import ImageObjects, describe_image, describe_objects
 from cmid.vision_language.data.problems import (
     AnnotationError,
-    OnError,
     Problems,
     field,
     load_json,
@@ -30,13 +29,12 @@ class CocoRegions(AnnotatedFiles):
 
     Args:
         path: JSON file in COCO's form.
-        root: folder of the images; by default the folder of the file.
         phrases: objects also get a caption of their own where one is true ("the largest ship").
         templates: prompts of a category, with ``{}`` in them.
         limits: areas of boxes that are used as regions; others are counted and reported. Captions
             count all objects.
-        on_error: ``error`` stops at the first faulty image or object; ``skip`` counts them.
         seed: random seed of the wording.
+        **file: of `AnnotatedFiles`.
 
     Raises:
         FileNotFoundError: the file or its first image does not exist.
@@ -47,43 +45,33 @@ class CocoRegions(AnnotatedFiles):
         self,
         path: str | os.PathLike[str],
         *,
-        root: str | os.PathLike[str] | None = None,
         phrases: bool = True,
         templates: Sequence[str] = CATEGORY_TEMPLATES,
         limits: BoxLimitConfig = BoxLimitConfig(),
-        on_error: OnError = "error",
         seed: int = 0,
+        **file: Any,
     ) -> None:
-        path = Path(path)
-        problems = Problems(path, on_error)
-        entries = (
-            entry
-            for objects in read_coco(path, problems)
-            if (entry := _entry(objects, phrases, limits, seed, problems)) is not None
-        )
-        super().__init__(
-            path.parent if root is None else Path(root),
-            entries,
-            problems=problems,
-            templates=templates,
-        )
+        self.phrases = phrases
+        self.templates = templates
+        self.limits = limits
+        self.seed = seed
+        super().__init__(path, **file)
 
-
-def _entry(
-    objects: ImageObjects, phrases: bool, limits: BoxLimitConfig, seed: int, problems: Problems
-) -> FileEntry | None:
-    captions = describe_image(objects, seed=seed)
-    if not captions:
-        problems.left_out["images without objects"] += 1
-        return None
-    own = describe_objects(objects, seed=seed)
-    regions = []
-    for category, box, phrase in zip(objects.categories, objects.boxes, own, strict=True):
-        if limits.admit(box):
-            regions.append(RegionEntry(box, category, (phrase,) if phrases and phrase else ()))
-        else:
-            problems.left_out["boxes beyond the limits of area"] += 1
-    return FileEntry(objects.path, captions, tuple(regions), objects.size)
+    def entries(self, path: Path, problems: Problems) -> Iterator[FileEntry]:
+        for objects in read_coco(path, problems):
+            captions = describe_image(objects, seed=self.seed)
+            if not captions:
+                problems.left_out["images without objects"] += 1
+                continue
+            own = describe_objects(objects, seed=self.seed)
+            regions = []
+            for category, box, phrase in zip(objects.categories, objects.boxes, own, strict=True):
+                if self.limits.admit(box):
+                    said = (phrase,) if self.phrases and phrase else ()
+                    regions.append(RegionEntry(box, category, said))
+                else:
+                    problems.left_out["boxes beyond the limits of area"] += 1
+            yield FileEntry(objects.path, captions, tuple(regions), objects.size)
 
 
 def read_coco(path: Path, problems: Problems) -> Iterator[ImageObjects]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, DistributedSampler
@@ -15,46 +15,58 @@ from cmid.vision_language.data.source import ImageTextSource
 from cmid.vision_language.data.view import ImageTextView
 
 
+def collate_samples(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Make a batch of samples of `ImageTextView`.
+
+    Returns:
+        ``images`` ``(B, 3, S, S)`` uint8 and ``texts``, B strings; ``regions`` ``(K, 5)`` float32:
+        index of the image in the batch, then x0, y0, x1, y1 as fractions of the view;
+        ``region_images`` ``(K, 3, S, S)`` uint8, ``region_texts`` and ``region_keys``, K strings;
+        ``skipped``, one string for each image that was replaced; ``left_out``, counts of regions
+        by reason. K may be 0.
+    """
+    counts = torch.tensor([len(sample["boxes"]) for sample in samples])
+    index = torch.arange(len(samples)).repeat_interleave(counts)
+    boxes = torch.cat([sample["boxes"] for sample in samples])
+    return {
+        "images": torch.stack([sample["image"] for sample in samples]),
+        "texts": [sample["text"] for sample in samples],
+        "regions": torch.cat([index[:, None].float(), boxes], dim=1),
+        "region_images": torch.cat([sample["region_images"] for sample in samples]),
+        "region_texts": [text for sample in samples for text in sample["region_texts"]],
+        "region_keys": [key for sample in samples for key in sample["region_keys"]],
+        "skipped": [line for sample in samples for line in sample["skipped"].splitlines()],
+        "left_out": dict(sum((sample["left_out"] for sample in samples), Counter())),
+    }
+
+
 class ImageTextData(ResumableData):
     """Image-text pairs, with regions if the view makes some; batches of `collate_samples`.
 
     Args:
         source: what to train on.
         view: what a worker makes of an image.
-        batch_size: images per process and step.
-        num_workers: processes that read images; -1 takes one per core, shared between the
-            training processes of a machine, at most 16 each, and leaves one core to training.
         selection: file of tools/filter_pairs.py: train on what it keeps of ``source`` only.
         val_source: what to validate on.
         val_view: view in validation; by default the centred form of ``view``.
-        on_error: what an unreadable image does: ``error`` or ``skip`` (counted, reported).
-        seed: random seed of the order of images and of the views.
+        **loading: of `ResumableData`.
     """
+
+    collate = staticmethod(collate_samples)
 
     def __init__(
         self,
         source: ImageTextSource,
         view: ImageTextView,
         *,
-        batch_size: int = 64,
-        num_workers: int = -1,
         selection: str | None = None,
         val_source: ImageTextSource | None = None,
         val_view: ImageTextView | None = None,
-        on_error: Literal["error", "skip"] = "error",
-        seed: int = 0,
+        **loading: Any,
     ) -> None:
         if selection is not None:
             source = through(source, selection)
-        super().__init__(
-            source,
-            view,
-            batch_size=batch_size,
-            num_workers=num_workers,
-            on_error=on_error,
-            seed=seed,
-            collate=collate_samples,
-        )
+        super().__init__(source, view, **loading)
         self.source = source
         self.view = view
         self.val_source = val_source
@@ -63,10 +75,6 @@ class ImageTextData(ResumableData):
             raise ValueError(
                 f"data.val_view.size {self.val_view.size} differs from data.view.size {view.size}"
             )
-
-    @property
-    def image_size(self) -> int:
-        return self.view.size
 
     def val_dataloader(self) -> DataLoader[dict[str, Any]] | list[DataLoader[dict[str, Any]]]:
         """Every image once, the same view at every validation; an empty list without a source.
@@ -100,28 +108,3 @@ class _OneOrder(DistributedSampler[tuple[int, int]]):
     def __iter__(self) -> Iterator[tuple[int, int]]:
         for index in super().__iter__():
             yield 0, index  # type: ignore[misc]
-
-
-def collate_samples(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Make a batch of samples of `ImageTextView`.
-
-    Returns:
-        ``images`` ``(B, 3, S, S)`` uint8 and ``texts``, B strings; ``regions`` ``(K, 5)`` float32:
-        index of the image in the batch, then x0, y0, x1, y1 as fractions of the view;
-        ``region_images`` ``(K, 3, S, S)`` uint8, ``region_texts`` and ``region_keys``, K strings;
-        ``skipped``, one string for each image that was replaced; ``left_out``, counts of regions
-        by reason. K may be 0.
-    """
-    counts = torch.tensor([len(sample["boxes"]) for sample in samples])
-    index = torch.arange(len(samples)).repeat_interleave(counts)
-    boxes = torch.cat([sample["boxes"] for sample in samples])
-    return {
-        "images": torch.stack([sample["image"] for sample in samples]),
-        "texts": [sample["text"] for sample in samples],
-        "regions": torch.cat([index[:, None].float(), boxes], dim=1),
-        "region_images": torch.cat([sample["region_images"] for sample in samples]),
-        "region_texts": [text for sample in samples for text in sample["region_texts"]],
-        "region_keys": [key for sample in samples for key in sample["region_keys"]],
-        "skipped": [line for sample in samples for line in sample["skipped"].splitlines()],
-        "left_out": dict(sum((sample["left_out"] for sample in samples), Counter())),
-    }

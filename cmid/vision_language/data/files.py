@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Sequence
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmid.boxes import Box
-from cmid.data.decoding import decode_image
-from cmid.data.source import Draws, Image, MinSize, UnreadableImageError
+from cmid.data.decoding import read_image
+from cmid.data.source import Draws, MinSize, UnreadableImageError
 from cmid.data.templates import check_templates, fill_templates
-from cmid.vision_language.data.problems import Problems
+from cmid.vision_language.data.problems import OnError, Problems
 from cmid.vision_language.data.source import ImageText, ImageTextSource, Region
 from cmid.vision_language.prompts.templates import CATEGORY_TEMPLATES
 
@@ -52,44 +53,51 @@ class AnnotatedFiles(ImageTextSource):
     """What sources of image files with an annotation file have in common.
 
     Args:
-        root: folder that paths start from.
-        entries: the images.
-        problems: collects the faults of the annotation file.
-        templates: prompts of a region's category, with ``{}`` in them.
+        path: the annotation file.
+        root: folder that paths of images start from; by default the folder of the file.
+        on_error: ``error`` stops at the first faulty entry; ``skip`` counts them.
 
     Attributes:
+        templates: prompts of a region's category, with ``{}`` in them.
         skipped: one line for every entry that is faulty and was skipped.
         left_out: counts of what options leave out, by reason.
 
     Raises:
-        FileNotFoundError: the first image does not exist.
-        ValueError: there is no entry.
+        FileNotFoundError: the file or its first image does not exist.
+        ValueError: there is no entry, or a faulty one; names the file and the entry.
     """
+
+    templates: Sequence[str] = CATEGORY_TEMPLATES
 
     def __init__(
         self,
-        root: Path,
-        entries: Iterable[FileEntry],
+        path: str | os.PathLike[str],
         *,
-        problems: Problems,
-        templates: Sequence[str] = CATEGORY_TEMPLATES,
+        root: str | os.PathLike[str] | None = None,
+        on_error: OnError = "error",
     ) -> None:
-        self.root = root
-        self._file = problems.path.name
-        self.templates = check_templates(templates)
-        self._records = PackedRecords(asdict(entry) for entry in entries)
+        path = Path(path)
+        problems = Problems(path, on_error)
+        self.root = path.parent if root is None else Path(root)
+        self._file = path.name
+        self.templates = check_templates(self.templates)
+        self._records = PackedRecords(asdict(entry) for entry in self.entries(path, problems))
         self.skipped = tuple(problems.skipped)
         self.left_out = dict(problems.left_out)
         problems.report()
         if not len(self):
-            raise ValueError(f"{problems.path} names no image with a text that is asked for")
+            raise ValueError(f"{path} names no image with a text that is asked for")
         # The usual mistake is the wrong folder; it should not take a worker to find it.
-        first = root / self._records[0]["path"]
+        first = self.root / self._records[0]["path"]
         if not first.is_file():
             raise FileNotFoundError(
-                f"{problems.path}: its first image {first} does not exist; name the folder of the"
-                " images with root (--images of a command)"
+                f"{path}: its first image {first} does not exist; name the folder of the images"
+                " with root (--images of a command)"
             )
+
+    @abstractmethod
+    def entries(self, path: Path, problems: Problems) -> Iterator[FileEntry]:
+        """The images of the annotation file, whose faults go to ``problems``."""
 
     def __len__(self) -> int:
         return len(self._records)
@@ -112,12 +120,9 @@ class AnnotatedFiles(ImageTextSource):
         """
         record = self._records[index]
         path = self.root / record["path"]
-        pixels, full_size = decode_image(path, min_size=min_size, num_bands=self.num_bands)
-        regions = tuple(
-            self._region(entry, _scale(record["size"], full_size, path))
-            for entry in record["regions"]
-        )
-        image = Image(pixels, full_size, name=os.fspath(path))
+        image = read_image(path, min_size=min_size, num_bands=self.num_bands)
+        scale = _scale(record["size"], image.full_size, path)
+        regions = tuple(self._region(entry, scale) for entry in record["regions"])
         return ImageText(image, tuple(record["captions"]), regions)
 
     def _region(self, entry: dict[str, Any], scale: tuple[float, float]) -> Region:

@@ -28,25 +28,22 @@ class CaptionFolder(AnnotatedFiles):
     has_regions = False
 
     def __init__(self, root: str | os.PathLike[str], *, on_error: OnError = "error") -> None:
-        folder = Path(root)
-        if not folder.is_dir():
-            raise FileNotFoundError(f"folder of captioned images {folder} does not exist")
-        problems = Problems(folder, on_error)
-        super().__init__(folder, _entries(folder, problems), problems=problems)
+        super().__init__(root, root=root, on_error=on_error)
 
-
-def _entries(folder: Path, problems: Problems) -> Iterator[FileEntry]:
-    for path in find_files(folder, [*IMAGE_EXTENSIONS, ".txt"]):
-        stem, ending = os.path.splitext(path)
-        if ending.lower() == ".txt":
-            continue
-        with problems.at(path):
-            try:
-                captions = stripped_lines(folder / f"{stem}.txt")
-            except FileNotFoundError:
-                captions = []
-            except ValueError as error:
-                raise AnnotationError(str(error)) from None
-            if not captions:
-                raise AnnotationError(f"there is no caption in {stem}.txt beside it")
-            yield FileEntry(path, tuple(captions))
+    def entries(self, path: Path, problems: Problems) -> Iterator[FileEntry]:
+        if not path.is_dir():
+            raise FileNotFoundError(f"folder of captioned images {path} does not exist")
+        for name in find_files(path, [*IMAGE_EXTENSIONS, ".txt"]):
+            stem, ending = os.path.splitext(name)
+            if ending.lower() == ".txt":
+                continue
+            with problems.at(name):
+                try:
+                    captions = stripped_lines(path / f"{stem}.txt")
+                except FileNotFoundError:
+                    captions = []
+                except ValueError as error:
+                    raise AnnotationError(str(error)) from None
+                if not captions:
+                    raise AnnotationError(f"there is no caption in {stem}.txt beside it")
+                yield FileEntry(name, tuple(captions))

@@ -12,7 +12,6 @@ from cmid.vision_language.data.boxes import BoxLimitConfig, check_box, check_siz
 from cmid.vision_language.data.files import AnnotatedFiles, FileEntry, RegionEntry
 from cmid.vision_language.data.problems import (
     AnnotationError,
-    OnError,
     Problems,
     field,
     load_json,
@@ -36,14 +35,13 @@ class RegionTexts(AnnotatedFiles):
 
     Args:
         path: the JSON file.
-        root: folder that ``global_filepath`` starts from; by default the folder of the file.
         coordinates: ``pixel``, ``normalized`` (fractions of the image), or ``auto``: normalised if
             no corner in the whole file is above 1.
         captions: names of the fields to take captions from.
         templates: prompts of a region's category, with ``{}`` in them.
         limits: areas of boxes that are used; others are counted and reported.
-        on_error: ``error`` stops at the first faulty entry; ``skip`` leaves out a faulty region,
-            or an image without path or caption, and reports how many.
+        **file: of `AnnotatedFiles`; ``on_error="skip"`` leaves out a faulty region, or an image
+            without path or caption, and reports how many.
 
     Raises:
         FileNotFoundError: the file or its first image does not exist.
@@ -54,31 +52,25 @@ class RegionTexts(AnnotatedFiles):
         self,
         path: str | os.PathLike[str],
         *,
-        root: str | os.PathLike[str] | None = None,
         coordinates: Literal["auto", "pixel", "normalized"] = "auto",
         captions: Sequence[str] = CAPTION_FIELDS,
         templates: Sequence[str] = CATEGORY_TEMPLATES,
         limits: BoxLimitConfig = BoxLimitConfig(),
-        on_error: OnError = "error",
+        **file: Any,
     ) -> None:
-        path = Path(path)
+        self.normalized = coordinates == "normalized"
+        self.coordinates = coordinates
+        self.caption_fields = tuple(captions)
+        self.templates = templates
+        self.limits = limits
+        super().__init__(path, **file)
+
+    def entries(self, path: Path, problems: Problems) -> Iterator[FileEntry]:
         content = load_json(path)
         if not isinstance(content, list):
             raise ValueError(f"{path} is not a list of images with global_filepath and segment")
-        self.normalized = (
-            _are_fractions(content) if coordinates == "auto" else coordinates == "normalized"
-        )
-        self.caption_fields = tuple(captions)
-        self.limits = limits
-        problems = Problems(path, on_error)
-        super().__init__(
-            path.parent if root is None else Path(root),
-            self._parse(content, problems),
-            problems=problems,
-            templates=templates,
-        )
-
-    def _parse(self, content: Sequence[Any], problems: Problems) -> Iterator[FileEntry]:
+        if self.coordinates == "auto":
+            self.normalized = _are_fractions(content)
         for number, entry in enumerate(content):
             with problems.at(f"entry {number}"):
                 name = text_field(entry, "global_filepath")

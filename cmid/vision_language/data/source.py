@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from dataclasses import dataclass
 
 from cmid.boxes import Box
-from cmid.data.source import Draws, Image, MinSize
+from cmid.data.source import Image, IndexedSource
 
 
 @dataclass(frozen=True)
@@ -43,32 +43,14 @@ class ImageText:
     regions: tuple[Region, ...] = ()
 
 
-class ImageTextSource(ABC):
-    """An indexable source of images with texts.
-
-    Like `cmid.data.source.ImageSource`: cheap to pickle, files are opened lazily, and the same
-    ``(index, generator state)`` always gives the same entry. Images have three bands.
+class ImageTextSource(IndexedSource[ImageText]):
+    """An indexable source of images with texts; images have three bands.
 
     Attributes:
         has_regions: whether images may have annotated regions; captions alone bring none.
     """
 
-    num_bands: int = 3
     has_regions: bool = True
-
-    @abstractmethod
-    def __len__(self) -> int:
-        """Number of images."""
-
-    def decode(self, index: int, min_size: MinSize, generator: Draws) -> ImageText:
-        """Decode one image: what a source has to do; ``index`` lies in its range."""
-        raise NotImplementedError(f"{type(self).__name__} has no method decode")
-
-    def read(self, index: int, *, min_size: MinSize = None, generator: Draws = None) -> ImageText:
-        """Decode one image; arguments and errors are those of `ImageSource.read`."""
-        if not 0 <= index < len(self):
-            raise IndexError(f"{type(self).__name__} has {len(self)} images, no number {index}")
-        return self.decode(index, min_size, generator)
 
     @abstractmethod
     def captions(self, index: int) -> tuple[str, ...]:
@@ -92,6 +74,3 @@ class ImageTextSource(ABC):
             ValueError: this source has none.
         """
         raise ValueError(f"{type(self).__name__} has no digest: it cannot be filtered")
-
-    def __getitem__(self, index: int) -> ImageText:
-        return self.read(index)

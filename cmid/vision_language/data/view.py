@@ -15,6 +15,7 @@ from torch import Tensor
 
 from cmid.boxes import Box, area, overlap
 from cmid.data.source import Image, UnreadableImageError
+from cmid.data.transform import SampleTransform
 from cmid.data.values import require_8bit
 from cmid.views.config import CropConfig
 from cmid.views.crops import Crop, cut, draw_crop
@@ -27,7 +28,7 @@ OUTSIDE, BEYOND_LIMITS, SURPLUS = "outside of the view", "beyond the limits of a
 WITHOUT_TEXT = {"category": "without a category", "caption": "without a caption"}
 
 
-class ImageTextView:
+class ImageTextView(SampleTransform):
     """A square view that keeps the aspect of an image, one of its captions, and some regions.
 
     In training the square is a random one of a random size, flipped and turned at random; but

@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from cmid.methods.freezing import parameters_behind
+from cmid.models.evaluating import evaluating
 from cmid.vision_language.clip.image_towers import ImageTower
 from cmid.vision_language.clip.model import CLIP
 from cmid.vision_language.farslip.config import DistillationConfig, FarSLIPLossConfig
@@ -61,16 +63,8 @@ def freeze_unreached(
 
 def _freeze_pooled_only(tower: ImageTower) -> None:
     """Freeze the parameters that the dense read-out does not depend on; one pass finds them."""
-    modes = [(module, module.training) for module in tower.modules()]
-    tower.eval()  # statistics of BatchNorm stay
-    trained = [parameter for parameter in tower.parameters() if parameter.requires_grad]
-    bands = len(tower.statistics.mean)
-    if trained:
-        with torch.enable_grad():
-            dense = tower.read(torch.zeros(1, bands, tower.size, tower.size)).dense
-            gradients = torch.autograd.grad(dense.sum(), trained, allow_unused=True)
-        for parameter, gradient in zip(trained, gradients, strict=True):
-            if gradient is None:
-                parameter.requires_grad_(False)
-    for module, mode in modes:
-        module.training = mode
+    image = torch.zeros(1, len(tower.statistics.mean), tower.size, tower.size)
+    with torch.enable_grad(), evaluating(tower):  # statistics of BatchNorm stay
+        used = parameters_behind(tower.read(image).dense)
+    for parameter in tower.parameters():
+        parameter.requires_grad_(parameter in used)

@@ -202,9 +202,6 @@ class FarSLIP(L.LightningModule):
         if self.teacher is not None and self.distillation.teacher == "ema":
             self.teacher.update(self.clip.image, self.distillation.momentum)
 
-    def on_fit_start(self) -> None:
-        self._check_data()
-
     def train(self, mode: bool = True) -> FarSLIP:
         super().train(mode)
         for module in self.locked:
@@ -235,7 +232,7 @@ class FarSLIP(L.LightningModule):
             "distillation": asdict(self.distillation),
         }
 
-    def _check_data(self) -> None:
+    def on_fit_start(self) -> None:
         """Losses of regions without any would be 0, silently; another size fails far from here."""
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         view = getattr(data, "view", None)

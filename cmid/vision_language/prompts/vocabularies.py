@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import colorsys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from PIL import ImageColor
 
 from cmid.data.scenes import INSTANCE_CATEGORIES, SEMANTIC_CLASSES
 from cmid.data.text_files import stripped_lines
@@ -75,33 +76,27 @@ CLASS_LISTS: dict[str, ClassList] = {
     ),
 }
 
-_COLOURS: dict[str, str] = {
-    "background": "#202020",
-    "clutter": "#202020",
-    "water": "#2f6fd6",
-    "road": "#b8b8b8",
-    "pavement": "#8d8d8d",
-    "impervious surface": "#b8b8b8",
-    "building": "#d1432f",
-    "roof": "#d1432f",
-    "facade": "#8e2f5f",
-    "tree": "#1f6b2c",
-    "trees": "#1f6b2c",
-    "forest": "#1f6b2c",
-    "vegetation": "#6abf4b",
-    "low vegetation": "#8fd16a",
-    "grass": "#8fd16a",
-    "cropland": "#e0b84c",
-    "agricultural": "#e0b84c",
-    "barren": "#a9794a",
-    "bareland": "#a9794a",
-    "bare ground": "#a9794a",
-    "car": "#f5e342",
-    "vehicle": "#f5e342",
-    "human": "#f26fc0",
-    "ship": "#e8f4ff",
-    "plane": "#b06cff",
-    "storage tank": "#ff8c1a",
+_COLOURS = {
+    name: colour
+    for colour, names in {
+        "#202020": ("background", "clutter"),
+        "#2f6fd6": ("water",),
+        "#b8b8b8": ("road", "impervious surface"),
+        "#8d8d8d": ("pavement",),
+        "#d1432f": ("building", "roof"),
+        "#8e2f5f": ("facade",),
+        "#1f6b2c": ("tree", "trees", "forest"),
+        "#6abf4b": ("vegetation",),
+        "#8fd16a": ("low vegetation", "grass"),
+        "#e0b84c": ("cropland", "agricultural"),
+        "#a9794a": ("barren", "bareland", "bare ground"),
+        "#f5e342": ("car", "vehicle"),
+        "#f26fc0": ("human",),
+        "#e8f4ff": ("ship",),
+        "#b06cff": ("plane",),
+        "#ff8c1a": ("storage tank",),
+    }.items()
+    for name in names
 }
 
 
@@ -136,12 +131,5 @@ def palette(classes: Sequence[str]) -> list[tuple[int, int, int]]:
     """A colour a class: the usual one of its name, else a hue of its own."""
     others = [name for name in classes if name not in _COLOURS]
     hues = {name: number / max(1, len(others)) for number, name in enumerate(others)}
-    colours = []
-    for name in classes:
-        if name in _COLOURS:
-            text = _COLOURS[name]
-            red, green, blue = (int(text[i : i + 2], 16) for i in (1, 3, 5))
-        else:
-            red, green, blue = (round(255 * v) for v in colorsys.hsv_to_rgb(hues[name], 0.7, 0.95))
-        colours.append((red, green, blue))
-    return colours
+    texts = (_COLOURS.get(name) or f"hsv({360 * hues[name]:.6f}, 70%, 95%)" for name in classes)
+    return [ImageColor.getrgb(text)[:3] for text in texts]

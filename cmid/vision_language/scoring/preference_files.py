@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from cmid.data.decoding import decode_image
+from cmid.data.decoding import read_image
 from cmid.data.source import UnreadableImageError
 from cmid.data.values import require_8bit
 from cmid.vision_language.data.files import PackedRecords
@@ -236,6 +236,6 @@ def _record(entry: dict[str, Any], image: _Place | None) -> dict[str, Any]:
 
 
 def _decode(image: bytes | str, name: str) -> Tensor:
-    pixels, _ = decode_image(image, name=name)
+    pixels = read_image(image, name=name).pixels
     require_8bit(pixels, name, error=UnreadableImageError)
     return pixels

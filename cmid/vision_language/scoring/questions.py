@@ -11,8 +11,10 @@ from typing import Any
 
 from torch import Tensor
 
-from cmid.data.decoding import decode_image
+from cmid.data.decoding import read_image
+from cmid.data.source import UnreadableImageError
 from cmid.data.text_files import json_lines, parse_json
+from cmid.data.values import require_8bit
 from cmid.vision_language.data.problems import AnnotationError, load_json
 from cmid.vision_language.scoring.preference_files import read_parquet
 
@@ -49,11 +51,13 @@ class Question:
         """The image ``(3, H, W)`` uint8.
 
         Raises:
-            UnreadableImageError: the file is missing or damaged.
+            UnreadableImageError: the file is missing, damaged, or has more than 8 bits a band.
         """
         if isinstance(self.image, Tensor):
             return self.image
-        return decode_image(self.image, name=self.name)[0]
+        pixels = read_image(self.image, name=self.name).pixels
+        require_8bit(pixels, self.name, error=UnreadableImageError)
+        return pixels
 
 
 def read_questions(

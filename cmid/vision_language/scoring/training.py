@@ -21,14 +21,10 @@ from cmid.vision_language.scoring.storage import save_scorer
 class TrainScorerCLI(RunCLI):
     """A scorer and its preferences."""
 
-    def __init__(self, args: list[str]) -> None:
-        super().__init__(
-            ScorerTraining,
-            PreferenceData,
-            args,
-            description="Train a scorer of image-text pairs on preferences.",
-            max_epochs=1,
-        )
+    module = ScorerTraining
+    data = PreferenceData
+    description = "Train a scorer of image-text pairs on preferences."
+    max_epochs = 1
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         super().add_arguments_to_parser(parser)

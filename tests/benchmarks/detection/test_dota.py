@@ -11,7 +11,7 @@ from PIL import Image as PillowImage
 
 from benchmarks.detection.scene_crops import open_scene
 from benchmarks.detection.tiling import TilingConfig, split_folder
-from cmid.data.decoding import decode_image
+from cmid.data.decoding import read_image
 from cmid.data.dota import DOTA_CLASSES, read_objects
 from cmid.data.image_size import stored_size
 from cmid.data.masks import read_mask
@@ -119,9 +119,9 @@ def test_crops_are_those_of_the_decoded_image(tmp_path: Path, mode: str, ending:
         picture = picture.convert("RGB")
     path = tmp_path / f"a.{ending}"
     picture.save(path)
-    scene, (whole, size) = open_scene(path), decode_image(path)
-    assert (scene.height, scene.width) == size
-    expected = whole.permute(1, 2, 0).numpy()[4:20, 7:39]
+    scene, whole = open_scene(path), read_image(path)
+    assert (scene.height, scene.width) == whole.full_size
+    expected = whole.pixels.permute(1, 2, 0).numpy()[4:20, 7:39]
     np.testing.assert_array_equal(scene.crop(7, 4, 39, 20), expected)
 
 

@@ -11,7 +11,7 @@ pytest.importorskip("mmcv._ext", reason="extra openmmlab is not installed")
 from benchmarks.vision_language.mmseg_masks import open_dataset
 from benchmarks.vision_language.outcome import EvaluationConfig
 from benchmarks.vision_language.tasks import Segmentation
-from cmid.data.decoding import decode_image
+from cmid.data.decoding import read_image
 from cmid.data.writing import write_image
 from tests.evaluation.image_text_model import COLOURS, ColourCLIP, coloured
 
@@ -55,7 +55,7 @@ val_dataloader = dict(dataset=dict(
 
 
 def stored(root: Path, number: int) -> torch.Tensor:
-    return decode_image(root / f"img_dir/val/{number}.png", num_bands=3)[0]
+    return read_image(root / f"img_dir/val/{number}.png", num_bands=3).pixels
 
 
 def test_a_dataset_gives_its_images_as_they_are(root: Path) -> None:
