@@ -23,7 +23,7 @@ def contact_sheet(
     """
     rows = max(1, -(-len(pictures) // _COLUMNS))
     figure = Figure(figsize=(2.1 * _COLUMNS, 3.0 * rows))  # constrained layout takes seconds
-    axes = figure.subplots(rows, _COLUMNS, squeeze=False).flat
+    axes = [*figure.subplots(rows, _COLUMNS, squeeze=False).flat]
     figure.subplots_adjust(0.01, 0.1 / rows, 0.99, 1 - 0.1 / rows, wspace=0.08, hspace=0.4)
     for axis in axes:
         axis.set_axis_off()

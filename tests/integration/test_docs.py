@@ -73,6 +73,13 @@ def test_the_examples_of_scores_and_rewards_run(tmp_path: Path, tiny_clip: str) 
     assert printed == [pytest.approx(1.0), pytest.approx(1.0)]
 
 
+def test_the_example_of_leaks_finds_them(capsys: pytest.CaptureFixture[str]) -> None:
+    ((_, code),) = blocks("filtering.md")
+    exec(compile(code, "leaks.py", "exec"), {})
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == [f"{k} scenes: scene/1/{k} (1.00)" for k in range(5)]
+
+
 def test_the_example_of_preferences_replays_as_the_page_shows(tmp_path: Path) -> None:
     page = (DOCS / "preferences.md").read_text()
     (shown,) = re.findall(r"^```console\n(.*?)^```", page, re.S | re.M)

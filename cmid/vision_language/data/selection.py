@@ -29,7 +29,7 @@ class NothingKeptError(ValueError):
 class SelectedTexts(ImageTextSource):
     """The images of a source that have a text a selection keeps, with those texts, in its order.
 
-    Nothing is copied: 12 bytes are held a kept text. Regions of kept images stay.
+    Nothing is copied: 20 bytes are held a kept text. Regions of kept images stay.
 
     Args:
         source: what the selection was made of, opened with the same options.

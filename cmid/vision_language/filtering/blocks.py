@@ -116,14 +116,15 @@ class BlockScorer:
         for index in range(block.start, block.stop):
             try:
                 item = source.read(index, min_size=self.min_size)
-                require_8bit(item.image.pixels, item.image.name, bands=3)
-            except (UnreadableImageError, ValueError) as error:
+                pixels, name = item.image.pixels, item.image.name
+                require_8bit(pixels, name, bands=3, error=UnreadableImageError)
+            except UnreadableImageError as error:
                 rows.add_unreadable(index, str(error))
                 continue
-            batch.images.append((item.image.pixels, len(rows.score), len(item.captions)))
+            batch.images.append((pixels, len(rows.score), len(item.captions)))
             for number, text in enumerate(item.captions):
                 if text.strip():
-                    batch.pairs.append((item.image.pixels, text, len(rows.score)))
+                    batch.pairs.append((pixels, text, len(rows.score)))
                 rows.add(index, number, text, "" if text.strip() else EMPTY)
             if len(batch.pairs) >= self.work.batch_size:
                 self._finish(batch, rows)

@@ -95,7 +95,7 @@ def choose(pairs: Pairs, config: ChoiceConfig) -> Choice:
             ranked_by[members] -= explained_by_length(
                 pairs.words[fitted], pairs.score[fitted], at=pairs.words[members]
             )
-    twin = np.full(len(reason), -1, dtype=np.int64)
+    twin: NDArray[np.int64] = np.full(len(reason), -1, dtype=np.int64)
     if config.duplicates is not None:
         twin = _twins(pairs, ranked_by, reason == 0, config.duplicates)
         drop(reason, DUPLICATE, twin >= 0)

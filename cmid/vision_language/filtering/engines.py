@@ -41,6 +41,9 @@ def score_blocks(work: Work, blocks: Sequence[Block], engine: EngineConfig) -> i
     return len(waiting)
 
 
+_RAY_BLOCKS = 1000  # tasks that Ray keeps account of, of one or several blocks each
+
+
 class EngineError(RuntimeError):
     """Blocks could not be scored; the text is one line with the reason."""
 
@@ -85,7 +88,9 @@ def _by_ray(work: Work, blocks: Sequence[Block], engine: EngineConfig, progress:
         context.enable_progress_bars = False
         logging.getLogger("ray.data").setLevel(logging.ERROR)
         rows = [asdict(block) for block in blocks]
-        done = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
+        done = ray.data.from_items(
+            rows, override_num_blocks=min(len(rows), _RAY_BLOCKS)
+        ).map_batches(
             RayScorer,
             fn_constructor_args=([ray.put(work)],),
             batch_size=1,

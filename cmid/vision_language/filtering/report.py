@@ -124,8 +124,9 @@ def _sheet(
             continue
         pictures.append(item.image.pixels.permute(1, 2, 0).numpy())
         reason = REASONS[choice.reason[row]] or "kept"
-        titles.append(f"{pairs.score[row]:.2f}, {reason}")
-        texts.append(f"{item.captions[text[row]]} [{source.name(index)}]")
+        name = source.name(index).rpartition("/")[2]
+        titles.append(f"{pairs.score[row]:.2f}, {reason}\n{name}")
+        texts.append(item.captions[text[row]])
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph")  # the font has not all scripts
         save_figure(contact_sheet(pictures, titles, texts), path)
