@@ -205,7 +205,6 @@ def _train(name: str, selection: Path | None, seed: int, config: HelpConfig) -> 
         "trainer.max_steps": config.steps,
         "trainer.max_epochs": -1,
         "seed_everything": seed,
-        "data.seed": seed,
         "run_dir": folder,
         "zero_shot.source": "null",
     }
