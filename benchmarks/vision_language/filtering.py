@@ -38,6 +38,8 @@ from cmid.vision_language.filtering.making import filter_sources
 from cmid.vision_language.prompts.templates import CATEGORY_TEMPLATES
 from cmid.vision_language.scoring.scene_preferences import ScenePreferences
 
+_SEED = 1002  # of scenes that no scorer is trained on
+
 
 @dataclass(frozen=True)
 class HelpConfig:
@@ -75,7 +77,7 @@ class CorruptedScenes(ImageTextSource):
 
     has_regions = False
 
-    def __init__(self, num_images: int = 3000, corrupted: float = 0.4, seed: int = 1002) -> None:
+    def __init__(self, num_images: int = 3000, corrupted: float = 0.4, seed: int = _SEED) -> None:
         preferences = ScenePreferences(num_images, seed=seed)
         self.about = num_images, corrupted, seed
         self.drawn = preferences.captions(corrupted)
@@ -200,7 +202,11 @@ def _train(name: str, selection: Path | None, seed: int, config: HelpConfig) -> 
     arguments: dict[str, Any] = {
         "data.source": {
             "class_path": made,
-            "init_args": {"num_images": config.scenes, "corrupted": config.corrupted},
+            "init_args": {
+                "num_images": config.scenes,
+                "corrupted": config.corrupted,
+                "seed": _SEED,  # that of the default configuration is another
+            },
         },
         "trainer.max_steps": config.steps,
         "trainer.max_epochs": -1,
