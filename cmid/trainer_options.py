@@ -41,6 +41,11 @@ def refuse_unfit(settings: Mapping[str, Any]) -> None:
             f"trainer.precision {settings['precision']} keeps weights and statistics in 16 bits,"
             f" which training does not survive: use {settings['precision'][:-4]}mixed"
         )
+    if settings.get("precision") == "16-mixed" and settings.get("strategy") == "fsdp":
+        raise ValueError(
+            "trainer.precision 16-mixed needs losses scaled, which trainer.strategy fsdp does not"
+            " do: use bf16-mixed or 32-true, or trainer.strategy ddp"
+        )
     if settings.get("sync_batchnorm") and settings.get("accelerator") == "cpu":
         raise ValueError("trainer.sync_batchnorm true needs GPUs: leave it out on a CPU")
 

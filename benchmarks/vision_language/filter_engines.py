@@ -54,6 +54,7 @@ def main(config: EnginesConfig) -> None:
     results: dict[str, object] = {"scenes": config.scenes, "block_size": config.block_size}
     bare, own = _bare_loop(config)
     results["overhead in CPU seconds"] = {"bare loop": bare, "engine": own, "share": own / bare - 1}
+    print(results, flush=True)
     hashes = {}
     for name, options in (
         ("local", []),
@@ -136,16 +137,20 @@ def _kill(config: EnginesConfig) -> tuple[dict[str, int], list[str]]:
     hashes: list[str] = []
     rng = random.Random(config.seed)
     options = ["--engine", "ray", "--workers", "2"]
-    while sum(counts.values()) - counts["runs"] < config.kills:
+    while counts["actors"] + counts["drivers"] < config.kills:
         out = config.out / f"killed_{counts['runs']}.parquet"
         counts["runs"] += 1
         process = _start(config, out, options)
+        blocks, seen = out.with_name(f"{out.stem}_blocks"), 0
         while process.poll() is None:
-            time.sleep(rng.uniform(0.5, 4))
+            time.sleep(rng.uniform(0.5, 3))
             tree = [*_descendants(process.pid)]
             actors = [pid for pid, name in tree if "MapWorker" in name]
-            if not actors or sum(counts.values()) - counts["runs"] >= config.kills:
+            spent = counts["actors"] + counts["drivers"] >= config.kills
+            done = len([*blocks.glob("*.parquet")])
+            if spent or not actors or done == seen:  # actors that start have nothing to lose
                 continue
+            seen = done
             if rng.random() < 0.75:
                 _kill_if_there(rng.choice(actors))
                 counts["actors"] += 1

@@ -85,7 +85,9 @@ class MaskedReconstructionLoss(nn.Module):
         self.visible_weight = visible_weight
         self.views = views
 
-    def forward(self, pred: Tensor, target: Tensor, mask: Tensor) -> dict[str, Tensor]:
+    def forward(
+        self, pred: Tensor, target: Tensor, mask: Tensor, mean: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """Compute both terms.
 
         Args:
@@ -93,22 +95,28 @@ class MaskedReconstructionLoss(nn.Module):
             target: ``(V * B, C, H, W)`` unmasked, normalised views.
             mask: ``(V * B, h, w)`` blocks, 1 or True where masked; ``H`` and ``W`` are multiples of
                 ``h`` and ``w``.
+            mean: ``(V, C, H, W)`` mean reconstruction of each view's batch, by default that of
+                ``pred``, whose visible pixels are not read otherwise.
 
         Returns:
             ``{"spatial": scalar, "frequency": scalar}``, float32.
         """
         pixels = expand_mask(mask, pred.shape[-2:])
         with full_precision(pred):
-            error = pred.float() - target.float()
-            masked = error * pixels
+            pred, target = pred.float(), target.float()
+            masked = (pred - target) * pixels
             # Blending the prediction x^ with (x^ + x) / 2 without gradient leaves of the error of a
             # visible pixel the share `visible_weight`, and half of the rest held constant.
-            whole, hidden = (
-                part.unflatten(0, (self.views, -1)).mean(dim=1) for part in (error, masked)
-            )  # (V, C, H, W)
-            seen, weight = whole - hidden, self.visible_weight
-            blended = hidden + weight * seen + (0.5 - 0.5 * weight) * seen.detach()
+            hidden = self._mean(masked)  # (V, C, H, W)
+            whole = self._mean(pred) if mean is None else mean.float()
+            seen = whole - self._mean(target) - hidden
+            share = self.visible_weight
+            blended = hidden + share * seen + (0.5 - 0.5 * share) * seen.detach()
             return {
                 "spatial": focal_l1_loss(masked, pixels, views=self.views),
                 "frequency": focal_frequency_loss(blended),
             }
+
+    def _mean(self, images: Tensor) -> Tensor:
+        """Mean image of each view, ``(V, C, H, W)``."""
+        return images.unflatten(0, (self.views, -1)).mean(dim=1)

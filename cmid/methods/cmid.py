@@ -13,6 +13,7 @@ from cmid.methods.base import Losses, PretrainMethod
 from cmid.methods.branches import Branch, build_agreement, build_branch
 from cmid.models import EMATeacher, MaskedEncoder, ReconstructionHead
 from cmid.models.batch_norm import set_running_momentum
+from cmid.precision import full_precision
 from cmid.views import Views, cell_centres, gather_cells, match_positions
 
 # BatchNorm's running statistics of clean images: steps between the student's passes, and the share
@@ -164,8 +165,7 @@ class CMID(PretrainMethod):
         terms: dict[str, Tensor] = {}
         dense = self.student.encoder(self.arrange(views.masked), views.masks)  # (2B, D, N, N)
         if self.weights.reconstruction:
-            target = self.reconstruct.target(views.images)
-            terms |= self.reconstruction_loss(self.reconstruct(dense), target, views.masks)
+            terms |= self.reconstruct_masked(views, dense)
         if self.weights.contrastive or self.weights.local:
             with torch.no_grad():
                 clean = self.teacher_branch.encoder(self.arrange(views.images))  # (2B, D, N, N)
@@ -177,6 +177,17 @@ class CMID(PretrainMethod):
         if self.weights.local:
             terms["local"] = self.compare_cells(views, dense, clean, temperature=temperature)
         return terms, self.student.encoder.pool(dense.detach()).detach()
+
+    def reconstruct_masked(self, views: Views, dense: Tensor) -> dict[str, Tensor]:
+        """Both terms of the reconstruction from the student's ``(2B, D, N, N)``.
+
+        The head is linear: what the losses read of visible cells, their sum, is that of one image.
+        """
+        with full_precision(dense):
+            mean = self.reconstruct(dense.float().unflatten(0, (2, -1)).mean(dim=1))
+        predicted = self.reconstruct(dense, views.masks)
+        target = self.reconstruct.target(views.images)
+        return self.reconstruction_loss(predicted, target, views.masks, mean)
 
     def compare_cells(
         self, views: Views, dense: Tensor, clean: Tensor, *, temperature: float

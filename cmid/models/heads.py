@@ -53,13 +53,23 @@ class ReconstructionHead(nn.Module):
                 first = parameter[:: stride * stride]
                 parameter.copy_(first.repeat_interleave(stride * stride, dim=0))
 
-    def forward(self, dense: Tensor) -> Tensor:
-        """Map ``(B, D, N, M)`` to ``(B, C, s*N, s*M)``, in the dtype of the computation."""
+    def forward(self, dense: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Map ``(B, D, N, M)`` to ``(B, C, s*N, s*M)``, in the dtype of the computation.
+
+        Args:
+            mask: ``(B, h, w)`` blocks, 1 or True where masked: cells without any stay 0.
+        """
         # As rows of one matrix product: a convolution over few cells reorders its operands.
-        rows = dense.permute(0, 2, 3, 1)  # (B, N, M, D)
+        cells = dense.permute(0, 2, 3, 1)  # (B, N, M, D)
         weight, bias = self.project.weight.flatten(1), self.project.bias
-        pixels = F.linear(rows.flatten(0, 2), weight, bias)  # (B * N * M, C * s * s)
-        pixels = pixels.view(*rows.shape[:3], -1, self.stride, self.stride)
+        if mask is None:
+            pixels = F.linear(cells.flatten(0, 2), weight, bias)  # (B * N * M, C * s * s)
+        else:
+            chosen = F.adaptive_max_pool2d(mask.float(), cells.shape[1:3]) > 0  # (B, N, M)
+            some = F.linear(cells[chosen], weight, bias)
+            pixels = some.new_zeros(*chosen.shape, some.shape[-1])
+            pixels[chosen] = some
+        pixels = pixels.view(*cells.shape[:3], -1, self.stride, self.stride)
         return pixels.permute(0, 3, 1, 4, 2, 5).flatten(4).flatten(2, 3)
 
     def target(self, images: Tensor) -> Tensor:

@@ -112,6 +112,14 @@ def test_options_that_do_not_fit_are_refused_in_one_line(
     assert "\n" not in line
 
 
+def test_scaled_losses_do_not_go_with_sharding(images: Path, tmp_path: Path) -> None:
+    both = ("--trainer.precision=16-mixed", "--trainer.strategy=fsdp")
+    with pytest.raises(
+        SystemExit, match=r"^error: trainer\.precision 16-mixed .* bf16-mixed .*ddp$"
+    ):
+        train(images, tmp_path / "run", *both)
+
+
 @pytest.mark.slow
 def test_a_gpu_that_is_not_there_is_named(images: Path, tmp_path: Path) -> None:
     import torch

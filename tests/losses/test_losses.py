@@ -15,6 +15,7 @@ from cmid.losses import (
     info_nce_in_batch,
     info_nce_with_queue,
 )
+from cmid.models import ReconstructionHead
 
 
 def unit(*shape: int) -> torch.Tensor:
@@ -194,4 +195,20 @@ def test_both_terms_and_their_gradient_are_means_over_the_views() -> None:
         expected = (first[name] + second[name]) / 2
         torch.testing.assert_close(term, expected)
         gradients = [torch.autograd.grad(x, pred, retain_graph=True)[0] for x in (term, expected)]
+        torch.testing.assert_close(*gradients)
+
+
+@pytest.mark.parametrize("blocks", [4, 2, 8])
+def test_masked_cells_and_the_mean_image_are_all_that_the_terms_need(blocks: int) -> None:
+    head, loss = ReconstructionHead(5, 8, 3), MaskedReconstructionLoss(views=2)
+    dense, target = torch.randn(6, 5, 4, 4, requires_grad=True), torch.randn(6, 3, 32, 32)
+    masks = torch.rand(6, blocks, blocks) < 0.4
+    mean = head(dense.unflatten(0, (2, -1)).mean(dim=1))
+    expected = loss(head(dense), target, masks)
+    terms = loss(head(dense, masks), target, masks, mean)
+    trained = [dense, *head.parameters()]
+    for name, term in terms.items():
+        torch.testing.assert_close(term, expected[name])
+        both = term, expected[name]
+        gradients = [torch.autograd.grad(x, trained, retain_graph=True) for x in both]
         torch.testing.assert_close(*gradients)

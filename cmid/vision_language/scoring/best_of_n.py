@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from cmid.console import warn
+from cmid.data.text_files import parse_json
 from cmid.files import write_text
 from cmid.vision_language.clip.storage import load_clip
 from cmid.vision_language.scoring.answerer import THINK, Answerer
@@ -196,7 +197,7 @@ def _resume(config: BestOfNConfig, total: int) -> list[Row]:
     rows: list[Row] = []
     if path.is_file():
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-        found = [json.loads(line) for line in lines if line.endswith("\n")]
+        found = [parse_json(line, name=str(path)) for line in lines if line.endswith("\n")]
         earlier = found[0] if found else settings
         differing = [name for name in settings if earlier.get(name) != settings[name]]
         if differing:

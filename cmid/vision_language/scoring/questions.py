@@ -12,6 +12,11 @@ from typing import Any
 from torch import Tensor
 
 from cmid.data.decoding import read_image
+from cmid.data.source import UnreadableImageError
+from cmid.data.text_files import json_lines, parse_json
+from cmid.data.values import require_8bit
+from cmid.vision_language.data.problems import AnnotationError, load_json
+from cmid.vision_language.scoring.preference_files import read_parquet
 
 # Names of kinds in published files, and ours.
 _KINDS = {"em": "exact", "open_ended": "open"}
@@ -46,11 +51,13 @@ class Question:
         """The image ``(3, H, W)`` uint8.
 
         Raises:
-            UnreadableImageError: the file is missing or damaged.
+            UnreadableImageError: the file is missing, damaged, or has more than 8 bits a band.
         """
         if isinstance(self.image, Tensor):
             return self.image
-        return read_image(self.image, name=self.name).pixels
+        pixels = read_image(self.image, name=self.name).pixels
+        require_8bit(pixels, self.name, error=UnreadableImageError)
+        return pixels
 
 
 def read_questions(
@@ -93,33 +100,18 @@ def read_questions(
 
 def _rows(path: Path) -> Sequence[Any]:
     if path.suffix == ".parquet":
-        return _parquet(path)
-    if path.suffix not in (".json", ".jsonl"):
+        try:
+            return read_parquet(path).read().to_pylist()
+        except AnnotationError as error:
+            raise ValueError(f"{path}: {error}") from error
+    if path.suffix == ".jsonl":
+        return [parse_json(line, name=f"{path}: line {n}") for n, line in json_lines(path)]
+    if path.suffix != ".json":
         raise ValueError(f"cannot read questions of {path}: give .json, .jsonl or .parquet")
-    text = path.read_text(encoding="utf-8")
-    try:
-        if path.suffix == ".jsonl":
-            return [json.loads(line) for line in text.splitlines() if line.strip()]
-        rows = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is damaged: it is no JSON ({error})") from error
+    rows = load_json(path)
     if not isinstance(rows, list):
         raise ValueError(f"{path} is no list of questions")
     return rows
-
-
-def _parquet(path: Path) -> Sequence[Any]:
-    try:
-        from pyarrow import ArrowInvalid
-        from pyarrow.parquet import read_table
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            f"{path} needs pyarrow: pip install 'cmid[scoring]'", name="pyarrow"
-        ) from error
-    try:
-        return read_table(path).to_pylist()
-    except ArrowInvalid as error:
-        raise ValueError(f"{path} is damaged: it is no parquet file ({error})") from error
 
 
 def _question(row: Any, name: str, root: Path) -> Question:

@@ -69,7 +69,7 @@ def test_parquet_carries_its_images(tmp_path: Path, picture: Path) -> None:
     assert torch.equal(question.pixels(), torch.full((3, 8, 12), 50, dtype=torch.uint8))
     assert [*skipped] == ["kind math: only exact, iou, partial_iou, open"]
     (tmp_path / "rows.parquet").write_bytes(b"PAR1")
-    with pytest.raises(ValueError, match=r"rows\.parquet is damaged"):
+    with pytest.raises(ValueError, match=r"rows\.parquet: it cannot be read"):
         read_questions(tmp_path / "rows.parquet")
 
 
@@ -85,7 +85,7 @@ def test_entries_that_cannot_be_asked_are_counted_by_reason(tmp_path: Path, pict
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("{", "it is no JSON"), ('{"a": 1}', "is no list of questions"), ("[]", "it is empty")],
+    [("{", "JSON"), ('{"a": 1}', "is no list of questions"), ("[]", "it is empty")],
 )
 def test_damaged_files_are_named(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "rows.json").write_text(text)
