@@ -10,6 +10,7 @@ from latex2mathml.converter import convert
 
 _RETURNS = re.compile(r"^((?:Returns|Yields):\n +)(?=\S)", re.MULTILINE)
 _FORMULA = re.compile(r"^\.\. math::((?:.*\n(?: +\S.*\n)*))", re.MULTILINE)
+_USAGE = re.compile(r"^usage: (.*)$", re.MULTILINE)
 _ROLE = re.compile(r":(\w+):`([^`]+)`")
 
 
@@ -17,12 +18,14 @@ class Sentences(griffe.Extension):
     """Returned values in sentences, formulas and roles.
 
     griffe would take what stands before the first colon of a sentence for the type of the returned
-    value; the signature tells it. Formulas become MathML, which browsers show by themselves.
+    value; the signature tells it. Formulas become MathML, which browsers show by themselves. The
+    brackets of a usage are no links.
     """
 
     def on_object(self, *, obj: griffe.Object, **kwargs: Any) -> None:
         if obj.docstring is not None:
             text = _RETURNS.sub(r"\1: ", obj.docstring.value)
+            text = _USAGE.sub(r"usage: `\1`", text)
             text = _FORMULA.sub(lambda formula: _mathml(formula[1], "block") + "\n", text)
             obj.docstring.value = _ROLE.sub(_role, text)
 

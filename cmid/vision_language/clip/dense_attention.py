@@ -28,7 +28,7 @@ from timm.layers import Attention
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
-from cmid.vision_language.clip.config import DenseMode
+from cmid.vision_language.clip.config import DENSE_MODES, DenseMode
 
 _PUBLISHED = "_published"  # ending of the modes that keep residual and MLP
 
@@ -42,8 +42,13 @@ def attend(query: Tensor, key: Tensor, value: Tensor, mode: DenseMode) -> Tensor
 
     Returns:
         ``(B, heads, L, d)``.
+
+    Raises:
+        ValueError: unknown mode.
     """
     kind = mode.removesuffix(_PUBLISHED)
+    if mode not in DENSE_MODES:
+        raise ValueError(f"dense mode {mode!r} is none of {', '.join(DENSE_MODES)}")
     if kind == "maskclip":
         return value
     pairs = {
