@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -39,7 +40,7 @@ class BoxForm:
         """
         if self.shape == "polygon":
             if len(corners) == 2:
-                corners = _upright_corners(around(corners))
+                corners = upright_corners(around(corners))
             text = f"[{','.join(self._number(value) for value in corners.flatten())}]"
         elif self.shape == "upright":
             text = f"[{','.join(self._number(value) for value in around(corners))}]"
@@ -71,7 +72,8 @@ class BoxForm:
         return f"{{{numbers}|<{round(math.degrees(angle))}>}}"
 
 
-def _upright_corners(box: tuple[float, float, float, float]) -> Floats:
+def upright_corners(box: Sequence[float]) -> Floats:
+    """``(4, 2)`` corners of an upright box ``x0, y0, x1, y1``."""
     x0, y0, x1, y1 = box
     return np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]])
 
@@ -80,7 +82,9 @@ def _corners(numbers: tuple[float, ...]) -> Floats:
     if len(numbers) == 8:
         return np.array(numbers).reshape(4, 2)
     x0, y0, x1, y1 = numbers[:4]
+    if x1 <= x0 or y1 <= y0:  # reversed: no area
+        return np.full((4, 2), (x0, y0))
     if len(numbers) == 4:
-        return _upright_corners((x0, y0, x1, y1))
+        return upright_corners((x0, y0, x1, y1))
     centre = ((x0 + x1) / 2, (y0 + y1) / 2)
     return box_corners((*centre, x1 - x0, y1 - y0, math.radians(numbers[4])))

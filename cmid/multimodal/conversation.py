@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, Literal, get_args
 
 IMAGE = "<image>"
@@ -183,35 +184,53 @@ def _llama3(conversation: Conversation) -> Iterator[Piece]:
 
 def _chat(conversation: Conversation, tokenizer: Any) -> Iterator[Piece]:
     """The tokenizer's template around signs that stand for questions and answers."""
-    if getattr(tokenizer, "chat_template", None) is None:
+    template = getattr(tokenizer, "chat_template", None)
+    if template is None:
         raise ValueError(
             "the tokenizer has no chat template: take template llama2, llama3 or plain"
         )
-    messages = []
-    if conversation.system is not None:
-        messages.append({"role": "system", "content": conversation.system})
-    for number, turn in enumerate(conversation.turns):
+    answered = conversation.turns[-1].answer is not None
+    form = _chat_form(
+        tokenizer, str(template), conversation.system, len(conversation.turns), answered
+    )
+    for piece in form:
+        place = _PLACE.fullmatch(piece.text)
+        if place is None:
+            yield piece
+            continue
+        turn = conversation.turns[int(place[2])]
+        if place[1] == "q":
+            yield from _question(turn.question)
+        else:
+            yield replace(piece, text=str(turn.answer))
+
+
+# Thousands of conversations of a training step have a few forms.
+@lru_cache(maxsize=32)
+def _chat_form(
+    tokenizer: Any, template: str, system: str | None, turns: int, answered: bool
+) -> tuple[Piece, ...]:
+    """Pieces of a conversation with signs in the place of questions and answers."""
+    messages = [] if system is None else [{"role": "system", "content": system}]
+    for number in range(turns):
         messages.append({"role": "user", "content": f"\ue000q{number}\ue001"})
-        if turn.answer is not None:
+        if answered or number < turns - 1:
             messages.append({"role": "assistant", "content": f"\ue000a{number}\ue001"})
     written = tokenizer.apply_chat_template(
-        messages, tokenize=False, add_generation_prompt=conversation.turns[-1].answer is None
+        messages, tokenize=False, add_generation_prompt=not answered
     )
     # Text, kind, number, text, kind, number, ..., text.
     parts = _PLACE.split(written)
     if parts[1::3] != [m["role"][0].replace("u", "q") for m in messages if m["role"] != "system"]:
         raise ValueError("the tokenizer's chat template does not write every question and answer")
-    yield Piece(parts[0], kind="signs")
+    form = [Piece(parts[0], kind="signs")]
     for kind, place, after in zip(parts[1::3], parts[2::3], parts[3::3], strict=True):
-        turn = conversation.turns[int(place)]
-        if kind == "q":
-            yield from _question(turn.question)
-            yield Piece(after, kind="signs")
-        else:
-            yield Piece(str(turn.answer), learned=True)
-            end = _end_of_turn(after, tokenizer)
-            yield Piece(after[:end], learned=True, kind="signs")
-            yield Piece(after[end:], kind="signs")
+        form.append(Piece(f"\ue000{kind}{place}\ue001", learned=kind == "a"))
+        end = 0 if kind == "q" else _end_of_turn(after, tokenizer)
+        if kind == "a":
+            form.append(Piece(after[:end], learned=True, kind="signs"))
+        form.append(Piece(after[end:], kind="signs"))
+    return tuple(form)
 
 
 def _end_of_turn(after: str, tokenizer: Any) -> int:

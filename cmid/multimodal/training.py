@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import lightning as L
+from jsonargparse.typing import NonNegativeInt
 from lightning.pytorch.cli import LightningArgumentParser
 
 from cmid.callbacks import TrainingProgress
-from cmid.multimodal.data import MultimodalData
+from cmid.multimodal.data import MultimodalData, SceneConversations
+from cmid.multimodal.evaluation.asking import OwnModel
+from cmid.multimodal.evaluation.measuring import evaluate
+from cmid.multimodal.evaluation.picture import paint_answers
+from cmid.multimodal.evaluation.suite import UNSEEN, scene_suite
 from cmid.multimodal.folder import save_model
+from cmid.multimodal.model import MultimodalModel
 from cmid.multimodal.module import MultimodalTraining
+from cmid.program import program
+from cmid.reporting import markdown_table
 from cmid.run import RunCLI, millions
 
 
@@ -27,6 +36,12 @@ class TrainMultimodalCLI(RunCLI):
         parser.link_arguments("seed_everything", "model.seed", compute_fn=int)
         parser.link_arguments(
             "data", "model.texts", compute_fn=MultimodalData.texts, apply_on="instantiate"
+        )
+        parser.add_argument(
+            "--final_questions",
+            type=NonNegativeInt,
+            default=300,
+            help="Questions of each kind about unseen scenes at the end of a run on scenes.",
         )
         parser.set_defaults({"run_dir": "runs/multimodal", "throughput.images_key": "images"})
 
@@ -49,10 +64,31 @@ class TrainMultimodalCLI(RunCLI):
             return folder
         model = self.model.model
         save_model(model, folder, provenance={"steps": self.trainer.global_step})
-        print(f"model: {folder}; ask it in Python with")
-        print(f'  cmid.multimodal.load("{folder}").generate(["Describe the image."], ["FILE"])')
+        print(f"model: {folder}")
+        self._measure(model, folder)
+        print(f"chat with it: {program('chat')} {shlex.quote(str(folder))}")
         print(f"or start the next stage from it: --model.start {folder}")
         return folder
+
+    def _measure(self, model: MultimodalModel, folder: Path) -> None:
+        """Scores on unseen scenes and a picture, after a run on scenes."""
+        source, count = self.datamodule.source, self.config["final_questions"]
+        if not isinstance(source, SceneConversations) or not count:
+            return
+        suite = scene_suite(
+            count,
+            kinds=source.kinds,
+            size=source.size,
+            seed=UNSEEN,
+            train_seed=source.seed,
+            train_scenes=min(1000, len(source)),
+        )
+        outcome = evaluate(OwnModel(model, name=str(folder)), suite)
+        outcome.write(self.run_dir / "scores")
+        paint_answers(outcome, self.run_dir / "answers.png")
+        print(markdown_table(outcome.table(), aligned=True))
+        print(f"every answer: {self.run_dir / 'scores/predictions.jsonl'}")
+        print(f"questions, answers and boxes: {self.run_dir / 'answers.png'}")
 
 
 def train_multimodal(args: list[str]) -> Path:

@@ -256,16 +256,18 @@ def test_scenes_are_asked_what_is_true_of_them() -> None:
     found: dict[str, list[str]] = {kind: [] for kind in KINDS}
     for index in range(60):
         scene = generate_scene(index, size=64)
-        for kind, question, answer in ask(scene, random.Random(index)):
-            found[kind].append(answer)
-            if kind == "choice":
-                assert f"{answer}. {scene.class_name}" in question
+        for asked in ask(scene, random.Random(index)):
+            found[asked.kind].append(asked.answer)
+            if asked.kind == "choice":
+                assert f"{asked.answer}. {scene.class_name}" in asked.text
     for kind in ("presence", "comparison"):
         assert 0.3 < found[kind].count("yes") / len(found[kind]) < 0.7
     assert set(found["choice"]) == set("ABCD")
     assert all(answer.startswith("[") for answer in found["grounding"])
     source = SceneConversations(10, size=32, kinds=["count", "region"], limit=1)
     assert all(len(source.read(index).conversations) <= 1 for index in range(10))
+    often = SceneConversations(10, size=32, kinds=["choice", "urban"], again={"choice": 3})
+    assert [len(often.read(index).conversations) for index in range(3)] == [4, 4, 4]
 
 
 def test_files_of_conversations_are_read_and_checked(tmp_path: Path) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
+from cmid.boxes import Floats, box_corners
 from cmid.data.scenes import (
     INSTANCE_CATEGORIES,
     SCENE_CLASSES,
@@ -24,9 +26,40 @@ KINDS = (
     *("classification", "cover", "presence", "comparison", "count"),
     *("urban", "choice", "region", "caption", "grounding"),
 )
+# What is hard to learn.
+AGAIN = {"choice": 2, "region": 2}
+FURTHER = ("oriented", "honesty")
+"""Kinds that have to be asked for: turned boxes, and what may not be there."""
 _URBAN = ("residential", "harbour", "airport", "storage tanks", "junction")
 _LETTERS = "ABCD"
-_BOXES = BoxForm(cells=99)
+_YES_NO = ("yes", "no")
+CHOICE = "[VQA] Which of these is it?"
+BOXES = BoxForm(cells=99)
+"""How boxes of scenes are written."""
+ORIENTED = BoxForm(cells=99, shape="oriented")
+
+
+@dataclass(frozen=True, eq=False)
+class SceneQuestion:
+    """A question about a scene.
+
+    Attributes:
+        kind: one of `KINDS` or `FURTHER`.
+        text: as the model reads it.
+        answer: that is taught.
+        true: all answers that are right; of a choice the text of the right one; of honesty none
+            where the thing is absent.
+        among: what there is to choose from.
+        box: ``(2, 2)`` corners in fractions of the image, where one is asked for, or ``(4, 2)`` of
+            a turned one.
+    """
+
+    kind: str
+    text: str
+    answer: str
+    true: tuple[str, ...]
+    among: tuple[str, ...] = ()
+    box: Floats | None = None
 
 
 class SceneConversations(ConversationSource):
@@ -36,8 +69,9 @@ class SceneConversations(ConversationSource):
         num_images: number of scenes; their classes are balanced.
         size: height and width in pixels.
         seed: sources of different seeds share no scene.
-        kinds: what is asked.
+        kinds: what is asked, some of `KINDS` and `FURTHER`.
         limit: questions of a scene; which of them is drawn anew in every epoch.
+        again: kinds that are asked so often about one scene, each time of something drawn anew.
     """
 
     def __init__(
@@ -48,12 +82,13 @@ class SceneConversations(ConversationSource):
         seed: int = 0,
         kinds: Sequence[str] = KINDS,
         limit: int = 7,
+        again: Mapping[str, int] = AGAIN,
     ) -> None:
-        unknown = [kind for kind in kinds if kind not in KINDS]
+        unknown = [kind for kind in (*kinds, *again) if kind not in (*KINDS, *FURTHER)]
         if unknown or not kinds:
-            raise ValueError(f"kinds {[*kinds]}: give some of {', '.join(KINDS)}")
+            raise ValueError(f"kinds {[*kinds]}: give some of {', '.join((*KINDS, *FURTHER))}")
         self.num_images, self.size, self.seed = num_images, size, seed
-        self.kinds, self.limit = tuple(kinds), limit
+        self.kinds, self.limit, self.again = tuple(kinds), limit, dict(again)
 
     def __len__(self) -> int:
         return self.num_images
@@ -62,56 +97,111 @@ class SceneConversations(ConversationSource):
         scene = generate_scene(index, seed=self.seed, size=self.size)
         epoch = 0 if generator is None else int(generator.integers(1 << 30))
         draws = random.Random(f"cmid scene conversations {self.seed} {index} {epoch}")
-        asked = [
-            Conversation.of([(question, answer)], images=1)
-            for kind, question, answer in ask(scene, draws)
-            if kind in self.kinds
-        ]
-        draws.shuffle(asked)
-        return Example((scene.image,), tuple(asked[: self.limit]), f"scene/{self.seed}/{index}")
+        times = max(self.again.values(), default=1)
+        questions = {
+            asked.text: asked.answer
+            for time in range(times)
+            for asked in ask(scene, draws)
+            if asked.kind in self.kinds and time < self.again.get(asked.kind, 1)
+        }
+        conversations = [Conversation.of([pair], images=1) for pair in questions.items()]
+        draws.shuffle(conversations)
+        chosen = tuple(conversations[: self.limit])
+        return Example((scene.image,), chosen, f"scene/{self.seed}/{index}")
 
 
-def ask(scene: Scene, draws: random.Random) -> Iterator[tuple[str, str, str]]:
-    """Kinds, questions and answers of all that can be asked about a scene.
+def ask(scene: Scene, draws: random.Random) -> Iterator[SceneQuestion]:
+    """All that can be asked about a scene.
 
     Answers are as balanced as scenes allow: presence and comparison ask of pairs for which either
     answer was drawn first, and the letter of a choice is drawn.
     """
     counts = Counter(instance.category for instance in scene.instances)
-    cover = np.bincount(scene.semantic_mask.ravel(), minlength=len(SEMANTIC_CLASSES))
-    yield "classification", "[CLS] What kind of place is this?", scene.class_name
-    most = SEMANTIC_CLASSES[int(cover.argmax())]
-    yield "cover", "[VQA] What covers most of the ground?", most
-    urban = "urban" if scene.class_name in _URBAN else "rural"
-    yield "urban", "[VQA] Is this a rural or an urban area?", urban
-    present = [name for name in INSTANCE_CATEGORIES if counts[name]]
-    absent = [name for name in INSTANCE_CATEGORIES if not counts[name]]
-    if present and absent:
-        wanted = draws.choice(["yes", "no"])
-        name = draws.choice(present if wanted == "yes" else absent)
-        yield "presence", f"[VQA] Are there any {plural(name)}?", wanted
-    pairs = [(a, b) for a in counts for b in INSTANCE_CATEGORIES if counts[a] > counts[b]]
-    if pairs:
-        more, fewer = draws.choice(pairs)
-        wanted = draws.choice(["yes", "no"])
-        a, b = (more, fewer) if wanted == "yes" else (fewer, more)
-        yield "comparison", f"[VQA] Are there more {plural(a)} than {plural(b)}?", wanted
-    if present:
-        name = draws.choice(present)
-        yield "count", f"[VQA] How many {plural(name)} are there?", str(counts[name])
+    yield from _about_land(scene)
+    yield from _about_objects(counts, draws)
     others = [name for name in SCENE_CLASSES if name != scene.class_name]
     choices = [*draws.sample(others, len(_LETTERS) - 1), scene.class_name]
     draws.shuffle(choices)
-    listed = " ".join(f"{k}. {name}" for k, name in zip(_LETTERS, choices, strict=True))
     answer = _LETTERS[choices.index(scene.class_name)]
-    yield "choice", f"[VQA] Which of these is it? {listed}", answer
-    yield "caption", "Describe the image.", draws.choice(scene.captions)
+    text, own = list_choices(CHOICE, choices), (scene.class_name,)
+    yield SceneQuestion("choice", text, answer, own, tuple(choices))
+    caption = draws.choice(scene.captions)
+    yield SceneQuestion("caption", "Describe the image.", caption, scene.captions)
     size = len(scene.semantic_mask)
     if scene.instances:
         instance = draws.choice(scene.instances)
         box = np.array(instance.box).reshape(2, 2) / size
-        yield "region", f"[Identify] What is at {_BOXES.write(box)}?", instance.category
+        own = (instance.category,)
+        text = f"[Identify] What is at {BOXES.write(box)}?"
+        yield SceneQuestion("region", text, own[0], own, INSTANCE_CATEGORIES)
     if scene.region_phrases:
         phrase, upright = draws.choice(scene.region_phrases)
         box = np.array(upright).reshape(2, 2) / size
-        yield "grounding", f"[VG] Where is {phrase}?", _BOXES.write(box)
+        own = (BOXES.write(box),)
+        yield SceneQuestion("grounding", f"[VG] Where is {phrase}?", own[0], own, box=box)
+    yield from _about_places(scene, draws)
+
+
+def _about_places(scene: Scene, draws: random.Random) -> Iterator[SceneQuestion]:
+    """A turned box, and a place of something that may be absent."""
+    size = len(scene.semantic_mask)
+    turned = {instance.box: instance.oriented_box for instance in scene.instances}
+    known = [(phrase, turned[box]) for phrase, box in scene.region_phrases if box in turned]
+    if known:
+        phrase, oriented = draws.choice(known)
+        corners = box_corners(oriented) / size
+        answer = (ORIENTED.write(corners),)
+        text = f"[VG] Where is {phrase}? Give a turned box."
+        yield SceneQuestion("oriented", text, answer[0], answer, box=corners)
+    single = {i.category: i.box for i in scene.instances}
+    counts = Counter(instance.category for instance in scene.instances)
+    present = [name for name in INSTANCE_CATEGORIES if counts[name] == 1]
+    absent = [name for name in INSTANCE_CATEGORIES if not counts[name]]
+    if absent and (not present or draws.random() < 0.5):
+        name = draws.choice(absent)
+        yield SceneQuestion("honesty", f"[VG] Where is the {name}?", f"there is no {name}", ())
+    elif present:
+        name = draws.choice(present)
+        answer = (BOXES.write(np.array(single[name]).reshape(2, 2) / size),)
+        yield SceneQuestion("honesty", f"[VG] Where is the {name}?", answer[0], answer)
+
+
+def list_choices(question: str, choices: Sequence[str]) -> str:
+    """A question with its choices behind letters."""
+    listed = (f"{k}. {name}" for k, name in zip(_LETTERS, choices, strict=True))
+    return f"{question} {' '.join(listed)}"
+
+
+def _about_land(scene: Scene) -> Iterator[SceneQuestion]:
+    def asked(kind: str, text: str, answer: str, among: Sequence[str]) -> SceneQuestion:
+        return SceneQuestion(kind, text, answer, (answer,), tuple(among))
+
+    name = scene.class_name
+    yield asked("classification", "[CLS] What kind of place is this?", name, SCENE_CLASSES)
+    cover = np.bincount(scene.semantic_mask.ravel(), minlength=len(SEMANTIC_CLASSES))
+    most = SEMANTIC_CLASSES[int(cover.argmax())]
+    yield asked("cover", "[VQA] What covers most of the ground?", most, SEMANTIC_CLASSES)
+    urban = "urban" if name in _URBAN else "rural"
+    yield asked("urban", "[VQA] Is this a rural or an urban area?", urban, ("rural", "urban"))
+
+
+def _about_objects(counts: Mapping[str, int], draws: random.Random) -> Iterator[SceneQuestion]:
+    def asked(kind: str, text: str, answer: str, among: tuple[str, ...] = ()) -> SceneQuestion:
+        return SceneQuestion(kind, f"[VQA] {text}", answer, (answer,), among)
+
+    present = [name for name in INSTANCE_CATEGORIES if counts[name]]
+    absent = [name for name in INSTANCE_CATEGORIES if not counts[name]]
+    if present and absent:
+        wanted = draws.choice(_YES_NO)
+        name = draws.choice(present if wanted == "yes" else absent)
+        yield asked("presence", f"Are there any {plural(name)}?", wanted, _YES_NO)
+    pairs = [(a, b) for a in counts for b in INSTANCE_CATEGORIES if counts[a] > counts[b]]
+    if pairs:
+        more, fewer = draws.choice(pairs)
+        wanted = draws.choice(_YES_NO)
+        a, b = (more, fewer) if wanted == "yes" else (fewer, more)
+        text = f"Are there more {plural(a)} than {plural(b)}?"
+        yield asked("comparison", text, wanted, _YES_NO)
+    if present:
+        name = draws.choice(present)
+        yield asked("count", f"How many {plural(name)} are there?", str(counts[name]))

@@ -1,0 +1,1 @@
+"""Suites of questions from the folders that data sets are published as."""

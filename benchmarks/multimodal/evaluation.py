@@ -1,0 +1,121 @@
+"""Open a suite, ask a model, write what came out."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.multimodal import readers
+from benchmarks.multimodal.config import ModelConfig, SuiteConfig
+from benchmarks.multimodal.files import Entries
+from benchmarks.multimodal.prompts import Prompts
+from benchmarks.multimodal.readers import ALL_TYPES
+from cmid.evaluation.answers.question import Question
+from cmid.multimodal.boxes import BoxForm
+from cmid.multimodal.data.scenes import FURTHER, KINDS
+from cmid.multimodal.evaluation.asking import open_answers
+from cmid.multimodal.evaluation.measuring import Outcome, evaluate
+from cmid.multimodal.evaluation.picture import paint_answers
+from cmid.multimodal.evaluation.suite import Suite, make_suite, scene_suite
+from cmid.reporting import Report, Section, markdown_table, write_report
+from cmid.vision_language.judging.config import ENDPOINT, AskingConfig
+
+_SCENES = 300
+_FOLDERS = ("", "images", "Images_LR", "Data", "JPEGImages")
+
+
+def run_evaluation(model: ModelConfig, asked: SuiteConfig, *, command: str) -> Outcome:
+    """Evaluate; print the table and write ``--out``.
+
+    Raises:
+        FileNotFoundError, ModuleNotFoundError, OSError, ValueError: a model or data that cannot be
+            opened.
+    """
+    suite = open_suite(asked)
+    settings = AskingConfig(
+        base_url=model.endpoint,
+        api_key_variable=model.api_key_variable,
+        concurrency=model.concurrency,
+        image_side=model.image_side,
+        batch_size=model.batch_size,
+        device=model.device,
+        output_format="text",
+    )
+    name = model.model if model.endpoint is None else f"{ENDPOINT}{model.model}"
+    outcome = _with_mean(evaluate(open_answers(name, settings), suite, unseen=asked.grey_image))
+    outcome.write(asked.out)
+    paint_answers(outcome, asked.out / "answers.png")
+    print(markdown_table(outcome.table(), aligned=True))
+    for fact in outcome.facts:
+        print(fact)
+    section = Section(
+        "Scores", tables=(outcome.table(),), pictures=(("Some answers", "answers.png"),)
+    )
+    title = f"Answers about images: {suite.name}"
+    facts = (f"model: {outcome.model}", *outcome.facts)
+    write_report(asked.out, Report(title, command, (section,), facts))
+    return outcome
+
+
+def open_suite(asked: SuiteConfig) -> Suite:
+    """The questions that a command asks for.
+
+    Raises:
+        FileNotFoundError, ValueError: data that is missing or faulty.
+    """
+    if asked.suite == "scenes":
+        known = (*KINDS, *FURTHER)
+        unknown = [kind for kind in asked.tasks if kind not in known]
+        if unknown:
+            raise ValueError(f"--tasks {' '.join(unknown)}: give some of {', '.join(known)}")
+        count = asked.count or _SCENES
+        return scene_suite(count, kinds=asked.tasks or KINDS, seed=asked.seed)
+    assert asked.data is not None
+    questions, facts = _read(asked, asked.data, asked.split)
+    if asked.count is not None and asked.count < len(questions):
+        facts = (*facts, f"{asked.count} of {len(questions)} questions, drawn at random")
+        questions = random.Random(asked.seed).sample(questions, asked.count)
+    train: Sequence[Question] = ()
+    if asked.train is not None or asked.train_split is not None:
+        train, _ = _read(asked, asked.train or asked.data, asked.train_split)
+    if asked.suite == "classification":
+        facts = (*facts, "protocol: ours; every class name or its only one in the answer counts")
+    if asked.suite == "captions":
+        facts = (*facts, "METEOR and CIDEr are not computed")
+    boxes = BoxForm(cells=asked.cells, digits=4)
+    return make_suite(asked.suite, questions, train, boxes=boxes, facts=facts)
+
+
+def _read(
+    asked: SuiteConfig, path: Path, split: str | None
+) -> tuple[list[Question], tuple[str, ...]]:
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist")
+    root = asked.images or (path if path.is_dir() else path.parent)
+    entries = Entries(tuple(root / name for name in _FOLDERS), asked.on_error)
+    prompts = Prompts(asked.prompts, asked.cells)
+    if asked.suite == "classification":
+        found = readers.read_classification(path, prompts)
+    elif asked.suite == "vqa":
+        found = readers.read_vqa(path, prompts, entries, split or "test")
+    elif asked.suite == "grounding":
+        found = readers.read_grounding(path, prompts, entries, split or "test")
+    elif asked.suite == "choice":
+        found = readers.read_choices(path, prompts, entries)
+    else:
+        found = readers.read_captions(path, asked.images, split, asked.on_error)
+    questions = list(found)
+    return questions, (f"{path}: {len(questions)} questions", *entries.facts())
+
+
+def _with_mean(outcome: Outcome) -> Outcome:
+    """Say the mean over types, where questions are of several."""
+    firsts = {score.task: score.value for score in reversed(outcome.scores)}
+    if firsts.pop(ALL_TYPES, None) is None:
+        return outcome
+    told = f"mean over the {len(firsts)} types: {np.mean([*firsts.values()]):.3f}"
+    return replace(outcome, facts=(*outcome.facts, told))

@@ -1,0 +1,196 @@
+"""Questions and true answers of published data sets, from the folders of their users."""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ElementTree
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from benchmarks.multimodal.files import Entries, OnError, rows_of
+from benchmarks.multimodal.prompts import Prompts
+from cmid.data.folder import ImageFolder
+from cmid.data.text_files import read_json, stripped_lines
+from cmid.evaluation.answers.question import LETTERS, Kind, Question
+from cmid.multimodal.boxes import BoxForm, upright_corners
+from cmid.vision_language.data.opening import open_texts
+from cmid.vision_language.data.source import ImageTextSource
+
+ALL_TYPES = "all types"
+"""Task in which questions of all types count."""
+_CHOICE = re.compile(r"(?:^|\s)\(?([A-Z])[.)]\s*")
+_FRACTIONS = BoxForm()
+
+
+def read_classification(path: Path, prompts: Prompts) -> Iterator[Question]:
+    """A folder of images in a sub-folder a class (AID, NWPU-RESISC45, EuroSAT, WHU-RS19, ...)."""
+    source = ImageFolder(path, labels="folders")
+    text = prompts.classification(source.classes)
+    for stored, label in zip(source.paths, source.labels, strict=True):
+        name = bytes(stored).decode(errors="surrogateescape")
+        true = (source.classes[label],)
+        image = source.root / name
+        yield Question("classification", "class", text, true, name, image, source.classes)
+
+
+def read_vqa(path: Path, prompts: Prompts, entries: Entries, split: str) -> Iterator[Question]:
+    """RSVQA-LR or -HR (arXiv:2003.07333): ``*_split_SPLIT_questions.json`` and its answers.
+
+    Questions and answers are joined by their numbers; a task a type, counts and areas included.
+    """
+    found = sorted(path.glob(f"*_split_{split}_questions.json"))
+    if len(found) != 1:
+        raise FileNotFoundError(f"{path} has {len(found)} files *_split_{split}_questions.json")
+    own = Path(str(found[0]).replace("_questions.json", "_answers.json"))
+    answers = {row["id"]: row for row in rows_of(own, "answers") if row.get("active", True)}
+    questions: list[Question] = []
+    for row in rows_of(found[0], "questions"):
+        if not row.get("active", True):
+            continue
+        with entries.entry(f"{found[0].name}: question {row.get('id')}"):
+            # Numbers, not places: what is not active leaves gaps.
+            true = tuple(str(answers[number]["answer"]) for number in row["answers_ids"])
+            kind: Kind = {"count": "count", "area": "area"}.get(row["type"], "class")  # type: ignore[assignment]
+            image = entries.image(str(row["img_id"]))
+            name = f"{row['img_id']}/{row['id']}"
+            text = prompts.vqa(row["question"])
+            questions.append(
+                Question(row["type"], kind, text, true, name, image, also=(ALL_TYPES,))
+            )
+    yield from _with_known_answers(questions)
+
+
+def _with_known_answers(questions: list[Question]) -> Iterator[Question]:
+    """What can be answered to a type is what is answered to it."""
+    known: dict[str, dict[str, None]] = defaultdict(dict)
+    for question in questions:
+        known[question.task] |= dict.fromkeys(question.answers)
+    for question in questions:
+        among = tuple(known[question.task]) if question.kind == "class" else ()
+        yield replace(question, among=among)
+
+
+def read_grounding(
+    path: Path, prompts: Prompts, entries: Entries, split: str
+) -> Iterator[Question]:
+    """RSVG and DIOR-RSVG: JSON of LHRS's form, or a folder of annotations in XML.
+
+    JSON holds ``{"img" | "image", "question", "answer"}``, boxes in fractions in the answer. XML is
+    that of DIOR-RSVG: objects with ``bndbox`` in pixels and ``description``; a file ``SPLIT.txt``
+    beside it lists numbers of objects, counted over all files in the order of their names.
+    """
+    rows = _grounding_xml(path, split) if path.is_dir() else _grounding_json(path)
+    read = BoxForm(cells=prompts.cells).parse
+    for number, (name, question, boxes) in enumerate(rows):
+        with entries.entry(f"{path.name}: entry {number}"):
+            if not boxes:
+                raise ValueError(f"no box in the answer to {question!r}")
+            text = prompts.grounding(question)
+            yield Question(
+                "grounding", "box", text, (question,), f"{name}/{number}", entries.image(name),
+                boxes=tuple(boxes), read_boxes=read,
+            )  # fmt: skip
+
+
+def _grounding_json(path: Path) -> Iterator[tuple[str, str, list[Any]]]:
+    for row in rows_of(path):
+        name = row.get("img") or row.get("image") or ""
+        yield name, str(row.get("question")), _FRACTIONS.parse(str(row.get("answer"))) or []
+
+
+def _grounding_xml(path: Path, split: str) -> Iterator[tuple[str, str, list[Any]]]:
+    folder = path / "Annotations" if (path / "Annotations").is_dir() else path
+    files = sorted(folder.glob("*.xml"))
+    if not files:
+        raise FileNotFoundError(f"{folder} has no annotations (*.xml)")
+    listed = path / f"{split}.txt"
+    wanted = {*stripped_lines(listed)} if listed.is_file() else None
+    number = 0
+    for file in files:
+        try:
+            root = ElementTree.parse(file).getroot()
+            sides = [float(root.findtext(f"size/{side}", "nan")) for side in ("width", "height")]
+            for each in root.iter("object"):
+                corners = [
+                    float(each.findtext(f"bndbox/{side}", "nan"))
+                    for side in ("xmin", "ymin", "xmax", "ymax")
+                ]
+                if wanted is None or str(number) in wanted:
+                    box = np.array(corners) / (sides * 2)
+                    told = each.findtext("description") or each.findtext("name") or ""
+                    name = root.findtext("filename") or file.stem
+                    found = [upright_corners(box.tolist())] if np.isfinite(box).all() else []
+                    yield name, f"Where is {told}?", found
+                number += 1
+        except (ElementTree.ParseError, ValueError) as error:
+            raise ValueError(f"{file} is damaged: {error}") from error
+
+
+def read_choices(path: Path, prompts: Prompts, entries: Entries) -> Iterator[Question]:
+    """LHRS-Bench (arXiv:2402.02544), ``qa.json``: a task a type; the letter A stays a letter."""
+    file = path / "qa.json" if path.is_dir() else path
+    types = _types(_told_types(file))
+    for row in rows_of(file):
+        for number, pair in enumerate(row.get("qa_pairs", ())):
+            with entries.entry(f"{file.name}: {row.get('filename')}, question {number}"):
+                choices = _listed(pair["choices"])
+                letter = str(pair["answer"]).strip().strip("().").upper()[:1]
+                if letter not in choices or len({*choices.values()}) < len(choices):
+                    raise ValueError(f"answer {pair['answer']!r} to choices {pair['choices']!r}")
+                own = tuple(types.get(str(kind), str(kind)) for kind in pair["type"]) or ("other",)
+                yield Question(
+                    own[0], "choice", pair["question"], (choices[letter],),
+                    f"{row['filename']}/{number}", entries.image(row["filename"]),
+                    tuple(choices.values()), listed=prompts.choice,
+                    also=(*own[1:], ALL_TYPES),
+                )  # fmt: skip
+
+
+def _listed(text: str) -> dict[str, str]:
+    """Choices by letter; a letter out of turn (``U.S.``) is text."""
+    starts: list[re.Match[str]] = []
+    for found in _CHOICE.finditer(text):
+        if found[1] == LETTERS[len(starts)]:
+            starts.append(found)
+    ends = [*(found.start() for found in starts[1:]), len(text)]
+    return {
+        found[1]: text[found.end() : end].strip() for found, end in zip(starts, ends, strict=True)
+    }
+
+
+def _told_types(file: Path) -> Any:
+    """Names of types, which stand beside the list."""
+    content = read_json(file) if file.is_file() else {}
+    return content.get("qtype", {}) if isinstance(content, dict) else {}
+
+
+def _types(told: Any) -> dict[str, str]:
+    """Names of types by their number, which are told in either direction or as a list."""
+    if isinstance(told, list):
+        return {str(number): str(name) for number, name in enumerate(told)}
+    turned = {str(key): str(value) for key, value in dict(told).items()}
+    if all(value.isdigit() for value in turned.values()):
+        turned = {value: key for key, value in turned.items()}
+    return turned
+
+
+def read_captions(
+    path: Path, images: Path | None, split: str | None, on_error: OnError
+) -> Iterator[Question]:
+    """Images with captions: whatever ``tools/train_clip.py`` reads (UCM-captions, RSICD, ...)."""
+    source = open_texts(path, root=images, split=split, on_error=on_error)
+    for index in range(len(source)):
+        captions, name = source.captions(index), source.name(index)
+        image = partial(_pixels, source, index)
+        yield Question("caption", "caption", "Describe the image.", captions, name, image)
+
+
+def _pixels(source: ImageTextSource, index: int) -> Tensor:
+    return source.read(index).image.pixels

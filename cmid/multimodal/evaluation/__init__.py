@@ -1,0 +1,1 @@
+"""Scores of models that answer questions about images: ours, those of Hugging Face, endpoints."""

@@ -1,0 +1,116 @@
+"""Models under test: one of ours, one of Hugging Face, or one behind an endpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from torch import Tensor
+
+from cmid.evaluation.answers.question import Question
+from cmid.multimodal.folder import load
+from cmid.multimodal.images import Fit, as_pixels
+from cmid.multimodal.model import MultimodalModel
+from cmid.vision_language.judging.asking import Request, VisionModel, open_model
+from cmid.vision_language.judging.config import ENDPOINT, AskingConfig
+
+# Longest answers: those of the published protocols, and room for a caption.
+LONGEST = {"class": 20, "exact": 50, "count": 10, "area": 20, "choice": 10, "box": 100}
+_LONGEST_CAPTION = 96
+Told = Callable[[int], None]
+
+
+class Answers(Protocol):
+    """A model under test.
+
+    Attributes:
+        name: its name.
+        fit: how it makes a square of an image, which its boxes lie in.
+    """
+
+    name: str
+    fit: Fit
+
+    def answer(self, questions: Sequence[Question], told: Told = ...) -> list[str]:
+        """Answers in the order of the questions; ``told`` hears how many more there are."""
+
+
+class OwnModel:
+    """A model of this project.
+
+    Args:
+        model: the model. name: its name. batch_size: questions at a time.
+    """
+
+    def __init__(self, model: MultimodalModel, *, name: str, batch_size: int = 64) -> None:
+        self.model, self.name, self.batch_size = model, name, batch_size
+        self.fit: Fit = model.fit
+
+    def answer(self, questions: Sequence[Question], told: Told = lambda _: None) -> list[str]:
+        """See `Answers`; the likeliest words."""
+        answers = [""] * len(questions)
+        for kind in dict.fromkeys(question.kind for question in questions):
+            rows = [row for row, question in enumerate(questions) if question.kind == kind]
+            # Alike prompts need little padding.
+            rows.sort(key=lambda row: len(questions[row].prompt))
+            for first in range(0, len(rows), self.batch_size):
+                some = rows[first : first + self.batch_size]
+                said = self.model.generate(
+                    [questions[row].prompt for row in some],
+                    [image_of(questions[row]) for row in some],
+                    batch_size=self.batch_size,
+                    max_tokens=LONGEST.get(kind, _LONGEST_CAPTION),
+                )
+                for row, text in zip(some, said, strict=True):
+                    answers[row] = text
+                told(len(some))
+        return answers
+
+
+class OtherModel:
+    """A model of Hugging Face or of an endpoint; boxes are read in the whole image.
+
+    Attributes:
+        failed: reasons why questions have no answer.
+    """
+
+    fit: Fit = "squash"
+
+    def __init__(self, model: VisionModel) -> None:
+        self.model, self.name = model, model.name
+        self.failed: list[str] = []
+
+    def answer(self, questions: Sequence[Question], told: Told = lambda _: None) -> list[str]:
+        """See `Answers`; a question that the model failed at has an empty answer."""
+        answers = [""] * len(questions)
+        for request, reply in self.model.answer(map(_request, range(len(questions)), questions)):
+            if reply.error:
+                self.failed.append(reply.error)
+            answers[request.about[0]] = reply.text.strip()
+            told(1)
+        return answers
+
+
+def open_answers(spec: str, config: AskingConfig) -> Answers:
+    """The model of a folder of this project, of Hugging Face, or ``openai:NAME``.
+
+    Raises:
+        FileNotFoundError, ModuleNotFoundError, OSError, ValueError: it cannot be opened.
+    """
+    if (Path(spec) / "tokenizer").is_dir() and not spec.startswith(ENDPOINT):
+        model = load(spec)
+        if config.device is not None:
+            model = model.to(config.device)
+        return OwnModel(model, name=spec, batch_size=config.batch_size)
+    return OtherModel(open_model(spec, config))
+
+
+def image_of(question: Question) -> Tensor:
+    """The image ``(3, H, W)`` uint8 of a question."""
+    image = question.image
+    return as_pixels(image() if callable(image) else image)
+
+
+def _request(number: int, question: Question) -> Request:
+    return Request((number,), lambda: image_of(question), question.name, question.prompt)

@@ -1,0 +1,122 @@
+"""Models under test on generated scenes: their scores beside those of a guesser."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("transformers", reason="extra multimodal is not installed")
+
+from cmid.evaluation.answers import Question
+from cmid.multimodal.data.scenes import BOXES, FURTHER, KINDS
+from cmid.multimodal.evaluation.asking import OwnModel
+from cmid.multimodal.evaluation.measuring import Outcome, evaluate
+from cmid.multimodal.evaluation.suite import Suite, make_suite, scene_suite
+
+
+class Saying:
+    """A model that says what a test decides."""
+
+    name, fit = "said", "squash"
+
+    def __init__(self, say: Callable[[Question], str]) -> None:
+        self.say = say
+
+    def answer(self, questions: Sequence[Question], told: Any = None) -> list[str]:
+        return [self.say(question) for question in questions]
+
+
+@pytest.fixture(scope="module")
+def suite() -> Suite:
+    return scene_suite(12, kinds=(*KINDS, *FURTHER), size=48, train_scenes=40)
+
+
+def values(outcome: Outcome) -> dict[str, float]:
+    return {f"{score.task} {score.name}": score.value for score in outcome.scores}
+
+
+def test_the_truth_is_right_in_every_task(suite: Suite, tmp_path: Path) -> None:
+    outcome = evaluate(Saying(lambda question: question.true), suite)
+    assert {score.task for score in outcome.scores} == {*KINDS, *FURTHER}
+    found = values(outcome)
+    assert found.pop("count mean error") == 0
+    assert found.pop("honesty denied of the present") == 0
+    # Numbers of boxes are whole: small objects lose some of their overlap.
+    assert all(found.pop(name) > 0.7 for name in [*found] if "IoU" in name)
+    assert [*found.values()] == pytest.approx([1.0] * len(found), abs=1e-6), found
+    assert all(score.unreadable == 0 for score in outcome.scores)
+    outcome.write(tmp_path)
+    lines = [json.loads(line) for line in (tmp_path / "predictions.jsonl").open()]
+    assert len(lines) == len(suite.questions)
+    assert all(line["right"] for line in lines if "overlaps" not in line)
+    assert all(line["answer"] and line["question"] for line in lines)
+    assert sum(line["task"] == "choice" for line in lines) == 4 * 12
+    scores = json.loads((tmp_path / "scores.json").read_text())["scores"]
+    assert all(
+        row["low"] <= row["value"] <= row["high"] for row in scores if row["low"] is not None
+    )
+
+
+def test_a_guesser_stands_beside_every_score(suite: Suite) -> None:
+    outcome = evaluate(Saying(suite.blind.answer), suite, unseen=True)
+    for other in (outcome.blind, outcome.unseen):
+        np.testing.assert_equal([s.value for s in outcome.scores], [s.value for s in other])
+    found = values(outcome)
+    # One letter is never right in all rotations.
+    assert found["choice circular"] == 0
+    assert found["classification accuracy"] < 0.4
+    chance = {f"{score.task} {score.name}": score.chance for score in outcome.scores}
+    assert chance["classification accuracy"] == pytest.approx(0.1)
+    assert chance["choice circular"] == pytest.approx(4**-4)
+    assert math.isnan(chance["grounding mean IoU"])
+    table = outcome.table()
+    assert table.head[-3:] == ("blind", "chance", "grey image")
+    assert all(len(row.cells) == len(table.head) - 1 for row in table.rows)
+
+
+def test_silence_is_wrong_and_unreadable(suite: Suite) -> None:
+    outcome = evaluate(Saying(lambda question: ""), suite)
+    found = values(outcome)
+    assert math.isnan(found.pop("count mean error"))
+    assert set(found.values()) == {0.0}
+    assert all(score.unreadable == 1 for score in outcome.scores)
+
+
+def test_boxes_lie_in_the_image_that_the_model_saw() -> None:
+    """Of a wide image a cropping model sees the middle: its boxes are brought back."""
+    corners = np.array([[0.4, 0.2], [0.6, 0.2], [0.6, 0.8], [0.4, 0.8]])
+    asked = Question(
+        "grounding", "box", "Where?", ("",), "a", torch.zeros(3, 10, 20, dtype=torch.uint8),
+        boxes=(corners,), read_boxes=BOXES.parse,
+    )  # fmt: skip
+    seen = BOXES.write(np.array([[0.3, 0.2], [0.7, 0.8]]))
+    model = Saying(lambda question: seen)
+    asked_suite = make_suite("boxes", [asked])
+    assert values(evaluate(model, asked_suite))["grounding mean IoU"] == pytest.approx(
+        0.5, abs=0.03
+    )
+    model.fit = "crop"
+    assert values(evaluate(model, asked_suite))["grounding mean IoU"] > 0.95
+
+
+def test_answers_come_back_in_the_order_of_the_questions(
+    small: Callable[..., Any], suite: Suite
+) -> None:
+    model = small()
+    questions = [question for question in suite.questions if question.kind != "caption"][::25]
+    together = OwnModel(model, name="small", batch_size=4).answer(questions)
+    alone = [OwnModel(model, name="small").answer([question])[0] for question in questions]
+    assert together == alone
+    assert len(set(together)) > 1
+
+
+def test_a_suite_without_questions_is_refused() -> None:
+    with pytest.raises(ValueError, match="suite nothing has no questions"):
+        make_suite("nothing", [])
