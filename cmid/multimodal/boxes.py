@@ -82,7 +82,7 @@ def _corners(numbers: tuple[float, ...]) -> Floats:
     if len(numbers) == 8:
         return np.array(numbers).reshape(4, 2)
     x0, y0, x1, y1 = numbers[:4]
-    if x1 <= x0 or y1 <= y0:  # reversed: no area
+    if x1 < x0 or y1 < y0:  # reversed: no area
         return np.full((4, 2), (x0, y0))
     if len(numbers) == 4:
         return upright_corners((x0, y0, x1, y1))

@@ -110,7 +110,7 @@ def test_answers_come_back_in_the_order_of_the_questions(
     small: Callable[..., Any], suite: Suite
 ) -> None:
     model = small()
-    questions = [question for question in suite.questions if question.kind != "caption"][::25]
+    questions = [each for each in suite.questions if each.kind in ("class", "count")][::16]
     together = OwnModel(model, name="small", batch_size=4).answer(questions)
     alone = [OwnModel(model, name="small").answer([question])[0] for question in questions]
     assert together == alone

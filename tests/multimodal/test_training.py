@@ -25,7 +25,7 @@ from cmid.multimodal.data import (
     MultimodalData,
     SceneConversations,
 )
-from cmid.multimodal.data.scenes import KINDS, ask
+from cmid.multimodal.data.scenes import FURTHER, KINDS, ask
 from cmid.multimodal.experts import ExpertsConfig
 from cmid.multimodal.language import AdapterConfig, LanguageConfig
 from cmid.multimodal.module import MultimodalTraining
@@ -253,7 +253,7 @@ def test_scenes_are_asked_what_is_true_of_them() -> None:
 
     from cmid.data.scenes import generate_scene
 
-    found: dict[str, list[str]] = {kind: [] for kind in KINDS}
+    found: dict[str, list[str]] = {kind: [] for kind in (*KINDS, *FURTHER)}
     for index in range(60):
         scene = generate_scene(index, size=64)
         for asked in ask(scene, random.Random(index)):
@@ -264,6 +264,9 @@ def test_scenes_are_asked_what_is_true_of_them() -> None:
         assert 0.3 < found[kind].count("yes") / len(found[kind]) < 0.7
     assert set(found["choice"]) == set("ABCD")
     assert all(answer.startswith("[") for answer in found["grounding"])
+    assert all(answer.startswith("{") for answer in found["oriented"])
+    denied = sum(answer.startswith("there is no") for answer in found["honesty"])
+    assert 0.3 < denied / len(found["honesty"]) < 0.9
     source = SceneConversations(10, size=32, kinds=["count", "region"], limit=1)
     assert all(len(source.read(index).conversations) <= 1 for index in range(10))
     often = SceneConversations(10, size=32, kinds=["choice", "urban"], again={"choice": 3})

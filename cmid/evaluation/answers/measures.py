@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -162,10 +162,15 @@ def _mean(judged: Judged, name: str, values: NDArray[np.float64]) -> Measure:
     return _measure(judged, name, len(values), value, own)
 
 
-def _any(judged: Judged, name: str, statistic: object, *, chance: float = math.nan) -> Measure:
-    assert callable(statistic)
-    own = bootstrap(statistic, len(judged))
-    return _measure(judged, name, len(judged), statistic(np.arange(len(judged))), own, chance)
+def _any(
+    judged: Judged,
+    name: str,
+    statistic: Callable[[NDArray[np.int64]], float],
+    *,
+    chance: float = math.nan,
+) -> Measure:
+    own, value = bootstrap(statistic, len(judged)), statistic(np.arange(len(judged)))
+    return _measure(judged, name, len(judged), value, own, chance)
 
 
 def _measure(

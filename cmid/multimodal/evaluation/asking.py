@@ -8,12 +8,13 @@ from typing import Protocol
 
 from torch import Tensor
 
+from cmid.data.text_files import read_json
 from cmid.evaluation.answers.question import Question
-from cmid.multimodal.folder import load
+from cmid.multimodal.folder import CONFIG_FILE, load
 from cmid.multimodal.images import Fit, as_pixels
 from cmid.multimodal.model import MultimodalModel
 from cmid.vision_language.judging.asking import Request, VisionModel, open_model
-from cmid.vision_language.judging.config import ENDPOINT, AskingConfig
+from cmid.vision_language.judging.config import AskingConfig
 
 # Longest answers: those of the published protocols, and room for a caption.
 LONGEST = {"class": 20, "exact": 50, "count": 10, "area": 20, "choice": 10, "box": 100}
@@ -98,7 +99,8 @@ def open_answers(spec: str, config: AskingConfig) -> Answers:
     Raises:
         FileNotFoundError, ModuleNotFoundError, OSError, ValueError: it cannot be opened.
     """
-    if (Path(spec) / "tokenizer").is_dir() and not spec.startswith(ENDPOINT):
+    told = Path(spec) / CONFIG_FILE
+    if told.is_file() and "multimodal" in read_json(told):
         model = load(spec)
         if config.device is not None:
             model = model.to(config.device)
