@@ -9,7 +9,7 @@ from torch import Tensor
 from cmid.checkpoints import Backbone
 from cmid.data.windows import Window
 from cmid.inference.scenes import Scene
-from cmid.inference.streaming import map_scene
+from cmid.inference.streaming import DenseModel, map_scene
 from cmid.inference.tiles import TileGrid
 
 
@@ -20,11 +20,7 @@ class EmbeddingModel:
         self.backbone = backbone
         self.stride = self.cell = backbone.encoder.stride
         self.channels = backbone.encoder.embed_dim
-        known = backbone.standardize.statistics
-        self.fill = tuple(
-            low + mean * (high - low)
-            for mean, low, high in zip(known.mean, known.low, known.high, strict=True)
-        )
+        self.fill = backbone.standardize.statistics.mean_pixel
 
     def __call__(self, pixels: Tensor) -> Tensor:
         device = self.backbone.standardize.mean.device
@@ -32,7 +28,7 @@ class EmbeddingModel:
 
 
 def feature_scales(
-    model: EmbeddingModel, scene: Scene, *, window: Window, size: int, tiles: int = 16
+    model: DenseModel, scene: Scene, *, window: Window, size: int, tiles: int = 16
 ) -> tuple[float, ...]:
     """Scales of 8-bit embeddings: 127 stands for a little more than the largest feature seen.
 

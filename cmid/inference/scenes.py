@@ -107,15 +107,18 @@ class Scene:
         self._open = [opened(file.path) for file in self.files]
         self.area, self._places = _mosaic(self.files, self._open)
 
-    def read(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    def read(
+        self, window: Window, fill: Sequence[float] | float = 0
+    ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """Values of a part, and which pixels have none.
 
         Args:
             window: it may reach over the scene's border.
+            fill: what pixels without a value take, one number or one of each band.
 
         Returns:
             ``(C, H, W)`` uint8 or float32; ``(H, W)`` bool, True where any band is missing, or no
-            raster lies. Missing values are 0.
+            raster lies.
 
         Raises:
             UnreadableImageError: a file is damaged.
@@ -135,6 +138,7 @@ class Scene:
             new = missing[into] & ~absent
             np.copyto(values[:, into[0], into[1]], found, where=new)
             missing[into] &= absent
+        np.copyto(values, np.reshape(fill, (-1, 1, 1)), where=missing, casting="unsafe")
         return values, missing
 
     def _values(
