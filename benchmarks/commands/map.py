@@ -7,7 +7,7 @@ python tools/map.py runs/NAME/clip SCENE.tif --vocabulary water forest "house, b
 Writes cloud-optimised GeoTIFFs in the scene's reference system: embeddings.tif, one cell for the
 backbone's stride; or classes.tif with colours and names, and probabilities.tif if asked for; of a
 CLIP similarity.tif, too, or that alone for --phrase.
-Several scenes of one grid are mapped as one. Memory does not grow with the scene's height.
+Several scenes are mapped as one. Memory does not grow with the scene's height.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from cmid.data.channel_statistics import ChannelStatistics
     from cmid.data.windows import Window
     from cmid.inference.products import Product
+    from cmid.inference.regions import Limited
     from cmid.inference.scenes import Scene
     from cmid.inference.streaming import DenseModel
 
@@ -44,6 +45,7 @@ class MapConfig:
         phrase: texts that a CLIP finds pixels similar to.
         templates: what names are put into: satellite, aerial, plain, imagenet (80 of CLIP), a text
             with {}, or a file.
+        vectors: write embeddings as GeoParquet, too, a square for each cell.
         form: how embeddings are stored; int8 has a scale for each dimension.
         tile: side of the tiles in pixels, a multiple of the model's stride (default: what a
             transformer was trained with, else 512).
@@ -53,6 +55,10 @@ class MapConfig:
         tta: average over flips and quarter turns.
         window: part of the scene in pixels: left, top, width, height.
         bounds: part of the scene in its coordinates: left, bottom, right, top.
+        mask: polygons, outside of which nothing is mapped: GeoPackage, GeoJSON, GeoParquet ...
+        resolution: side of the pixels in the scene's unit, which scenes of another resolution or
+            grid are resampled to.
+        stored: take numbers as they are stored, without the scale and offset that files declare.
         bands: bands of the scene, by name or counted from 1.
         sensor: preset of the scene, such as sentinel2_l2a, or a JSON file.
         nodata: overrides the scene's nodata value.
@@ -69,6 +75,7 @@ class MapConfig:
     vocabulary: tuple[str, ...] | None = None
     phrase: tuple[str, ...] | None = None
     templates: str = "imagenet"
+    vectors: bool = False
     form: Literal["float16", "int8"] = "float16"
     tile: Annotated[int, at_least(1)] | None = None
     halo: Annotated[int, at_least(0)] | None = None
@@ -77,6 +84,9 @@ class MapConfig:
     tta: bool = False
     window: tuple[int, int, int, int] | None = None
     bounds: tuple[float, float, float, float] | None = None
+    mask: str | None = None
+    resolution: Annotated[float, at_least(1e-9)] | None = None
+    stored: bool = False
     bands: tuple[int | str, ...] | None = None
     sensor: str | None = None
     nodata: float | None = None
@@ -88,6 +98,8 @@ class MapConfig:
             raise ValueError("a configuration (.py) needs --checkpoint, a backbone has none")
         if self.vocabulary and self.phrase:
             raise ValueError("--vocabulary and --phrase make two maps: give one at a time")
+        if self.vectors and (self.checkpoint or self.vocabulary or self.phrase):
+            raise ValueError("--vectors are embeddings: of a backbone, or of a CLIP without words")
         if self.window and self.bounds:
             raise ValueError("--window and --bounds both name the part to map: give one")
 
@@ -97,14 +109,13 @@ def main(config: MapConfig) -> None:
     """Map the scenes."""
     import torch
 
-    from cmid.inference.scenes import Scene
+    from cmid.data.raster_paths import on_disk
     from cmid.inference.streaming import map_scene
     from cmid.inference.tiles import TileGrid
     from cmid.inference.writing import write_maps
 
     device = config.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    scene = Scene(config.scenes, bands=config.bands, sensor=config.sensor, nodata=config.nodata)
-    window = _window(scene, config)
+    scene, window = _scene(config)
     model, size, products = _open(config, scene, window, device)
     eighth = size // 8 // model.stride * model.stride
     grid = TileGrid(
@@ -118,7 +129,7 @@ def main(config: MapConfig) -> None:
     given = {name: value for name, value in vars(config).items() if name not in ("out", "resume")}
     job = {
         **{name: list(v) if isinstance(v, tuple) else v for name, v in given.items()},
-        "files": [[file.path, Path(file.path).stat().st_mtime_ns] for file in scene.files],
+        "files": [[file.path, on_disk(file.path).stat().st_mtime_ns] for file in scene.files],
         "tiles": [size, grid.halo, grid.overlap],
         "names": [list(product.names) for product in products],
     }
@@ -139,21 +150,39 @@ def main(config: MapConfig) -> None:
         job=job,
         resume=config.resume,
     )
+    if config.vectors:
+        from cmid.inference.embeddings import write_cells
+
+        paths += write_cells(paths[0])
     for path in paths:
         print(f"map: {path}")
 
 
-def _window(scene: Scene, config: MapConfig) -> Window:
+def _scene(config: MapConfig) -> tuple[Scene | Limited, Window]:
+    """The scene, and the part that is mapped."""
     from cmid.data.windows import Window
+    from cmid.inference.regions import Limited, Region
+    from cmid.inference.scenes import Scene
 
-    if config.bounds:
-        return scene.area.window(config.bounds)
+    scene: Scene | Limited = Scene(
+        config.scenes,
+        bands=config.bands,
+        sensor=config.sensor,
+        nodata=config.nodata,
+        resolution=config.resolution,
+        physical=not config.stored,
+    )
     left, top, width, height = config.window or (0, 0, scene.area.width, scene.area.height)
-    return scene.area.clip(Window(top, left, height, width))
+    window = Window(top, left, height, width)
+    window = scene.area.window(config.bounds) if config.bounds else scene.area.clip(window)
+    if config.mask:
+        region = Region(Path(config.mask), scene.area, window)
+        scene, window = Limited(scene, region), region.window
+    return scene, window
 
 
 def _open(
-    config: MapConfig, scene: Scene, window: Window, device: str
+    config: MapConfig, scene: Scene | Limited, window: Window, device: str
 ) -> tuple[Any, int, list[Product]]:
     """The model, the side of its tiles, and what is written."""
     from cmid.inference.products import Classes, Probabilities
@@ -186,7 +215,7 @@ def _open(
 
 
 def _open_clip(
-    config: MapConfig, scene: Scene, window: Window, device: str
+    config: MapConfig, scene: Scene | Limited, window: Window, device: str
 ) -> tuple[Any, int, list[Product]]:
     from benchmarks.vision_language.mapping import PatchEmbeddings, named_classes, phrases
     from cmid.vision_language.clip.storage import load_clip
@@ -206,7 +235,7 @@ def _open_clip(
 
 
 def _embeddings(
-    config: MapConfig, model: DenseModel, scene: Scene, window: Window, size: int
+    config: MapConfig, model: DenseModel, scene: Scene | Limited, window: Window, size: int
 ) -> Product:
     from cmid.inference.embeddings import feature_scales
     from cmid.inference.products import Embeddings, SmallEmbeddings
@@ -217,7 +246,9 @@ def _embeddings(
     return SmallEmbeddings(names, feature_scales(model, scene, window=window, size=size))
 
 
-def _check_values(scene: Scene, window: Window, statistics: ChannelStatistics, model: str) -> None:
+def _check_values(
+    scene: Scene | Limited, window: Window, statistics: ChannelStatistics, model: str
+) -> None:
     """Refuse a scene whose numbers mean something else than those that a model was trained on."""
     import torch
 
@@ -229,7 +260,7 @@ def _check_values(scene: Scene, window: Window, statistics: ChannelStatistics, m
     statistics.check(image)
 
 
-def _check_bands(scene: Scene, wanted: int, model: str) -> None:
+def _check_bands(scene: Scene | Limited, wanted: int, model: str) -> None:
     if len(scene.bands) != wanted:
         raise ValueError(
             f"{scene.name} has {len(scene.bands)} bands, {model} reads {wanted}: choose them with"

@@ -10,16 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cmid.data.raster_files import (
-    SceneFile,
-    UsualValues,
-    as_values,
-    common_bands,
-    common_kind,
-    find_rasters,
-    inspect,
-    read_stored,
-)
+from cmid.data.raster_files import SceneFile, UsualValues, common_bands, common_kind, inspect
+from cmid.data.raster_grids import opened_at
+from cmid.data.raster_paths import find_rasters
+from cmid.data.raster_reading import as_values, read_stored
 from cmid.data.rasters import one_line_errors, opened, rasterio_module
 from cmid.data.sensors import Sensor, find_sensor
 from cmid.data.values import UNSCALED, ValueKind
@@ -47,15 +41,14 @@ class Area:
         return Area(height, width, self.crs, moved * moved.scale(cell))
 
     def window(self, bounds: Sequence[float]) -> Window:
-        """The pixels of ``left bottom right top`` in coordinates of ``crs``.
+        """The pixels of ``left bottom right top`` in coordinates of ``crs``; all of their corners.
 
         Raises:
             ValueError: they lie outside.
         """
         left, bottom, right, top = bounds
-        columns, rows = zip(
-            *(~self.transform * corner for corner in ((left, top), (right, bottom))), strict=True
-        )
+        corners = ((left, top), (right, top), (right, bottom), (left, bottom))
+        columns, rows = zip(*(~self.transform * corner for corner in corners), strict=True)
         (first, last), (above, below) = (
             (round(min(ends)), round(max(ends))) for ends in (columns, rows)
         )
@@ -79,7 +72,9 @@ class Scene:
 
     Args:
         paths: files, folders or patterns, see `cmid.data.RasterWindows`.
-        bands, sensor, nodata: as there.
+        bands, sensor, nodata, physical: as there.
+        resolution: side of the pixels in units of the first raster's reference system; all are
+            resampled to it while they are read, and need not be of one grid.
 
     Raises:
         FileNotFoundError: no raster is there.
@@ -95,16 +90,26 @@ class Scene:
         bands: Sequence[int | str] | None = None,
         sensor: str | Sensor | None = None,
         nodata: float | None = None,
+        resolution: float | None = None,
+        physical: bool = True,
     ) -> None:
         known = None if sensor is None else find_sensor(sensor)
-        files = [inspect(path) for path in find_rasters(paths)]
+        found = find_rasters(paths)
+        crs = None
+        if resolution is not None:
+            with opened(found[0]) as first:
+                crs = first.crs
+        files = [inspect(path, resolution, crs=crs) for path in found]
         self.bands, self.band_names = common_bands(files, bands, known)
         self.usual = UsualValues.of(known, self.band_names)
-        self.files = [file.completed(self.bands, self.usual) for file in files]
-        self.kind: ValueKind = common_kind(self.files, self.bands)
+        self.files = [
+            file.completed(self.bands, self.usual) if physical else file for file in files
+        ]
+        self.kind: ValueKind = common_kind(self.files, self.bands, physical=physical)
         self.nodata = nodata
         self.name = self.files[0].path
-        self._open = [opened(file.path) for file in self.files]
+        options = {"crs": crs, "nodata": nodata, "usual": self.usual and self.usual.nodata}
+        self._open = [opened_at(path, resolution, **options) for path in found]
         self.area, self._places = _mosaic(self.files, self._open)
 
     def read(
@@ -167,10 +172,8 @@ def _mosaic(files: Sequence[SceneFile], scenes: Sequence[Any]) -> tuple[Area, li
         shift = round(relative.c), round(relative.f)
         same = relative.almost_equals(relative.translation(*shift), precision=1e-3)
         if scene.crs != first.crs or not same:
-            raise ValueError(
-                f"{file.path} has another grid than {files[0].path} (reference system, resolution"
-                " or a shift by parts of a pixel): map them one by one, or warp them to one grid"
-            )
+            other = f"{file.path} has another grid than {files[0].path}"
+            raise ValueError(f"{other} ({_difference(first, scene)}): give --resolution")
         places.append(Window(shift[1], shift[0], file.height, file.width))
     top, left = min(place.top for place in places), min(place.left for place in places)
     bottom = max(place.top + place.height for place in places)
@@ -179,3 +182,13 @@ def _mosaic(files: Sequence[SceneFile], scenes: Sequence[Any]) -> tuple[Area, li
     whole = Area(first.height, first.width, first.crs, first.transform)
     area = whole.part(Window(top, left, bottom - top, right - left))
     return replace(area, height=bottom - top, width=right - left), moved
+
+
+def _difference(first: Any, second: Any) -> str:
+    """In what the grids of two open rasters differ."""
+    if first.crs != second.crs:
+        return f"reference systems {first.crs} and {second.crs}"
+    sides = [tuple(round(side, 9) for side in scene.res) for scene in (first, second)]
+    if sides[0] != sides[1]:
+        return f"pixels of {sides[0]} and {sides[1]}"
+    return "rotated, or shifted by parts of a pixel"

@@ -113,15 +113,8 @@ def _assemble(out: Path, scratch: Path, product: Product, count: int, area: Area
     place = {"height": area.height, "width": area.width, "interleave": "band", **tiles}
     georeference = {"crs": area.crs, "transform": area.transform, "nodata": product.nodata}
     plain = scratch / f"{product.name}.tif"
-    with opened(
-        plain,
-        "w",
-        driver="GTiff",
-        count=bands,
-        dtype=product.dtype,
-        **place,
-        **georeference,
-    ) as file:
+    profile = {"driver": "GTiff", "count": bands, "dtype": product.dtype, **place, **georeference}
+    with opened(plain, "w", **profile) as file:
         product.describe(file)
         row = 0
         for number in range(count):
