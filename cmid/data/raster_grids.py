@@ -43,7 +43,7 @@ def opened_at(
             " out the resolution"
         )
     rasterio = rasterio_module()
-    from rasterio.enums import MaskFlags, Resampling
+    from rasterio.enums import Resampling
     from rasterio.vrt import WarpedVRT
     from rasterio.warp import transform_bounds
 
@@ -64,8 +64,10 @@ def opened_at(
     value = next((v for v in (nodata, scene.nodatavals[0], usual) if v is not None), None)
     # A uint8 pixel is missing only where all bands are, as everywhere else.
     together = {"UNIFIED_SRC_NODATA": "YES"} if scene.dtypes[0] == "uint8" else {}
+    source = _without_alpha(scene)
+    alpha = rasterio.enums.ColorInterp.alpha in source.colorinterp
     return WarpedVRT(
-        _without_alpha(scene),
+        source,
         crs=crs,
         transform=transform,
         width=width,
@@ -73,7 +75,7 @@ def opened_at(
         resampling=Resampling.average if grows else Resampling.bilinear,
         src_nodata=value,
         nodata=value,
-        add_alpha=value is None and scene.mask_flag_enums[0] == [MaskFlags.per_dataset],
+        add_alpha=value is None and not alpha,  # tells what lies beyond the source, too
         **together,
     )
 

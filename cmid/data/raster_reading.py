@@ -63,12 +63,16 @@ def _transparent(
 
     Four bands are often red, green, blue and infrared, with the last one declared alpha by the
     writer's default: one that is asked for, or has other values than two, is no transparency.
+    What is resampled has no such band.
     """
+    from rasterio.vrt import WarpedVRT
+
     band = 1 + scene.colorinterp.index(rasterio_module().enums.ColorInterp.alpha)
     if band in bands:
         return None
     found = scene.read(band, out_shape=shape, window=options.get("window"))
-    return found == 0 if is_transparency(found) else None
+    sure = isinstance(scene, WarpedVRT) or is_transparency(found)
+    return found == 0 if sure else None
 
 
 def as_values(pixels: Pixels, scale: BandScale = UNSCALED) -> Pixels:

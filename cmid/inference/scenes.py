@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cmid.data.process_cache import ProcessCache
 from cmid.data.raster_files import SceneFile, UsualValues, common_bands, common_kind, inspect
 from cmid.data.raster_grids import opened_at
 from cmid.data.raster_paths import find_rasters
@@ -18,6 +21,8 @@ from cmid.data.rasters import one_line_errors, opened, rasterio_module
 from cmid.data.sensors import Sensor, find_sensor
 from cmid.data.values import UNSCALED, ValueKind
 from cmid.data.windows import Window
+
+_OPEN_SCENES = 16
 
 
 @dataclass(frozen=True)
@@ -108,9 +113,16 @@ class Scene:
         self.kind: ValueKind = common_kind(self.files, self.bands, physical=physical)
         self.nodata = nodata
         self.name = self.files[0].path
-        options = {"crs": crs, "nodata": nodata, "usual": self.usual and self.usual.nodata}
-        self._open = [opened_at(path, resolution, **options) for path in found]
-        self.area, self._places = _mosaic(self.files, self._open)
+        usual = None if self.usual is None else self.usual.nodata
+        self._opened = functools.partial(
+            opened_at, resolution=resolution, crs=crs, nodata=nodata, usual=usual
+        )
+        self._scenes: ProcessCache[Any] = ProcessCache(_OPEN_SCENES, drop=lambda old: old.close())
+        areas = []
+        for path in found:
+            with self._opened(path) as scene:
+                areas.append(Area(scene.height, scene.width, scene.crs, scene.transform))
+        self.area, self._places = _mosaic(found, areas)
 
     def read(
         self, window: Window, fill: Sequence[float] | float = 0
@@ -131,14 +143,14 @@ class Scene:
         dtype = np.uint8 if self.kind.is_8bit else np.float32
         values = np.zeros((len(self.bands), window.height, window.width), dtype)
         missing = np.ones((window.height, window.width), dtype=bool)
-        for file, scene, place in zip(self.files, self._open, self._places, strict=True):
+        for file, place in zip(self.files, self._places, strict=True):
             top, left = max(window.top, place.top), max(window.left, place.left)
             bottom = min(window.top + window.height, place.top + place.height)
             right = min(window.left + window.width, place.left + place.width)
             if top >= bottom or left >= right:
                 continue
             part = Window(top - place.top, left - place.left, bottom - top, right - left)
-            found, absent = self._values(file, scene, part)
+            found, absent = self._values(file, part)
             into = Window(top - window.top, left - window.left, *part[2:]).slices
             new = missing[into] & ~absent
             np.copyto(values[:, into[0], into[1]], found, where=new)
@@ -146,9 +158,8 @@ class Scene:
         np.copyto(values, np.reshape(fill, (-1, 1, 1)), where=missing, casting="unsafe")
         return values, missing
 
-    def _values(
-        self, file: SceneFile, scene: Any, part: Window
-    ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    def _values(self, file: SceneFile, part: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        scene = self._scenes.get(file.path, lambda: self._opened(file.path))
         nodata = self.nodata
         if nodata is None and self.usual is not None:
             nodata = self.usual.nodata_of(scene, self.bands)
@@ -162,33 +173,33 @@ class Scene:
         return values, np.logical_or.reduce(missing)
 
 
-def _mosaic(files: Sequence[SceneFile], scenes: Sequence[Any]) -> tuple[Area, list[Window]]:
+def _mosaic(paths: Sequence[str], areas: Sequence[Area]) -> tuple[Area, list[Window]]:
     """The common area, and the window of each raster in it."""
-    first = scenes[0]
+    first = areas[0]
     inverse = ~first.transform
     places = []
-    for file, scene in zip(files, scenes, strict=True):
-        relative = inverse * scene.transform
+    for path, area in zip(paths, areas, strict=True):
+        relative = inverse * area.transform
         shift = round(relative.c), round(relative.f)
         same = relative.almost_equals(relative.translation(*shift), precision=1e-3)
-        if scene.crs != first.crs or not same:
-            other = f"{file.path} has another grid than {files[0].path}"
-            raise ValueError(f"{other} ({_difference(first, scene)}): give --resolution")
-        places.append(Window(shift[1], shift[0], file.height, file.width))
+        if area.crs != first.crs or not same:
+            other = f"{path} has another grid than {paths[0]}"
+            raise ValueError(f"{other} ({_difference(first, area)}): give --resolution")
+        places.append(Window(shift[1], shift[0], area.height, area.width))
     top, left = min(place.top for place in places), min(place.left for place in places)
     bottom = max(place.top + place.height for place in places)
     right = max(place.left + place.width for place in places)
     moved = [place._replace(top=place.top - top, left=place.left - left) for place in places]
-    whole = Area(first.height, first.width, first.crs, first.transform)
-    area = whole.part(Window(top, left, bottom - top, right - left))
-    return replace(area, height=bottom - top, width=right - left), moved
+    whole = first.part(Window(top, left, bottom - top, right - left))
+    return replace(whole, height=bottom - top, width=right - left), moved
 
 
-def _difference(first: Any, second: Any) -> str:
-    """In what the grids of two open rasters differ."""
+def _difference(first: Area, second: Area) -> str:
+    """In what two grids differ."""
     if first.crs != second.crs:
         return f"reference systems {first.crs} and {second.crs}"
-    sides = [tuple(round(side, 9) for side in scene.res) for scene in (first, second)]
+    grids = [area.transform for area in (first, second)]
+    sides = [round(math.hypot(grid.a, grid.d), 9) for grid in grids]
     if sides[0] != sides[1]:
         return f"pixels of {sides[0]} and {sides[1]}"
     return "rotated, or shifted by parts of a pixel"

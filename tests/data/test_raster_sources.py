@@ -12,6 +12,8 @@ from cmid.data import RasterWindows, UnreadableImageError
 from cmid.data.raster_paths import find_rasters, on_disk
 from cmid.data.raster_reading import read_raster
 from cmid.data.rasters import copy_raster
+from cmid.data.windows import Window
+from cmid.inference.scenes import Scene
 
 rasterio = pytest.importorskip("rasterio")
 from rasterio.enums import ColorInterp  # noqa: E402
@@ -169,6 +171,15 @@ def test_resampling_weights_nothing_by_infrared_and_keeps_masks(tmp_path: Path) 
     assert image.missing is not None
     assert image.missing[:, :, :20].all()
     assert (image.pixels == 100).all()
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+def test_what_lies_beyond_a_turned_scene_is_missing(tmp_path: Path, dtype: str) -> None:
+    turned = from_origin(500_000, 5_000_000, 10, 10) * rasterio.Affine.rotation(45)
+    path = write(tmp_path / "a.tif", np.full((3, 60, 60), 9, dtype), transform=turned)
+    values, missing = Scene(path, resolution=10).read(Window(0, 0, 84, 84))
+    assert missing.mean() == pytest.approx(0.5, abs=0.03)
+    assert (values[:, ~missing] == 9).all()
 
 
 def test_what_cannot_be_resampled_is_refused_by_name(tmp_path: Path) -> None:
