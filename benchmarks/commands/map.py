@@ -98,6 +98,8 @@ class MapConfig:
             raise ValueError("a configuration (.py) needs --checkpoint, a backbone has none")
         if self.vocabulary and self.phrase:
             raise ValueError("--vocabulary and --phrase make two maps: give one at a time")
+        if self.probabilities and (self.vocabulary or self.phrase):
+            raise ValueError("--probabilities are of trained classes: a CLIP tells similarities")
         if self.vectors and (self.checkpoint or self.vocabulary or self.phrase):
             raise ValueError("--vectors are embeddings: of a backbone, or of a CLIP without words")
         if self.window and self.bounds:

@@ -83,7 +83,12 @@ def map_scene(
         window: the part, in pixels of the scene.
         turns: average over the eight flips and quarter turns of every tile.
     """
-    options = {"window": window, "batch_size": batch_size, "turns": turns, "first": first}
+    options: dict[str, Any] = {
+        "window": window,
+        "batch_size": batch_size,
+        "turns": turns,
+        "first": first,
+    }
     for number, row, values, missing in stitched(model, scene, grid, **options):
         yield Strip(number, row, values.numpy(), missing)
 
