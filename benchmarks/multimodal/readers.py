@@ -32,12 +32,13 @@ _FRACTIONS = BoxForm()
 def read_classification(path: Path, prompts: Prompts) -> Iterator[Question]:
     """A folder of images in a sub-folder a class (AID, NWPU-RESISC45, EuroSAT, WHU-RS19, ...)."""
     source = ImageFolder(path, labels="folders")
-    text = prompts.classification(source.classes)
+    classes = tuple(source.classes or ())
+    text = prompts.classification(classes)
     for stored, label in zip(source.paths, source.labels, strict=True):
         name = bytes(stored).decode(errors="surrogateescape")
-        true = (source.classes[label],)
+        true = (classes[label],)
         image = source.root / name
-        yield Question("classification", "class", text, true, name, image, source.classes)
+        yield Question("classification", "class", text, true, name, image, classes)
 
 
 def read_vqa(path: Path, prompts: Prompts, entries: Entries, split: str) -> Iterator[Question]:
