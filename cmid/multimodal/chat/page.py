@@ -14,7 +14,7 @@ from typing import Any
 from PIL import Image as PillowImage
 
 from cmid.data.folder import IMAGE_EXTENSIONS
-from cmid.data.rasters import RASTER_EXTENSIONS
+from cmid.data.raster_paths import RASTER_EXTENSIONS
 from cmid.data.scenes import generate_scene
 from cmid.multimodal.chat.session import REGION, Chat
 from cmid.multimodal.chat.terminal import read_region

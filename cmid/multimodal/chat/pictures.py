@@ -14,8 +14,9 @@ from torch import Tensor
 
 from cmid.data.decoding import read_image
 from cmid.data.image_size import stored_size
-from cmid.data.raster_files import inspect, read_raster
-from cmid.data.rasters import RASTER_EXTENSIONS
+from cmid.data.raster_files import inspect
+from cmid.data.raster_paths import RASTER_EXTENSIONS
+from cmid.data.raster_reading import read_raster
 from cmid.data.statistics import ChannelStatistics
 from cmid.multimodal.chat.settings import Stretch
 from cmid.visualization.stretching import stretched

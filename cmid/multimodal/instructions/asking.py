@@ -148,7 +148,10 @@ class Asker:
             for name in draws.sample(names, min(2, len(names))):
                 yield self._asked("presence", name, answer, answer, draws, name=name)
         countable = [name for name in self.vocabulary.categories if name not in crowds]
-        for name in draws.sample(countable, min(3, len(countable))):
+        none = [name for name in absent if name not in crowds]
+        some = [name for name in countable if counts[name]]
+        chosen = draws.sample(some, min(2, len(some))) + draws.sample(none, min(1, len(none)))
+        for name in chosen:
             number = str(counts[name])
             yield self._asked("count", name, number, number, draws, name=name)
         pairs = [(a, b) for a in countable for b in countable if counts[a] > counts[b]]

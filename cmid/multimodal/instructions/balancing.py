@@ -14,6 +14,7 @@ EVEN = frozenset({"presence", "cover_presence", "comparison", "cover_comparison"
 """Tasks of two answers, each of which is true equally often of every subject."""
 FREE = frozenset({"caption", "change_caption"})
 """Tasks whose answers are no classes."""
+_ONE_ANSWER = frozenset({"grounding", "honesty"})  # the other one's, to the same question
 _CAP = 2  # how many times the median of its group an answer may occur
 
 Placed = tuple[int, Asked]
@@ -24,8 +25,8 @@ def balance(asked: Sequence[Placed], *, seed: int = 0) -> list[Placed]:
     """Drop questions whose answers are too frequent.
 
     Among questions of one task and subject ("are there ships"): of two answers (`EVEN`) either is
-    kept equally often, and a subject with one answer only goes; of more, none occurs more than
-    twice as often as the median one. Absent things are asked for at most as often as there are
+    kept equally often, and a subject with one answer only goes; of more, none occurs more often
+    than the second most frequent one, or than twice the median one. Absent things are asked for at most as often as there are
     questions of the same words about them where they are present.
 
     Returns:
@@ -47,7 +48,8 @@ def balance(asked: Sequence[Placed], *, seed: int = 0) -> list[Placed]:
         elif task == "honesty":
             cap = present[subject]
         else:
-            cap = max(1, round(_CAP * statistics.median(sizes)))
+            second = sorted(sizes)[-2:][0]
+            cap = max(1, min(second, round(_CAP * statistics.median(sizes))))
         for _, places in sorted(answers.items()):
             chosen = draws.sample(places, min(cap, len(places)))
             kept += chosen
@@ -72,9 +74,9 @@ def balance_table(asked: Sequence[Placed], kept: Sequence[Placed]) -> Table:
         for each in mine:
             of_subject[each.subject][each.group] += 1
         guessed = sum(max(groups.values()) for groups in of_subject.values())
-        told = task not in FREE and mine
+        told = task not in FREE | _ONE_ANSWER and mine
         shares = (f"{times / len(mine):.2f}", f"{guessed / len(mine):.2f}") if told else ("", "")
-        cells = (str(count), str(len(mine)), str(len(answers)) if told else "", most)
+        cells = (str(count), str(len(mine)), *((str(len(answers)), most) if told else ("", "")))
         rows.append(Row(task, (*cells, *shares)))
     head = ("task", "asked", "kept", "answers", "most frequent", "its share", "guesser")
     return Table(head, tuple(rows))

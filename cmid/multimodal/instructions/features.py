@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from cmid.boxes import around
-from cmid.data.raster_files import find_rasters
+from cmid.data.raster_paths import find_rasters
 from cmid.data.rasters import opened
 from cmid.data.scenes.phrases import count_phrase, joined, place, plural
 from cmid.inference.vectors import check_vectors
