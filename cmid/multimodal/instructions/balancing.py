@@ -26,8 +26,8 @@ def balance(asked: Sequence[Placed], *, seed: int = 0) -> list[Placed]:
 
     Among questions of one task and subject ("are there ships"): of two answers (`EVEN`) either is
     kept equally often, and a subject with one answer only goes; of more, none occurs more often
-    than the second most frequent one, or than twice the median one. Absent things are asked for at most as often as there are
-    questions of the same words about them where they are present.
+    than the second most frequent one, or than twice the median one. Absent things are asked for at
+    most as often as there are questions of the same words about them where they are present.
 
     Returns:
         Those that stay, in their order.
