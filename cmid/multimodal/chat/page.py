@@ -27,12 +27,13 @@ TASKS = {
     "what is here?": f"[Identify] What is at {REGION}?",
     "compare": "What has changed from the first image to the second?",
 }
-# Generated scenes by their number, and a question about each.
+# Generated scenes by their number, and a question about each; of a seed that nobody trains on.
 EXAMPLES = {
-    "harbour": (0, "[VQA] How many ships are there?"),
-    "airport": (1, "[VG] Where is the largest plane?"),
+    "harbour": (5, "[VQA] How many ships are there?"),
+    "airport": (6, "[VG] Where is the largest plane?"),
     "houses": (2, "Describe the image."),
 }
+_SEED = 99
 _UPLOAD = "40mb"
 _LOOPBACK = "127.0.0.1"
 
@@ -138,7 +139,7 @@ class Page:
         chat = chat or self.first.another()
         chat.reset()
         number, question = EXAMPLES[name]
-        pixels = generate_scene(number, size=128).image.permute(1, 2, 0).numpy()
+        pixels = generate_scene(number, seed=_SEED, size=128).image.permute(1, 2, 0).numpy()
         told = ""
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / f"{name}.png"
