@@ -41,7 +41,7 @@ class ConversationFile(ConversationEntries):
         if not isinstance(row, Mapping):
             raise ValueError("it is no JSON object")
         keys = ("image", "img", "name", "filename")
-        given = next((row[key] for key in keys if row.get(key)), [])
+        given: Any = next((row[key] for key in keys if row.get(key)), [])
         paths = [given] if isinstance(given, str) else list(given)
         return str(row.get("id", where.removeprefix("entry "))), paths, _said(row)
 

@@ -152,8 +152,8 @@ class Asker:
         some = [name for name in countable if counts[name]]
         chosen = draws.sample(some, min(2, len(some))) + draws.sample(none, min(1, len(none)))
         for name in chosen:
-            number = str(counts[name])
-            yield self._asked("count", name, number, number, draws, name=name)
+            answer = str(counts[name])
+            yield self._asked("count", name, answer, answer, draws, name=name)
         pairs = [(a, b) for a in countable for b in countable if counts[a] > counts[b]]
         yield from self._more("comparison", pairs, draws)
         for number, name in enumerate(objects.categories):

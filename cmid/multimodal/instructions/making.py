@@ -129,7 +129,7 @@ def entries(
             for place, each in enumerate(part):
                 text = each.question if place else marks + each.question
                 said += [{"from": "human", "value": text}, {"from": "gpt", "value": each.answer}]
-            entry = {
+            entry: dict[str, Any] = {
                 "id": f"{number}-{first // writing.turns}",
                 "image": paths[0] if len(paths) == 1 else paths,
                 "tasks": [each.task for each in part],
