@@ -205,7 +205,7 @@ def build_page(chat: Chat) -> Any:
         # The generator itself: gradio looks at what a function is.
         gr.on([send.click, question.submit], page.ask, asked, everything, concurrency_limit=1)
         halt.click(page.stop, [state], queue=False)
-        anew.click(page.restart, [state], everything)
+        gr.on([anew.click, said.clear], page.restart, [state], everything)
         for text, button in tasks.items():
             button.click(partial(str, text), outputs=[question])
         for name, button in examples.items():

@@ -21,7 +21,6 @@ from cmid.boxes import around
 from cmid.data.raster_paths import find_rasters
 from cmid.data.rasters import opened
 from cmid.data.scenes.phrases import count_phrase, joined, place, plural
-from cmid.inference.vectors import check_vectors
 from cmid.multimodal.instructions.annotated import Annotated
 from cmid.multimodal.instructions.reading import rounded
 from cmid.vision_language.data.objects import ImageObjects
@@ -66,10 +65,14 @@ def read_features(path: Path, tags: Sequence[str] = CLASS_TAGS) -> Features:
         ModuleNotFoundError: the extra ``geo`` is not installed.
         ValueError: no vector file, or none of its features has such a tag.
     """
-    check_vectors()
-    import pyogrio
-    import shapely
-
+    try:
+        import pyogrio
+        import rasterio  # noqa: F401
+        import shapely
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"map features need {error.name}: pip install 'cmid[geo]'"
+        ) from error
     if not path.is_file():
         raise FileNotFoundError(f"no file of features {path}")
     try:
