@@ -26,11 +26,8 @@ class ConversationFile(ConversationEntries):
     - ``{"Question", "Answer"}``, ``{"question", "answer"}`` or ``{"instruction", "input",
       "output"}``: text alone.
 
-    Texts keep their case and punctuation.
-
-    Args:
-        path: ``.json`` or ``.jsonl``.
-        **options: of `cmid.multimodal.data.entries.ConversationEntries`.
+    Texts keep their case and punctuation. Arguments are those of
+    `cmid.multimodal.data.entries.ConversationEntries`; the file ends in ``.json`` or ``.jsonl``.
     """
 
     def rows(self) -> Iterator[tuple[str, Any]]:

@@ -51,9 +51,7 @@ class RsvqaQuestions(ConversationEntries):
 class BenchQuestions(ConversationEntries):
     """LHRS-Bench's ``qa.json``: questions with choices; answers are letters.
 
-    Args:
-        path: the file.
-        **options: of `cmid.multimodal.data.entries.ConversationEntries`.
+    Arguments are those of `cmid.multimodal.data.entries.ConversationEntries`.
     """
 
     def rows(self) -> Iterator[tuple[str, Any]]:
