@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -13,8 +13,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cmid.data.windows import Window
-from cmid.inference.scenes import Scene
 from cmid.inference.tiles import TileGrid
+
+
+class Readable(Protocol):
+    """A scene, see `cmid.inference.scenes.Scene`, or an image."""
+
+    def read(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """``(C, H, W)`` values of a part, and ``(H, W)``, which pixels have none."""
 
 
 class DenseModel(Protocol):
@@ -60,7 +66,7 @@ class Strip:
 
 def map_scene(
     model: DenseModel,
-    scene: Scene,
+    scene: Readable,
     grid: TileGrid,
     *,
     window: Window,
@@ -125,7 +131,7 @@ def _move_up(buffer: NDArray[np.float32], absent: NDArray[np.bool_], rows: int) 
 
 def _results(
     model: DenseModel,
-    scene: Scene,
+    scene: Readable,
     tiles: Sequence[Window],
     area: Window,
     reader: ThreadPoolExecutor,
@@ -136,7 +142,7 @@ def _results(
     """Tile, its result (None where it has no valid pixel), and which cells have none."""
 
     def read(some: Sequence[Window]) -> list[tuple[NDArray[np.generic], NDArray[np.bool_]]]:
-        return [_read_inside(scene, tile, area, model.fill) for tile in some]
+        return [read_inside(scene, tile, area, model.fill) for tile in some]
 
     batches = [tiles[n : n + batch_size] for n in range(0, len(tiles), batch_size)]
     ahead: Future[list[tuple[NDArray[np.generic], NDArray[np.bool_]]]]
@@ -155,8 +161,8 @@ def _results(
             yield tile, results.get(n), np.logical_and.reduce(cells, axis=(1, 3))
 
 
-def _read_inside(
-    scene: Scene, tile: Window, area: Window, fill: Sequence[float]
+def read_inside(
+    scene: Readable, tile: Window, area: Window, fill: Sequence[float]
 ) -> tuple[NDArray[np.generic], NDArray[np.bool_]]:
     """A tile of an area; what lies beyond the area is missing, and repeats its border."""
     inside = tile.inside(area.height, area.width)

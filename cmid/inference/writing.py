@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import logging
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from tqdm.auto import tqdm
 
 from cmid.data.rasters import opened, rasterio_module
-from cmid.files import whole_file, write_text
+from cmid.files import whole_file
 from cmid.inference.products import Product
 from cmid.inference.scenes import Area
 from cmid.inference.streaming import Strip
+from cmid.inference.unfinished import Unfinished
 
-logger = logging.getLogger(__name__)
 _BLOCK = 512
 
 
@@ -31,6 +27,7 @@ def write_maps(
     area: Area,
     job: Mapping[str, Any],
     resume: bool = False,
+    then: Callable[[Sequence[Path]], Sequence[Path]] | None = None,
 ) -> list[Path]:
     """Write the rasters of a map.
 
@@ -43,9 +40,10 @@ def write_maps(
         area: where the result lies, in its own cells.
         job: what the result depends on, of JSON types.
         resume: go on with unfinished strips of the same job.
+        then: what makes further files of the rasters, before the strips are forgotten.
 
     Returns:
-        The rasters, ``out/PRODUCT.tif``.
+        The rasters, ``out/PRODUCT.tif``, and further files.
 
     Raises:
         FileExistsError: unfinished strips lie there, and it is not to be resumed.
@@ -57,62 +55,30 @@ def write_maps(
         import rio_cogeo  # noqa: F401  # before hours of work, not after them
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError("maps need rio-cogeo: pip install 'cmid[geo]'") from error
-    scratch = out / "unfinished"
-    first = _begin(scratch, job, products, resume=resume)
-    if first:
-        logger.info("%d of %d strips of tiles were there already", first, count)
-    bar = tqdm(total=count, initial=first, desc="map", unit="strip", disable=None)
-    with bar:
+    names = [product.name for product in products]
+    unfinished = Unfinished(out, job, names=names, count=count, resume=resume)
+    first = unfinished.first
+    with tqdm(total=count, initial=first, desc="map", unit="strip", disable=None) as bar:
         for strip in strips(first) if first < count else ():
-            for product in products:
-                part = whole_file(_part(scratch, product, strip.number))
-                with part as path, path.open("wb") as file:
-                    np.save(file, product.bands(strip))
+            unfinished.save(strip.number, (product.bands(strip) for product in products))
             bar.update()
-    paths = [_assemble(out, scratch, product, count, area) for product in products]
-    shutil.rmtree(scratch)
+    paths = [_assemble(out, unfinished, product, count, area) for product in products]
+    paths += then(paths) if then else []
+    unfinished.remove()
     return paths
 
 
-def _begin(
-    scratch: Path, job: Mapping[str, Any], products: Sequence[Product], *, resume: bool
-) -> int:
-    """The first strip that is missing."""
-    record, said = scratch / "job.json", json.dumps(job, indent=2, sort_keys=True)
-    if record.exists() and not resume:
-        raise FileExistsError(
-            f"{scratch} holds strips of a map that was not finished: go on with --resume, or"
-            " delete it"
-        )
-    if record.exists() and record.read_text() != said:
-        before = json.loads(record.read_text())
-        keys = [key for key in {**before, **job} if before.get(key) != json.loads(said).get(key)]
-        raise ValueError(
-            f"{scratch} is of a map with another {', '.join(keys)}: repeat the command that began"
-            " it, or delete it"
-        )
-    write_text(record, said)
-    number = 0
-    while all(_part(scratch, product, number).exists() for product in products):
-        number += 1
-    return number
-
-
-def _part(scratch: Path, product: Product, number: int) -> Path:
-    return scratch / f"{product.name}-{number:06}.npy"
-
-
-def _assemble(out: Path, scratch: Path, product: Product, count: int, area: Area) -> Path:
+def _assemble(out: Path, unfinished: Unfinished, product: Product, count: int, area: Area) -> Path:
     """One cloud-optimised GeoTIFF of all strips of a product."""
     from rio_cogeo.cogeo import cog_translate
 
     rasterio = rasterio_module()
-    bands = np.load(_part(scratch, product, 0), mmap_mode="r").shape[0]
+    bands = unfinished.load(product.name, 0).shape[0]
     tiles = {"tiled": True, "blockxsize": _BLOCK, "blockysize": _BLOCK, "bigtiff": "if_safer"}
     # Whole strips are written band by band: pixels side by side would be packed again and again.
     place = {"height": area.height, "width": area.width, "interleave": "band", **tiles}
     georeference = {"crs": area.crs, "transform": area.transform, "nodata": product.nodata}
-    plain = scratch / f"{product.name}.tif"
+    plain = unfinished.folder / f"{product.name}.tif"
     with opened(
         plain,
         "w",
@@ -125,7 +91,7 @@ def _assemble(out: Path, scratch: Path, product: Product, count: int, area: Area
         product.describe(file)
         row = 0
         for number in range(count):
-            values = np.load(_part(scratch, product, number))
+            values = unfinished.load(product.name, number)
             window = rasterio.windows.Window(0, row, area.width, values.shape[1])
             file.write(values, window=window)
             row += values.shape[1]
