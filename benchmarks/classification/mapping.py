@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cmid.checkpoints.weight_files import open_weights
 from cmid.resume import RECORD
-from cmid.run_folder import newest_checkpoints
+from cmid.run_folder import checkpoints_in
 from cmid.views.crops import resize
 
 
@@ -60,7 +60,7 @@ def fine_tuned(model: str) -> Path | None:
     """
     path = Path(model)
     if path.is_dir() and not (path / "config.json").exists():
-        path = next(iter(newest_checkpoints(path)), path)
+        path = next(iter(checkpoints_in(path)), path)
     if path.suffix != ".ckpt" or not path.is_file():
         return None
     return path if "model.classes" in _experiment(open_weights(path)) else None

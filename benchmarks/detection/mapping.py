@@ -57,6 +57,7 @@ class DetectionModel:
         if not isinstance(self.model, BaseDetector):
             raise ValueError(f"{config.filename} trains a {type(self.model).__name__}: no detector")
 
+    @torch.no_grad()
     def __call__(self, pixels: Tensor) -> list[Boxes]:
         shape = tuple(pixels.shape[-2:])
         meta = {

@@ -90,7 +90,7 @@ def in_order(boxes: Boxes) -> np.ndarray:
     return table[np.lexsort(table[:, :2].T.round(3))]
 
 
-@pytest.mark.parametrize(("halo", "overlap", "batch_size"), [(8, 4, 3), (8, 16, 1), (12, 8, 8)])
+@pytest.mark.parametrize(("halo", "overlap", "batch_size"), [(8, 12, 3), (8, 16, 1), (12, 8, 8)])
 def test_an_object_on_a_seam_is_found_once_and_whole(scene, halo, overlap, batch_size):
     model = Blobs()
     whole = found(model, Scene(scene), grid(SIDE))
