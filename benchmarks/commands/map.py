@@ -1,14 +1,16 @@
-"""Map whole scenes: embeddings of a backbone, or what a model of OpenMMLab finds there.
+"""Map whole scenes: embeddings of a backbone, what a trained model finds, words of a CLIP.
 
 python tools/map.py runs/NAME/backbone SCENE.tif --out maps
 python tools/map.py CONFIG.py SCENE.tif --checkpoint work_dirs/NAME/iter_N.pth --out maps
+python tools/map.py runs/NAME/clip SCENE.tif --vocabulary water forest "house, building" --out maps
 
 Writes cloud-optimised GeoTIFFs in the scene's reference system: embeddings.tif, one cell for the
-backbone's stride; or classes.tif with colours and names, and probabilities.tif if asked for.
+backbone's stride; or classes.tif with colours and names, and probabilities.tif if asked for; of a
+CLIP similarity.tif, too, or that alone for --phrase.
 Detectors write boxes.parquet and boxes.gpkg: a polygon, a class and a score for each object.
 Models of change compare the scene with --second. A classifier (a run of tools/finetune.py, or a
 configuration) tells the class of each tile.
-Several scenes of one grid are mapped as one. Memory does not grow with the scene's height.
+Several scenes are mapped as one. Memory does not grow with the scene's height.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from cmid.options import at_least, option
 if TYPE_CHECKING:
     from cmid.data.windows import Window
     from cmid.inference.pairs import ScenePair
+    from cmid.inference.regions import Limited
     from cmid.inference.scenes import Scene
 
 
@@ -31,8 +34,8 @@ class MapConfig:
     """A model, scenes, and what to write.
 
     Attributes:
-        model: backbone (exported folder, checkpoint, random:NAME or timm name), or a configuration
-            of OpenMMLab (.py).
+        model: backbone (exported folder, checkpoint, random:NAME or timm name), a configuration of
+            OpenMMLab (.py), or a CLIP's folder.
         scenes: rasters, folders or patterns in quotes.
         second: rasters of the second date, for models of change.
         warp: resample the second date to the grid of the first.
@@ -44,6 +47,12 @@ class MapConfig:
         score_threshold: the least score of an object.
         polygons: write the connected areas of each class, too, as polygons.parquet and .gpkg.
         simplify: how far their borders may move, in units of the scene's reference system.
+        vocabulary: classes for a CLIP: names (synonyms with commas, in quotes), a file with a line
+            a class, or a list of tools/evaluate_clip.py such as loveda.
+        phrase: texts that a CLIP finds pixels similar to.
+        templates: what names are put into: satellite, aerial, plain, imagenet (80 of CLIP), a text
+            with {}, or a file.
+        vectors: write embeddings as GeoParquet, too, a square for each cell.
         form: how embeddings are stored; int8 has a scale for each dimension.
         tile: side of the tiles in pixels, a multiple of the model's stride (default: what a
             transformer or a classifier was trained with, else 512).
@@ -53,6 +62,10 @@ class MapConfig:
         tta: average over flips and quarter turns.
         window: part of the scene in pixels: left, top, width, height.
         bounds: part of the scene in its coordinates: left, bottom, right, top.
+        mask: polygons, outside of which nothing is mapped: GeoPackage, GeoJSON, GeoParquet ...
+        resolution: side of the pixels in the scene's unit, which scenes of another resolution or
+            grid are resampled to.
+        stored: take numbers as they are stored, without the scale and offset that files declare.
         bands: bands of the scene, by name or counted from 1.
         sensor: preset of the scene, such as sentinel2_l2a, or a JSON file.
         nodata: overrides the scene's nodata value.
@@ -71,6 +84,10 @@ class MapConfig:
     score_threshold: Annotated[float, at_least(0, 1)] = 0.3
     polygons: bool = False
     simplify: Annotated[float, at_least(0)] = 0.0
+    vocabulary: tuple[str, ...] | None = None
+    phrase: tuple[str, ...] | None = None
+    templates: str = "imagenet"
+    vectors: bool = False
     form: Literal["float16", "int8"] = "float16"
     tile: Annotated[int, at_least(1)] | None = None
     halo: Annotated[int, at_least(0)] | None = None
@@ -79,6 +96,9 @@ class MapConfig:
     tta: bool = False
     window: tuple[int, int, int, int] | None = None
     bounds: tuple[float, float, float, float] | None = None
+    mask: str | None = None
+    resolution: Annotated[float, at_least(1e-9)] | None = None
+    stored: bool = False
     bands: tuple[int | str, ...] | None = None
     sensor: str | None = None
     nodata: float | None = None
@@ -88,6 +108,12 @@ class MapConfig:
     def __post_init__(self) -> None:
         if self.model.endswith(".py") != (self.checkpoint is not None):
             raise ValueError("a configuration (.py) needs --checkpoint, a backbone has none")
+        if self.vocabulary and self.phrase:
+            raise ValueError("--vocabulary and --phrase make two maps: give one at a time")
+        if self.probabilities and (self.vocabulary or self.phrase):
+            raise ValueError("--probabilities are of trained classes: a CLIP tells similarities")
+        if self.vectors and (self.checkpoint or self.vocabulary or self.phrase):
+            raise ValueError("--vectors are embeddings: of a backbone, or of a CLIP without words")
         if self.window and self.bounds:
             raise ValueError("--window and --bounds both name the part to map: give one")
         for name, needed in (("warp", "second"), ("simplify", "polygons")):
@@ -101,6 +127,7 @@ def main(config: MapConfig) -> None:
     import torch
 
     from benchmarks.commands.map_models import open_model
+    from cmid.data.raster_paths import on_disk
     from cmid.inference.boxes import find_boxes, write_boxes
     from cmid.inference.polygons import write_polygons
     from cmid.inference.streaming import map_scene
@@ -108,8 +135,7 @@ def main(config: MapConfig) -> None:
     from cmid.inference.writing import write_maps
 
     device = config.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    scene = _scene(config)
-    window = _window(scene, config)
+    scene, window = _scene(config)
     model, size, products = open_model(config, scene, window, device)
     eighth = size // 8 // model.stride * model.stride
     grid = TileGrid(
@@ -123,8 +149,9 @@ def main(config: MapConfig) -> None:
     given = {name: value for name, value in vars(config).items() if name not in ("out", "resume")}
     job = {
         **{name: list(v) if isinstance(v, tuple) else v for name, v in given.items()},
-        "files": [[file.path, Path(file.path).stat().st_mtime_ns] for file in scene.files],
+        "files": [[file.path, on_disk(file.path).stat().st_mtime_ns] for file in scene.files],
         "tiles": [size, grid.halo, grid.overlap],
+        "names": [list(product.names) for product in products],
     }
     out = Path(config.out)
     tiles = {"window": window, "batch_size": config.batch_size, "turns": config.tta}
@@ -148,27 +175,32 @@ def main(config: MapConfig) -> None:
             area=scene.area.part(window),
             **whole,
         )
+    if config.vectors:
+        from cmid.inference.embeddings import write_cells
+
+        paths += write_cells(paths[0])
     for path in paths:
         print(f"map: {path}")
 
 
-def _scene(config: MapConfig) -> Scene | ScenePair:
+def _scene(config: MapConfig) -> tuple[Scene | ScenePair | Limited, Window]:
+    """The scene, and the part that is mapped."""
+    from cmid.data.windows import Window
     from cmid.inference.pairs import ScenePair
+    from cmid.inference.regions import Limited, Region
     from cmid.inference.scenes import Scene
     from cmid.inference.warping import WarpedScene
 
     form: Any = {"bands": config.bands, "sensor": config.sensor, "nodata": config.nodata}
-    scene = Scene(config.scenes, **form)
-    if config.second is None:
-        return scene
-    second = Scene(config.second, **form)
-    return ScenePair(scene, WarpedScene(second, scene.area) if config.warp else second)
-
-
-def _window(scene: Scene | ScenePair, config: MapConfig) -> Window:
-    from cmid.data.windows import Window
-
-    if config.bounds:
-        return scene.area.window(config.bounds)
+    form |= {"resolution": config.resolution, "physical": not config.stored}
+    scene: Scene | ScenePair = Scene(config.scenes, **form)
+    if config.second:
+        second = Scene(config.second, **form)
+        scene = ScenePair(scene, WarpedScene(second, scene.area) if config.warp else second)
     left, top, width, height = config.window or (0, 0, scene.area.width, scene.area.height)
-    return scene.area.clip(Window(top, left, height, width))
+    window = Window(top, left, height, width)
+    window = scene.area.window(config.bounds) if config.bounds else scene.area.clip(window)
+    if config.mask:
+        region = Region(Path(config.mask), scene.area, window)
+        return Limited(scene, region), region.window
+    return scene, window

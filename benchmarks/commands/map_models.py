@@ -12,14 +12,19 @@ from cmid.inference.products import Classes, Embeddings, Probabilities, Product,
 
 if TYPE_CHECKING:
     from benchmarks.commands.map import MapConfig
+    from cmid.data.channel_statistics import ChannelStatistics
     from cmid.data.windows import Window
     from cmid.inference.pairs import ScenePair
+    from cmid.inference.regions import Limited
     from cmid.inference.scenes import Scene
+    from cmid.inference.streaming import DenseModel
+
+    AnyScene = Scene | ScenePair | Limited
 
 Opened = tuple[Any, int, list[Product]]
 
 
-def open_model(config: MapConfig, scene: Scene | ScenePair, window: Window, device: str) -> Opened:
+def open_model(config: MapConfig, scene: AnyScene, window: Window, device: str) -> Opened:
     """The model, the side of its tiles, and which rasters are written: none of objects.
 
     Raises:
@@ -27,6 +32,7 @@ def open_model(config: MapConfig, scene: Scene | ScenePair, window: Window, devi
         ValueError: the model does not fit the scene, or not what is asked for.
     """
     from benchmarks.classification.mapping import fine_tuned, open_fine_tuned
+    from benchmarks.vision_language.mapping import is_clip
 
     model: Any
     if config.checkpoint is not None:
@@ -36,10 +42,14 @@ def open_model(config: MapConfig, scene: Scene | ScenePair, window: Window, devi
         size, products = model.size, _of_classes(config, model.classes)
     else:
         _check_dates(config, 1)
-        model, size, products = _open_backbone(config, scene, window, device)
+        words = config.vocabulary or config.phrase or is_clip(config.model)
+        open_it = _open_clip if words else _open_backbone
+        model, size, products = open_it(config, scene, window, device)
     _check_dates(config, getattr(model, "dates", 1))
     if config.polygons and not (products and isinstance(products[0], Classes)):
         raise ValueError(f"{config.model} tells no classes of pixels, which --polygons outlines")
+    if config.vectors and not (products and isinstance(products[0], Embeddings | SmallEmbeddings)):
+        raise ValueError(f"{config.model} gives no embeddings, which --vectors are")
     _check_bands(scene, len(model.fill), config.model)
     return model, size, products
 
@@ -76,30 +86,61 @@ def _open_trained(config: MapConfig, device: str) -> Opened:
     return model, config.tile or 512, _of_classes(config, model.classes, model.colours)
 
 
-def _open_backbone(
-    config: MapConfig, scene: Scene | ScenePair, window: Window, device: str
-) -> Opened:
+def _open_backbone(config: MapConfig, scene: AnyScene, window: Window, device: str) -> Opened:
     """Embeddings."""
     from cmid.checkpoints import load_backbone
-    from cmid.data.source import Image
-    from cmid.inference.embeddings import EmbeddingModel, feature_scales
+    from cmid.inference.embeddings import EmbeddingModel
     from cmid.models.intermediates import is_plain
 
     backbone = load_backbone(config.model, img_size=config.tile, in_chans=len(scene.bands)).to(
         device
     )
     embedder = EmbeddingModel(backbone)
-    _check_bands(scene, len(embedder.fill), config.model)
-    values, _ = scene.read(window._replace(height=1, width=1))
-    backbone.standardize.statistics.check(
-        Image(torch.from_numpy(values), (1, 1), name=scene.name, kind=scene.kind)
-    )
+    _check_values(scene, window, backbone.standardize.statistics, config.model)
     size = config.tile or (backbone.size if is_plain(backbone.encoder.backbone) else 512)
-    names = tuple(f"feature {n}" for n in range(embedder.channels))
+    return embedder, size, [_embeddings(config, embedder, scene, window, size)]
+
+
+def _open_clip(config: MapConfig, scene: AnyScene, window: Window, device: str) -> Opened:
+    """Classes by words, similarities, or embeddings in the space of the words."""
+    from benchmarks.vision_language.mapping import PatchEmbeddings, named_classes, phrases
+    from cmid.vision_language.clip.storage import load_clip
+
+    clip = load_clip(config.model).to(device)
+    _check_values(scene, window, clip.image.statistics, config.model)
+    if config.tile not in (None, clip.size):
+        raise ValueError(f"{config.model} reads tiles of {clip.size}: leave out --tile")
+    if config.vocabulary:
+        model, products = named_classes(clip, config.vocabulary, templates=config.templates)
+        return model, clip.size, products
+    if config.phrase:
+        model, products = phrases(clip, config.phrase)
+        return model, clip.size, products
+    cells = PatchEmbeddings(clip)
+    return cells, clip.size, [_embeddings(config, cells, scene, window, clip.size)]
+
+
+def _embeddings(
+    config: MapConfig, model: DenseModel, scene: AnyScene, window: Window, size: int
+) -> Product:
+    from cmid.inference.embeddings import feature_scales
+
+    names = tuple(f"feature {n}" for n in range(model.channels))
     if config.form == "float16":
-        return embedder, size, [Embeddings(names)]
-    scales = feature_scales(embedder, scene, window=window, size=size)
-    return embedder, size, [SmallEmbeddings(names, scales)]
+        return Embeddings(names)
+    return SmallEmbeddings(names, feature_scales(model, scene, window=window, size=size))
+
+
+def _check_values(
+    scene: AnyScene, window: Window, statistics: ChannelStatistics, model: str
+) -> None:
+    """Refuse a scene whose numbers mean something else than those that a model was trained on."""
+    from cmid.data.source import Image
+
+    _check_bands(scene, len(statistics.mean), model)
+    values, _ = scene.read(window._replace(height=1, width=1))
+    image = Image(torch.from_numpy(values), (1, 1), name=scene.name, kind=scene.kind)
+    statistics.check(image)
 
 
 def _check_dates(config: MapConfig, dates: int) -> None:
@@ -109,7 +150,7 @@ def _check_dates(config: MapConfig, dates: int) -> None:
         raise ValueError(f"{config.model} looks at one date: --second is for models of change")
 
 
-def _check_bands(scene: Scene | ScenePair, wanted: int, model: str) -> None:
+def _check_bands(scene: AnyScene, wanted: int, model: str) -> None:
     if len(scene.bands) != wanted:
         raise ValueError(
             f"{scene.name} has {len(scene.bands)} bands, {model} reads {wanted}: choose them with"

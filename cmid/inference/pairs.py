@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cmid.data.windows import Window
-from cmid.inference.scenes import Area, Scene
+from cmid.inference.scenes import Area, Scene, filled
 from cmid.inference.warping import WarpedScene
 
 
@@ -37,10 +38,12 @@ class ScenePair:
         self.bands = first.bands + second.bands
         self.files = [*first.files, *second.files]
 
-    def read(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    def read(
+        self, window: Window, fill: Sequence[float] | float = 0
+    ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """As `Scene.read`, both dates' bands."""
         values, missing = zip(*(date.read(window) for date in self.dates), strict=True)
-        return np.concatenate(values), missing[0] | missing[1]
+        return filled(np.concatenate(values), missing[0] | missing[1], fill)
 
 
 def _differences(first: Area, second: Area) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from cmid.data.rasters import rasterio_module
 from cmid.data.windows import Window
-from cmid.inference.scenes import Area, Scene
+from cmid.inference.scenes import Area, Scene, filled
 
 # Pixels around what a window needs of the source: bilinear weights, and the bend between the
 # points by which its outline is projected.
@@ -37,7 +38,9 @@ class WarpedScene:
         self.name, self.bands, self.kind = scene.name, scene.bands, scene.kind
         self.files = scene.files
 
-    def read(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    def read(
+        self, window: Window, fill: Sequence[float] | float = 0
+    ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """As `Scene.read`."""
         from rasterio.enums import Resampling
         from rasterio.warp import reproject
@@ -62,7 +65,8 @@ class WarpedScene:
             )
         absent = np.isnan(found).any(axis=0)
         found[:, absent] = 0
-        return (np.rint(found).astype(np.uint8) if self.kind.is_8bit else found), absent
+        values = np.rint(found).astype(np.uint8) if self.kind.is_8bit else found
+        return filled(values, absent, fill)
 
     def _source(self, there: Area) -> Window | None:
         """The part of the scene that an area needs; None where they do not meet."""

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from cmid.data.rasters import opened, rasterio_module
@@ -70,43 +74,56 @@ def write_maps(
 
 def _assemble(out: Path, unfinished: Unfinished, product: Product, count: int, area: Area) -> Path:
     """One cloud-optimised GeoTIFF of all strips of a product."""
+    path = out / f"{product.name}.tif"
+    errors = rasterio_module().errors
+    with whole_file(path) as part:
+        try:
+            _write(part, unfinished, product, count, area)
+            # Of a full disk GDAL may say nothing, and leave a file of which parts are missing.
+            with opened(part) as file:
+                for window, values in _strips(unfinished, product, count):
+                    if not np.array_equal(file.read(window=window), values, equal_nan=True):
+                        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except errors.RasterioError as error:
+            reason = str(error.__cause__ or error)
+            raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}: {reason}") from error
+    return path
+
+
+def _strips(
+    unfinished: Unfinished, product: Product, count: int
+) -> Iterator[tuple[Any, NDArray[np.generic]]]:
+    """Where each strip lies, as rasterio has it, and its bands."""
+    row = 0
+    for number in range(count):
+        values = unfinished.load(product.name, number)
+        _, height, width = values.shape
+        yield rasterio_module().windows.Window(0, row, width, height), values
+        row += height
+
+
+def _write(path: Path, unfinished: Unfinished, product: Product, count: int, area: Area) -> None:
     from rio_cogeo.cogeo import cog_translate
 
-    rasterio = rasterio_module()
     bands = unfinished.load(product.name, 0).shape[0]
     tiles = {"tiled": True, "blockxsize": _BLOCK, "blockysize": _BLOCK, "bigtiff": "if_safer"}
     # Whole strips are written band by band: pixels side by side would be packed again and again.
     place = {"height": area.height, "width": area.width, "interleave": "band", **tiles}
     georeference = {"crs": area.crs, "transform": area.transform, "nodata": product.nodata}
     plain = unfinished.folder / f"{product.name}.tif"
-    with opened(
-        plain,
-        "w",
-        driver="GTiff",
-        count=bands,
-        dtype=product.dtype,
-        **place,
-        **georeference,
-    ) as file:
+    kind = {"driver": "GTiff", "count": bands, "dtype": product.dtype}
+    with opened(plain, "w", **kind, **place, **georeference) as file:
         product.describe(file)
-        row = 0
-        for number in range(count):
-            values = unfinished.load(product.name, number)
-            window = rasterio.windows.Window(0, row, area.width, values.shape[1])
+        for window, values in _strips(unfinished, product, count):
             file.write(values, window=window)
-            row += values.shape[1]
-    path = out / f"{product.name}.tif"
     sides = {"blockxsize": _BLOCK, "blockysize": _BLOCK}
-    profile = {"driver": "COG", "bigtiff": "if_safer", **sides, **product.creation}
-    with whole_file(path) as part:
-        cog_translate(
-            plain,
-            part,
-            profile,
-            overview_resampling=product.resampling,
-            forward_band_tags=True,
-            in_memory=False,
-            quiet=True,
-            use_cog_driver=True,
-        )
-    return path
+    cog_translate(
+        plain,
+        path,
+        {"driver": "COG", "bigtiff": "if_safer", **sides, **product.creation},
+        overview_resampling=product.resampling,
+        forward_band_tags=True,
+        in_memory=False,
+        quiet=True,
+        use_cog_driver=True,
+    )
