@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from cmid.checkpoints.weight_files import open_weights
-from cmid.resume import RECORD
 from cmid.run_folder import checkpoints_in
 from cmid.views.crops import resize
 
@@ -79,7 +78,7 @@ def open_fine_tuned(
     Raises:
         FileNotFoundError: the backbone is gone.
     """
-    from benchmarks.classification.module import FineTuning  # Lightning: seconds
+    from benchmarks.classification.module import FineTuning
 
     content = open_weights(path)
     known, weights = _experiment(content), content["state_dict"]
@@ -136,4 +135,6 @@ def open_mmpretrain(
 
 
 def _experiment(content: dict[str, Any]) -> dict[str, Any]:
+    from cmid.resume import RECORD  # Lightning: seconds
+
     return (content.get(RECORD) or {}).get("experiment") or {}

@@ -65,7 +65,7 @@ def _of_classes(
 def _open_trained(config: MapConfig, device: str) -> Opened:
     """A configuration of OpenMMLab with its checkpoint."""
     from benchmarks.openmmlab.experiment import load_config
-    from benchmarks.openmmlab.trained import image_size
+    from benchmarks.openmmlab.trained import STRIDE, image_size
 
     settings = load_config(config.model, backbone=config.backbone)
     checkpoint, scope = Path(str(config.checkpoint)), settings.get("default_scope")
@@ -74,7 +74,7 @@ def _open_trained(config: MapConfig, device: str) -> Opened:
         from benchmarks.detection.mapping import DetectionModel
 
         model = DetectionModel(settings, checkpoint, device, score_threshold=config.score_threshold)
-        return model, config.tile or image_size(settings) or 512, []
+        return model, config.tile or (image_size(settings) or 512) // STRIDE * STRIDE, []
     if scope == "mmpretrain":
         from benchmarks.classification.mapping import open_mmpretrain
 
