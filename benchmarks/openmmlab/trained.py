@@ -66,6 +66,8 @@ def load_trained(config: Config, checkpoint: Path, device: str) -> TrainedModel:
     colours = [tuple(colour) for colour in meta.get("palette") or ()] or None
     with tempfile.TemporaryDirectory() as folder:
         config.work_dir, config.load_from = folder, str(checkpoint)
+        # mmengine keeps what writes pictures by name and second, with a folder that is gone then.
+        config.experiment_name = Path(folder).name
         runner = build_runner(config)
         runner.load_or_resume()
     model: Any = runner.model.eval().to(device)
