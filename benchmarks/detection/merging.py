@@ -110,7 +110,7 @@ def remaining(
     By class, best scores first. Time grows with how many boxes lie close together, not with the
     square of all.
     """
-    kept = [np.zeros(0, dtype=np.int64)]
+    kept: list[NDArray[np.int64]] = [np.zeros(0, dtype=np.int64)]
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
         mine = np.concatenate(

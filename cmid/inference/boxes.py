@@ -113,7 +113,7 @@ def find_boxes(
     def read(tiles: Sequence[Window]) -> list[tuple[NDArray[Any], NDArray[np.bool_]]]:
         return [read_inside(scene, tile, window, model.fill) for tile in tiles]
 
-    kept = [np.zeros((0, 7))]
+    kept: list[NDArray[np.float64]] = [np.zeros((0, 7))]
     with ThreadPoolExecutor(1) as reader:
         ahead = reader.submit(read, batches[0][1])
         for place, (number, tiles) in enumerate(batches):

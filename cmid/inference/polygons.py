@@ -74,7 +74,7 @@ class _Seam:
     """Areas that reach the end of what was read, and the one that each pixel there belongs to."""
 
     def __init__(self, width: int) -> None:
-        self.owners = np.full(width, -1)
+        self.owners: NDArray[np.int64] = np.full(width, -1)
         self.pieces: dict[int, list[Any]] = {}
         self.values: dict[int, int] = {}
         self.number = 0
