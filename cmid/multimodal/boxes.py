@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
 from cmid.boxes import Floats, around, box_corners, oriented_box
-from cmid.vision_language.scoring.box_answers import read_boxes
+from cmid.vision_language.scoring.box_answers import read_boxes, rewrite_boxes
 
 Shape = Literal["upright", "oriented", "polygon"]
 
@@ -56,7 +56,21 @@ class BoxForm:
             hold something else: the answer cannot be read.
         """
         found = read_boxes(text)
-        return None if found is None else [_corners(numbers) / self.cells for numbers in found]
+        return None if found is None else [_answered(numbers) / self.cells for numbers in found]
+
+    def moved(self, text: str, move: Callable[[Floats], Floats]) -> str:
+        """A text whose boxes are moved, each in the shape in which it is written.
+
+        Args:
+            move: of corners in fractions of the image; what leaves the image is cut off.
+        """
+        shapes: dict[int, Shape] = {4: "upright", 5: "oriented", 8: "polygon"}
+
+        def write(numbers: tuple[float, ...]) -> str:
+            form = replace(self, shape=shapes[len(numbers)], tag="")
+            return form.write(move(_corners(numbers) / self.cells).clip(0, 1))
+
+        return rewrite_boxes(text, write)
 
     def _number(self, value: float) -> str:
         if self.cells == 1:
@@ -78,12 +92,18 @@ def upright_corners(box: Sequence[float]) -> Floats:
     return np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]])
 
 
+def _answered(numbers: tuple[float, ...]) -> Floats:
+    """Corners; those of a reversed box are one point, which has no area."""
+    x0, y0, x1, y1 = numbers[:4]
+    if len(numbers) < 8 and (x1 < x0 or y1 < y0):
+        return np.full((4, 2), (x0, y0))
+    return _corners(numbers)
+
+
 def _corners(numbers: tuple[float, ...]) -> Floats:
     if len(numbers) == 8:
         return np.array(numbers).reshape(4, 2)
     x0, y0, x1, y1 = numbers[:4]
-    if x1 < x0 or y1 < y0:  # reversed: no area
-        return np.full((4, 2), (x0, y0))
     if len(numbers) == 4:
         return upright_corners((x0, y0, x1, y1))
     centre = ((x0 + x1) / 2, (y0 + y1) / 2)

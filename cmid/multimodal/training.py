@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import asdict
 from pathlib import Path
 
 import lightning as L
@@ -63,7 +64,9 @@ class TrainMultimodalCLI(RunCLI):
         if self.told(score) is None:
             return folder
         model = self.model.model
-        save_model(model, folder, provenance={"steps": self.trainer.global_step})
+        source = self.datamodule.source
+        told = {"boxes": asdict(source.boxes), "single_turn": source.single_turn}
+        save_model(model, folder, provenance={"steps": self.trainer.global_step, **told})
         print(f"model: {folder}")
         self._measure(model, folder)
         print(f"chat with it: {program('chat')} {shlex.quote(str(folder))}")

@@ -74,6 +74,8 @@ class SceneConversations(ConversationSource):
         again: kinds that are asked so often about one scene, each time of something drawn anew.
     """
 
+    boxes, single_turn = BOXES, True
+
     def __init__(
         self,
         num_images: int = 12800,
