@@ -91,7 +91,7 @@ def main(config: MapConfig) -> None:
     device = config.device or ("cuda" if torch.cuda.is_available() else "cpu")
     scene = Scene(config.scenes, bands=config.bands, sensor=config.sensor, nodata=config.nodata)
     window = _window(scene, config)
-    model, size, products = _open(config, scene, window, device)
+    model, size, products = open_model(config, scene, window, device)
     eighth = size // 8 // model.stride * model.stride
     grid = TileGrid(
         height=window.height,
@@ -106,6 +106,7 @@ def main(config: MapConfig) -> None:
         **{name: list(v) if isinstance(v, tuple) else v for name, v in given.items()},
         "files": [[file.path, Path(file.path).stat().st_mtime_ns] for file in scene.files],
         "tiles": [size, grid.halo, grid.overlap],
+        "digest": getattr(model, "digest", None),
     }
     paths = write_maps(
         Path(config.out),
@@ -137,7 +138,7 @@ def _window(scene: Scene, config: MapConfig) -> Window:
     return scene.area.clip(Window(top, left, height, width))
 
 
-def _open(
+def open_model(
     config: MapConfig, scene: Scene, window: Window, device: str
 ) -> tuple[Any, int, list[Product]]:
     """The model, the side of its tiles, and what is written."""

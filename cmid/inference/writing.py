@@ -19,7 +19,8 @@ from cmid.inference.scenes import Area
 from cmid.inference.streaming import Strip
 
 logger = logging.getLogger(__name__)
-_BLOCK = 512
+# A tag of every map: the job as JSON.
+JOB_TAG = "CMID_JOB"
 
 
 def write_maps(
@@ -69,7 +70,7 @@ def write_maps(
                 with part as path, path.open("wb") as file:
                     np.save(file, product.bands(strip))
             bar.update()
-    paths = [_assemble(out, scratch, product, count, area) for product in products]
+    paths = [_assemble(out, scratch, product, count, area, job) for product in products]
     shutil.rmtree(scratch)
     return paths
 
@@ -102,13 +103,21 @@ def _part(scratch: Path, product: Product, number: int) -> Path:
     return scratch / f"{product.name}-{number:06}.npy"
 
 
-def _assemble(out: Path, scratch: Path, product: Product, count: int, area: Area) -> Path:
+def _assemble(
+    out: Path,
+    scratch: Path,
+    product: Product,
+    count: int,
+    area: Area,
+    job: Mapping[str, Any],
+) -> Path:
     """One cloud-optimised GeoTIFF of all strips of a product."""
     from rio_cogeo.cogeo import cog_translate
 
     rasterio = rasterio_module()
     bands = np.load(_part(scratch, product, 0), mmap_mode="r").shape[0]
-    tiles = {"tiled": True, "blockxsize": _BLOCK, "blockysize": _BLOCK, "bigtiff": "if_safer"}
+    sides = {"blockxsize": product.block, "blockysize": product.block}
+    tiles = {"tiled": True, "bigtiff": "if_safer", **sides}
     # Whole strips are written band by band: pixels side by side would be packed again and again.
     place = {"height": area.height, "width": area.width, "interleave": "band", **tiles}
     georeference = {"crs": area.crs, "transform": area.transform, "nodata": product.nodata}
@@ -123,6 +132,7 @@ def _assemble(out: Path, scratch: Path, product: Product, count: int, area: Area
         **georeference,
     ) as file:
         product.describe(file)
+        file.update_tags(**{JOB_TAG: json.dumps(job, sort_keys=True)})
         row = 0
         for number in range(count):
             values = np.load(_part(scratch, product, number))
@@ -130,7 +140,6 @@ def _assemble(out: Path, scratch: Path, product: Product, count: int, area: Area
             file.write(values, window=window)
             row += values.shape[1]
     path = out / f"{product.name}.tif"
-    sides = {"blockxsize": _BLOCK, "blockysize": _BLOCK}
     profile = {"driver": "COG", "bigtiff": "if_safer", **sides, **product.creation}
     with whole_file(path) as part:
         cog_translate(
