@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from typing import Any
 PART = ".part"
 # What the system answers where there is no room: no space, a quota, a limit of the file's size.
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_CUT_SHORT = re.compile(r"\d+ requested and \d+ written")
 
 
 class NoRoomError(OSError):
@@ -119,7 +121,7 @@ def lack_of_room(error: BaseException | None) -> OSError | None:
     """The error of a full disk behind an error, if that is its reason.
 
     Libraries that write through C++ (torch) raise something else while they handle it, others
-    (safetensors, GDAL) only quote it.
+    (safetensors, GDAL) only quote it, and numpy counts.
     """
     while error is not None:
         if isinstance(error, OSError) and error.errno in NO_ROOM:
@@ -127,6 +129,8 @@ def lack_of_room(error: BaseException | None) -> OSError | None:
         for number in NO_ROOM:
             if os.strerror(number) in str(error):
                 return OSError(number, os.strerror(number))
+        if _CUT_SHORT.search(str(error)):
+            return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         error = error.__cause__ or error.__context__
     return None
 

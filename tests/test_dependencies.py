@@ -242,7 +242,16 @@ def test_geo_reads_windows_of_rasters(rasters: Path, tmp_path: Path) -> None:
         ["tools/make_scenes.py", "--task", "change_detection", "--out", "pairs", *scenes],
         ["-m", "benchmarks.change_detection.tiling", "pairs/train", "tiles", "--size", "16"],
         ["tools/pack_rasters.py", "pairs/train/A", "--out", "packed"],
-        ["tools/map.py", f"random:{BACKBONE}", "packed", "--out", "maps", "--tile", "32"],
+        [
+            "tools/map.py",
+            f"random:{BACKBONE}",
+            "packed",
+            "--out",
+            "maps",
+            "--tile",
+            "32",
+            "--vectors",
+        ],
     ]
     printed = succeed(commands, extra="geo", folder=tmp_path)
     assert "16 images (0 unreadable)" in printed[0]

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Search embeddings of whole scenes by example."""
+"""Search embeddings of whole scenes, or classify them by a few clicks."""
 
 from benchmarks.commands.search import main
 

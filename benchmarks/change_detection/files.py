@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from cmid.data.folder import IMAGE_EXTENSIONS
 from cmid.data.listing import files_by_name
-from cmid.data.rasters import RASTER_EXTENSIONS
+from cmid.data.raster_paths import RASTER_EXTENSIONS
 from cmid.data.text_files import stripped_lines
 
 FOLDERS = ("A", "B", "label")

@@ -1,11 +1,13 @@
-"""Map whole scenes: embeddings of a backbone, or classes of a segmentation model.
+"""Map whole scenes: embeddings of a backbone, classes of a segmentation model, words of a CLIP.
 
 python tools/map.py runs/NAME/backbone SCENE.tif --out maps
 python tools/map.py CONFIG.py SCENE.tif --checkpoint work_dirs/NAME/iter_N.pth --out maps
+python tools/map.py runs/NAME/clip SCENE.tif --vocabulary water forest "house, building" --out maps
 
 Writes cloud-optimised GeoTIFFs in the scene's reference system: embeddings.tif, one cell for the
-backbone's stride; or classes.tif with colours and names, and probabilities.tif if asked for.
-Several scenes of one grid are mapped as one. Memory does not grow with the scene's height.
+backbone's stride; or classes.tif with colours and names, and probabilities.tif if asked for; of a
+CLIP similarity.tif, too, or that alone for --phrase.
+Several scenes are mapped as one. Memory does not grow with the scene's height.
 """
 
 from __future__ import annotations
@@ -18,9 +20,12 @@ from cmid.command_line import command
 from cmid.options import at_least, option
 
 if TYPE_CHECKING:
+    from cmid.data.channel_statistics import ChannelStatistics
     from cmid.data.windows import Window
     from cmid.inference.products import Product
+    from cmid.inference.regions import Limited
     from cmid.inference.scenes import Scene
+    from cmid.inference.streaming import DenseModel
 
 
 @dataclass(frozen=True)
@@ -28,13 +33,19 @@ class MapConfig:
     """A model, scenes, and what to write.
 
     Attributes:
-        model: backbone (exported folder, checkpoint, random:NAME or timm name), or a configuration
-            of OpenMMLab (.py).
+        model: backbone (exported folder, checkpoint, random:NAME or timm name), a configuration of
+            OpenMMLab (.py), or a CLIP's folder.
         scenes: rasters, folders or patterns in quotes.
         out: folder of the maps.
         checkpoint: .pth of the configuration.
         backbone: what tools/train.py was given as --backbone.
         probabilities: write the probability of each class, too.
+        vocabulary: classes for a CLIP: names (synonyms with commas, in quotes), a file with a line
+            a class, or a list of tools/evaluate_clip.py such as loveda.
+        phrase: texts that a CLIP finds pixels similar to.
+        templates: what names are put into: satellite, aerial, plain, imagenet (80 of CLIP), a text
+            with {}, or a file.
+        vectors: write embeddings as GeoParquet, too, a square for each cell.
         form: how embeddings are stored; int8 has a scale for each dimension.
         tile: side of the tiles in pixels, a multiple of the model's stride (default: what a
             transformer was trained with, else 512).
@@ -44,6 +55,10 @@ class MapConfig:
         tta: average over flips and quarter turns.
         window: part of the scene in pixels: left, top, width, height.
         bounds: part of the scene in its coordinates: left, bottom, right, top.
+        mask: polygons, outside of which nothing is mapped: GeoPackage, GeoJSON, GeoParquet ...
+        resolution: side of the pixels in the scene's unit, which scenes of another resolution or
+            grid are resampled to.
+        stored: take numbers as they are stored, without the scale and offset that files declare.
         bands: bands of the scene, by name or counted from 1.
         sensor: preset of the scene, such as sentinel2_l2a, or a JSON file.
         nodata: overrides the scene's nodata value.
@@ -57,6 +72,10 @@ class MapConfig:
     checkpoint: str | None = None
     backbone: str | None = None
     probabilities: bool = False
+    vocabulary: tuple[str, ...] | None = None
+    phrase: tuple[str, ...] | None = None
+    templates: str = "imagenet"
+    vectors: bool = False
     form: Literal["float16", "int8"] = "float16"
     tile: Annotated[int, at_least(1)] | None = None
     halo: Annotated[int, at_least(0)] | None = None
@@ -65,6 +84,9 @@ class MapConfig:
     tta: bool = False
     window: tuple[int, int, int, int] | None = None
     bounds: tuple[float, float, float, float] | None = None
+    mask: str | None = None
+    resolution: Annotated[float, at_least(1e-9)] | None = None
+    stored: bool = False
     bands: tuple[int | str, ...] | None = None
     sensor: str | None = None
     nodata: float | None = None
@@ -74,6 +96,12 @@ class MapConfig:
     def __post_init__(self) -> None:
         if self.model.endswith(".py") != (self.checkpoint is not None):
             raise ValueError("a configuration (.py) needs --checkpoint, a backbone has none")
+        if self.vocabulary and self.phrase:
+            raise ValueError("--vocabulary and --phrase make two maps: give one at a time")
+        if self.probabilities and (self.vocabulary or self.phrase):
+            raise ValueError("--probabilities are of trained classes: a CLIP tells similarities")
+        if self.vectors and (self.checkpoint or self.vocabulary or self.phrase):
+            raise ValueError("--vectors are embeddings: of a backbone, or of a CLIP without words")
         if self.window and self.bounds:
             raise ValueError("--window and --bounds both name the part to map: give one")
 
@@ -83,14 +111,13 @@ def main(config: MapConfig) -> None:
     """Map the scenes."""
     import torch
 
-    from cmid.inference.scenes import Scene
+    from cmid.data.raster_paths import on_disk
     from cmid.inference.streaming import map_scene
     from cmid.inference.tiles import TileGrid
     from cmid.inference.writing import write_maps
 
     device = config.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    scene = Scene(config.scenes, bands=config.bands, sensor=config.sensor, nodata=config.nodata)
-    window = _window(scene, config)
+    scene, window = _scene(config)
     model, size, products = open_model(config, scene, window, device)
     eighth = size // 8 // model.stride * model.stride
     grid = TileGrid(
@@ -104,9 +131,10 @@ def main(config: MapConfig) -> None:
     given = {name: value for name, value in vars(config).items() if name not in ("out", "resume")}
     job = {
         **{name: list(v) if isinstance(v, tuple) else v for name, v in given.items()},
-        "files": [[file.path, Path(file.path).stat().st_mtime_ns] for file in scene.files],
+        "files": [[file.path, on_disk(file.path).stat().st_mtime_ns] for file in scene.files],
         "tiles": [size, grid.halo, grid.overlap],
         "digest": getattr(model, "digest", None),
+        "names": [list(product.names) for product in products],
     }
     paths = write_maps(
         Path(config.out),
@@ -125,26 +153,42 @@ def main(config: MapConfig) -> None:
         job=job,
         resume=config.resume,
     )
+    if config.vectors:
+        from cmid.inference.embeddings import write_cells
+
+        paths += write_cells(paths[0])
     for path in paths:
         print(f"map: {path}")
 
 
-def _window(scene: Scene, config: MapConfig) -> Window:
+def _scene(config: MapConfig) -> tuple[Scene | Limited, Window]:
+    """The scene, and the part that is mapped."""
     from cmid.data.windows import Window
+    from cmid.inference.regions import Limited, Region
+    from cmid.inference.scenes import Scene
 
-    if config.bounds:
-        return scene.area.window(config.bounds)
+    scene: Scene | Limited = Scene(
+        config.scenes,
+        bands=config.bands,
+        sensor=config.sensor,
+        nodata=config.nodata,
+        resolution=config.resolution,
+        physical=not config.stored,
+    )
     left, top, width, height = config.window or (0, 0, scene.area.width, scene.area.height)
-    return scene.area.clip(Window(top, left, height, width))
+    window = Window(top, left, height, width)
+    window = scene.area.window(config.bounds) if config.bounds else scene.area.clip(window)
+    if config.mask:
+        region = Region(Path(config.mask), scene.area, window)
+        scene, window = Limited(scene, region), region.window
+    return scene, window
 
 
 def open_model(
-    config: MapConfig, scene: Scene, window: Window, device: str
+    config: MapConfig, scene: Scene | Limited, window: Window, device: str
 ) -> tuple[Any, int, list[Product]]:
     """The model, the side of its tiles, and what is written."""
-    import torch
-
-    from cmid.inference.products import Classes, Embeddings, Probabilities, SmallEmbeddings
+    from cmid.inference.products import Classes, Probabilities
 
     if config.checkpoint is not None:
         from benchmarks.openmmlab.experiment import load_config
@@ -157,29 +201,69 @@ def open_model(
         products += [Probabilities(model.classes)] * config.probabilities
         return model, config.tile or 512, products
 
+    from benchmarks.vision_language.mapping import is_clip
     from cmid.checkpoints import load_backbone
-    from cmid.data.source import Image
-    from cmid.inference.embeddings import EmbeddingModel, feature_scales
+    from cmid.inference.embeddings import EmbeddingModel
     from cmid.models.intermediates import is_plain
 
+    if config.vocabulary or config.phrase or is_clip(config.model):
+        return _open_clip(config, scene, window, device)
     backbone = load_backbone(config.model, img_size=config.tile, in_chans=len(scene.bands)).to(
         device
     )
     embedder = EmbeddingModel(backbone)
-    _check_bands(scene, len(embedder.fill), config.model)
-    values, _ = scene.read(window._replace(height=1, width=1))
-    backbone.standardize.statistics.check(
-        Image(torch.from_numpy(values), (1, 1), name=scene.name, kind=scene.kind)
-    )
+    _check_values(scene, window, backbone.standardize.statistics, config.model)
     size = config.tile or (backbone.size if is_plain(backbone.encoder.backbone) else 512)
-    names = tuple(f"feature {n}" for n in range(embedder.channels))
+    return embedder, size, [_embeddings(config, embedder, scene, window, size)]
+
+
+def _open_clip(
+    config: MapConfig, scene: Scene | Limited, window: Window, device: str
+) -> tuple[Any, int, list[Product]]:
+    from benchmarks.vision_language.mapping import PatchEmbeddings, named_classes, phrases
+    from cmid.vision_language.clip.storage import load_clip
+
+    clip = load_clip(config.model).to(device)
+    _check_values(scene, window, clip.image.statistics, config.model)
+    if config.tile not in (None, clip.size):
+        raise ValueError(f"{config.model} reads tiles of {clip.size}: leave out --tile")
+    if config.vocabulary:
+        model, products = named_classes(clip, config.vocabulary, templates=config.templates)
+        return model, clip.size, products
+    if config.phrase:
+        model, products = phrases(clip, config.phrase)
+        return model, clip.size, products
+    cells = PatchEmbeddings(clip)
+    return cells, clip.size, [_embeddings(config, cells, scene, window, clip.size)]
+
+
+def _embeddings(
+    config: MapConfig, model: DenseModel, scene: Scene | Limited, window: Window, size: int
+) -> Product:
+    from cmid.inference.embeddings import feature_scales
+    from cmid.inference.products import Embeddings, SmallEmbeddings
+
+    names = tuple(f"feature {n}" for n in range(model.channels))
     if config.form == "float16":
-        return embedder, size, [Embeddings(names)]
-    scales = feature_scales(embedder, scene, window=window, size=size)
-    return embedder, size, [SmallEmbeddings(names, scales)]
+        return Embeddings(names)
+    return SmallEmbeddings(names, feature_scales(model, scene, window=window, size=size))
 
 
-def _check_bands(scene: Scene, wanted: int, model: str) -> None:
+def _check_values(
+    scene: Scene | Limited, window: Window, statistics: ChannelStatistics, model: str
+) -> None:
+    """Refuse a scene whose numbers mean something else than those that a model was trained on."""
+    import torch
+
+    from cmid.data.source import Image
+
+    _check_bands(scene, len(statistics.mean), model)
+    values, _ = scene.read(window._replace(height=1, width=1))
+    image = Image(torch.from_numpy(values), (1, 1), name=scene.name, kind=scene.kind)
+    statistics.check(image)
+
+
+def _check_bands(scene: Scene | Limited, wanted: int, model: str) -> None:
     if len(scene.bands) != wanted:
         raise ValueError(
             f"{scene.name} has {len(scene.bands)} bands, {model} reads {wanted}: choose them with"

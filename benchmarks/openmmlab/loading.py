@@ -10,7 +10,7 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmengine.registry import TRANSFORMS
 
-from cmid.data.raster_files import read_raster
+from cmid.data.raster_reading import read_raster
 
 
 @TRANSFORMS.register_module()
@@ -29,7 +29,7 @@ class LoadRaster(BaseTransform):
         sensor: sensor preset, see `cmid.data.RasterWindows`.
 
     Raises:
-        UnreadableImageError, ValueError: as `cmid.data.raster_files.read_raster`.
+        UnreadableImageError, ValueError: as `cmid.data.raster_reading.read_raster`.
     """
 
     bands: Sequence[int | str] | None = None

@@ -23,7 +23,7 @@ from benchmarks.openmmlab.annotations import survey_dataset
 from cmid.data.folder import IMAGE_EXTENSIONS
 from cmid.data.listing import files_by_name
 from cmid.data.masks import MASK_EXTENSIONS
-from cmid.data.rasters import RASTER_EXTENSIONS
+from cmid.data.raster_paths import RASTER_EXTENSIONS
 
 _IMAGES = tuple(dict.fromkeys((*IMAGE_EXTENSIONS, *RASTER_EXTENSIONS)))
 

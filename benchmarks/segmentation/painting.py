@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from benchmarks.openmmlab.pictures import PictureHook, displayed
 from cmid.data.decoding import read_image
-from cmid.data.raster_files import read_raster
-from cmid.data.rasters import RASTER_EXTENSIONS
+from cmid.data.raster_paths import RASTER_EXTENSIONS
+from cmid.data.raster_reading import read_raster
 from cmid.data.writing import write_image
 from cmid.visualization.panels import label_panels
 

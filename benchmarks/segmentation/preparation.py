@@ -34,7 +34,7 @@ from benchmarks.segmentation.raw_data import (
 )
 from cmid.data.decoding import opened_picture
 from cmid.data.masks import read_labels, same_labels
-from cmid.data.raster_files import read_raster
+from cmid.data.raster_reading import read_raster
 from cmid.data.source import UnreadableImageError
 from cmid.data.values import require_8bit
 from cmid.data.windows import Window, cut, tile

@@ -28,6 +28,7 @@ class StatisticsConfig:
         bands: bands of the rasters, by name or counted from 1.
         sensor: preset of the rasters, such as sentinel2_l2a, or a JSON file (cmid.data.sensors).
         nodata: overrides the rasters' nodata value.
+        resolution: side of the pixels that rasters are resampled to, in their unit.
         max_images: read only so many images, drawn at random.
         on_error: unreadable images: stop, or count and leave out.
     """
@@ -38,6 +39,7 @@ class StatisticsConfig:
     bands: tuple[int | str, ...] | None = None
     sensor: str | None = None
     nodata: float | None = None
+    resolution: float | None = None
     max_images: Annotated[int, at_least(1)] | None = None
     on_error: Literal["error", "skip"] = "error"
 
@@ -51,7 +53,8 @@ def main(config: StatisticsConfig) -> None:
     """Compute, write JSON, print a table."""
     from cmid.data import compute_statistics, open_source
 
-    names = () if config.window is None else ("window", "bands", "sensor", "nodata")
+    of_rasters = ("window", "bands", "sensor", "nodata", "resolution")
+    names = () if config.window is None else of_rasters
     source = open_source(config.source, **{name: getattr(config, name) for name in names})
     statistics = compute_statistics(source, max_images=config.max_images, on_error=config.on_error)
     statistics.to_json(config.out)

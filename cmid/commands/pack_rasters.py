@@ -53,7 +53,8 @@ class PackingConfig:
 def main(config: PackingConfig) -> None:
     """Rewrite every scene, then measure the bands."""
     from cmid.data import RasterWindows, compute_statistics
-    from cmid.data.raster_files import find_rasters, inspect
+    from cmid.data.raster_files import inspect
+    from cmid.data.raster_paths import find_rasters
 
     scenes = [inspect(path) for path in find_rasters(config.scenes)]
     root = Path(os.path.commonpath([Path(scene.path).parent.resolve() for scene in scenes]))

@@ -72,6 +72,14 @@ class ChannelStatistics:
             return ValueKind.parse(self.kind).is_8bit
         return self.dtype == "uint8" and not any(self.low) and set(self.high) == {255.0}
 
+    @property
+    def mean_pixel(self) -> tuple[float, ...]:
+        """Mean of each band, in stored units."""
+        return tuple(
+            low + mean * (high - low)
+            for mean, low, high in zip(self.mean, self.low, self.high, strict=True)
+        )
+
     def check_bands(self, sensor: str, bands: Sequence[str]) -> None:
         """Refuse other bands than those that are recorded, where both are known.
 

@@ -9,7 +9,7 @@ from typing import Any
 
 # Its classes are imported on use: a folder of JPEGs should open without h5py and webdataset.
 from cmid import data
-from cmid.data.rasters import RASTER_EXTENSIONS
+from cmid.data.raster_paths import RASTER_EXTENSIONS
 from cmid.data.source import ImageSource
 
 ACCEPTED = (

@@ -2,31 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from glob import glob
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from cmid.data.listing import find_files
-from cmid.data.rasters import RASTER_EXTENSIONS, one_line_errors, opened, rasterio_module
-from cmid.data.sensors import Sensor, band_numbers, find_sensor
-from cmid.data.source import UnreadableImageError
+from cmid.data.raster_grids import opened_at
+from cmid.data.rasters import opened, rasterio_module
+from cmid.data.sensors import Sensor, band_numbers
 from cmid.data.values import (
-    UNSCALED,
     BandScale,
     ValueKind,
-    fill_missing,
-    missing_pixels,
     name_of_type,
 )
-
-# Numbers ``(C, H, W)``, and which of them are missing; None where none are.
-Pixels = tuple[NDArray[Any], NDArray[np.bool_] | None]
 
 
 def declared_scale(scene: Any, bands: Sequence[int]) -> BandScale:
@@ -128,20 +115,29 @@ class SceneFile:
         return ValueKind(dtype, scaled and scale.changes, unit)
 
 
-def inspect(path: str) -> SceneFile:
-    """Open a scene for its description; raises ValueError where that fails."""
+def inspect(path: str, resolution: float | None = None, *, crs: Any = None) -> SceneFile:
+    """Open a scene for its description; raises ValueError where that fails.
+
+    Args:
+        resolution, crs: as `opened_at`.
+    """
     rasterio = rasterio_module()
     try:
-        with opened(path) as scene:
+        with opened(path) as scene, opened_at(path, resolution, crs=crs) as grid:
+            if not scene.count and scene.subdatasets:
+                raise ValueError(
+                    f"{path} has no band of its own: name one of its sub-datasets, such as"
+                    f" {' or '.join(scene.subdatasets[:3])}"
+                )
             return SceneFile(
                 path,
-                scene.height,
-                scene.width,
+                grid.height,
+                grid.width,
                 tuple(scene.dtypes),
                 declared_scale(scene, range(1, scene.count + 1)),
                 tuple((unit or "").strip() for unit in scene.units),
                 tuple((text or "").strip() for text in scene.descriptions),
-                scene.block_shapes[0] if scene.count else (1, 1),
+                grid.block_shapes[0] if scene.count else (1, 1),
             )
     except (rasterio.errors.RasterioError, IndexError) as error:
         raise ValueError(f"{path} is not a readable raster ({error}): remove it") from error
@@ -182,13 +178,13 @@ def common_bands(
 
 
 def common_kind(
-    scenes: Sequence[SceneFile], bands: Sequence[int], *, apply_scale: bool = True
+    scenes: Sequence[SceneFile], bands: Sequence[int], *, physical: bool = True
 ) -> ValueKind:
     """What the bands of all scenes hold; raises ValueError that names two that differ."""
     first = scenes[0]
-    kind = first.kind(bands, scaled=apply_scale)
+    kind = first.kind(bands, scaled=physical)
     for scene in scenes[1:]:
-        other = scene.kind(bands, scaled=apply_scale)
+        other = scene.kind(bands, scaled=physical)
         if kind.differs(other):
             raise ValueError(
                 f"{first.path} is {kind}, {scene.path} is {other}: use 8-bit scenes, other types,"
@@ -202,117 +198,10 @@ def common_kind(
                     " convert them to one unit"
                 )
         mine, its = first.scale_of(bands), scene.scale_of(bands)
-        if not apply_scale and mine != its:
+        if not physical and mine != its:
             raise ValueError(
-                f"{first.path} has {mine}, {scene.path} has {its}: apply_scale=true makes their"
+                f"{first.path} has {mine}, {scene.path} has {its}: physical=true makes their"
                 " values comparable"
             )
         kind = other if other.scaled and not kind.scaled else kind
     return kind
-
-
-def read_stored(
-    scene: Any,
-    bands: Sequence[int],
-    *,
-    nodata: float | None,
-    shape: tuple[int, int],
-    **options: Any,
-) -> Pixels:
-    """Numbers of an open scene as they are stored, and which of them are missing.
-
-    Args:
-        scene: opened by rasterio.
-        bands: counted from 1.
-        nodata: overrides the scene's own.
-        shape: height and width of the result.
-        **options: of rasterio's ``read`` and ``read_masks``: window, resampling.
-
-    Returns:
-        ``(C, H, W)`` in the scene's type; bool of the same shape, None where none are missing.
-    """
-    rasterio = rasterio_module()
-    array = scene.read(list(bands), out_shape=(len(bands), *shape), **options)
-    own = [scene.nodatavals[band - 1] for band in bands]
-    missing = None
-    if nodata is not None or any(value is not None for value in own):
-        missing = missing_pixels(array, own if nodata is None else [nodata] * len(bands))
-    # Only a mask that was stored as such: four bands are often RGB and infrared, with the last
-    # one declared transparency by the writer's default.
-    if scene.mask_flag_enums[0] == [rasterio.enums.MaskFlags.per_dataset]:
-        masked = scene.read_masks(1, out_shape=shape, **options) == 0
-        missing = np.broadcast_to(masked, array.shape) if missing is None else missing | masked
-    return array, missing if missing is not None and missing.any() else None
-
-
-def as_values(pixels: Pixels, scale: BandScale = UNSCALED) -> Pixels:
-    """What stored numbers mean, in arrays of its own.
-
-    Args:
-        pixels: of `read_stored`, or a part of it.
-        scale: scale and offset to apply.
-
-    Returns:
-        ``(C, H, W)`` uint8, or float32 for wider and for scaled values; bool of the same shape,
-        None where none are missing: here values that are not finite are.
-    """
-    stored, missing = pixels
-    array = scale.apply(stored)
-    array = array.copy() if array is stored else array
-    whole = stored.dtype.kind != "f" and not scale.changes
-    if not whole and not (finite := np.isfinite(array)).all():
-        missing = ~finite if missing is None else missing | ~finite
-    return array, None if missing is None else missing.copy()
-
-
-def read_raster(
-    path: str | os.PathLike[str],
-    *,
-    bands: Sequence[int | str] | None = None,
-    nodata: float | None = None,
-    sensor: str | Sensor | None = None,
-) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """Read a whole raster; types, missing pixels, ``bands`` and ``sensor`` as in
-    `RasterWindows`.
-
-    Returns:
-        values ``(C, H, W)``, uint8 or float32, and which of them were missing, bool of the same
-        shape. They took the mean of their band's other pixels, 0 in a band without any.
-
-    Raises:
-        UnreadableImageError: the file is missing or damaged.
-        ValueError: it is no raster, or lacks one of ``bands``.
-    """
-    name = os.fspath(path)
-    if not os.path.isfile(name):
-        raise UnreadableImageError(f"{name}: no such file; restore it, or take it out of the list")
-    known = None if sensor is None else find_sensor(sensor)
-    scene_file = inspect(name)
-    chosen, names = common_bands([scene_file], bands, known)
-    usual = UsualValues.of(known, names)
-    scene_file = scene_file.completed(chosen, usual)
-    common_kind([scene_file], chosen)  # refuses bands of several types
-    with one_line_errors(name), opened(name) as scene:
-        if nodata is None and usual is not None:
-            nodata = usual.nodata_of(scene, chosen)
-        stored = read_stored(scene, chosen, nodata=nodata, shape=scene.shape)
-    array, missing = as_values(stored, scene_file.scale_of(chosen))
-    missing = np.zeros(array.shape, dtype=bool) if missing is None else missing
-    return fill_missing(array, missing), missing
-
-
-def find_rasters(paths: str | os.PathLike[str] | Sequence[str]) -> list[str]:
-    """Files of a path, a folder, a pattern or a list of these; raises FileNotFoundError."""
-    entries = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
-    found: list[str] = []
-    for entry in (os.fspath(path) for path in entries):
-        if Path(entry).is_dir():
-            found += [os.path.join(entry, p) for p in find_files(Path(entry), RASTER_EXTENSIONS)]
-        else:
-            found += [entry] if Path(entry).is_file() else sorted(glob(entry, recursive=True))
-    if not found:
-        raise FileNotFoundError(
-            f"no raster at {', '.join(map(str, entries))}: give files, a folder with"
-            f" {', '.join(RASTER_EXTENSIONS)}, or a pattern"
-        )
-    return found

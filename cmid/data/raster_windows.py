@@ -13,18 +13,11 @@ import torch
 from numpy.typing import NDArray
 
 from cmid.data.process_cache import ProcessCache
-from cmid.data.raster_files import (
-    Pixels,
-    UsualValues,
-    as_values,
-    common_bands,
-    common_kind,
-    declared_scale,
-    find_rasters,
-    inspect,
-    read_stored,
-)
-from cmid.data.rasters import one_line_errors, opened, rasterio_module
+from cmid.data.raster_files import UsualValues, common_bands, common_kind, declared_scale, inspect
+from cmid.data.raster_grids import opened_at
+from cmid.data.raster_paths import find_rasters
+from cmid.data.raster_reading import Pixels, as_values, read_stored
+from cmid.data.rasters import one_line_errors, rasterio_module
 from cmid.data.sensors import Sensor, find_sensor
 from cmid.data.source import Draws, Image, ImageSource, MinSize, UnreadableImageError
 from cmid.data.values import UNSCALED, NotFiniteError, fill_missing, kind_of
@@ -71,13 +64,15 @@ class RasterWindows(ImageSource):
         nodata: overrides the nodata value of the files.
         max_nodata: largest share of missing pixels that a window may have without a new draw.
         max_draws: how often a window is drawn at most.
-        apply_scale: False keeps the stored numbers of files that declare scale and offset; then
+        resolution: side of the pixels in units of each scene's reference system (metres, or
+            degrees): scenes of another one are resampled while they are read.
+        physical: False keeps the stored numbers of files that declare scale and offset; then
             these must be the same in all files.
 
     Raises:
         FileNotFoundError: no raster is there.
         ValueError: a scene cannot be opened, has not the bands, the type, the scale (see
-            ``apply_scale``) or the unit of the others, lacks one of ``bands``, or is complex;
+            ``physical``) or the unit of the others, lacks one of ``bands``, or is complex;
             or ``sensor`` is unknown.
         ModuleNotFoundError: rasterio is not installed.
     """
@@ -94,7 +89,8 @@ class RasterWindows(ImageSource):
         nodata: float | None = None,
         max_nodata: float = 0.5,
         max_draws: int = 10,
-        apply_scale: bool = True,
+        resolution: float | None = None,
+        physical: bool = True,
     ) -> None:
         if min(window, max_draws, windows_per_read) < 1 or not 0 <= max_nodata <= 1:
             raise ValueError(
@@ -103,16 +99,17 @@ class RasterWindows(ImageSource):
             )
         rasterio_module("reading windows of rasters")
         known = None if sensor is None else find_sensor(sensor)
-        scenes = [inspect(path) for path in find_rasters(paths)]
+        scenes = [inspect(path, resolution) for path in find_rasters(paths)]
         self.bands, self.band_names = common_bands(scenes, bands, known)
         self.sensor = "" if known is None else known.name
         self.usual = UsualValues.of(known, self.band_names)
-        if apply_scale:
+        if physical:
             scenes = [scene.completed(self.bands, self.usual) for scene in scenes]
-        self.apply_scale = apply_scale
-        self.kind = common_kind(scenes, self.bands, apply_scale=apply_scale)
+        self.physical = physical
+        self.kind = common_kind(scenes, self.bands, physical=physical)
         self.num_bands = len(self.bands)
         self.window = window
+        self.resolution = resolution
         self.nodata = nodata
         self.max_nodata = max_nodata
         self.max_draws = max_draws
@@ -207,7 +204,7 @@ class RasterWindows(ImageSource):
 
     def _read(self, path: str, window: Window, around: Window, min_size: MinSize) -> Pixels:
         """Values of a window, and which of them are missing; copies of what is held."""
-        scene = self._scenes.get(path, lambda: opened(path))
+        scene = self._scenes.get(path, lambda: opened_at(path, self.resolution, nodata=self.nodata))
         nodata = self.nodata
         if nodata is None and self.usual is not None:
             nodata = self.usual.nodata_of(scene, self.bands)
@@ -232,6 +229,10 @@ class RasterWindows(ImageSource):
         if self.kind.scaled and not scale.changes and self.usual is not None:
             scale = self.usual.scale
         return as_values(stored, scale)
+
+    def _opened(self, path: str) -> Any:
+        usual = None if self.usual is None else self.usual.nodata
+        return opened_at(path, self.resolution, nodata=self.nodata, usual=usual)
 
     def _stored(
         self, scene: Any, window: Window, nodata: float | None, shape: int | None = None

@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cmid.data.raster_paths import is_safe
 from cmid.data.source import UnreadableImageError
-
-RASTER_EXTENSIONS = (".tif", ".tiff", ".vrt", ".img", ".jp2")
 
 
 def rasterio_module(job: str = "reading rasters") -> Any:
@@ -37,11 +36,24 @@ def opened(path: str | os.PathLike[str], mode: str = "r", **profile: Any) -> Any
     """An open raster; one without georeferences is as good.
 
     Args:
+        path: a file, a sub-dataset (``NETCDF:FILE:NAME``), or a product of Sentinel-2 (``.SAFE``).
         profile: rasterio's profile for writing: driver, count, height, width, dtype ...
     """
     rasterio = rasterio_module(f"{'reading' if mode == 'r' else 'writing'} {os.fspath(path)}")
+    if mode == "r" and is_safe(os.fspath(path)):
+        from cmid.data.sentinel_safe import safe_raster
+
+        path = safe_raster(os.fspath(path))
     with _without_warnings(rasterio):
         return rasterio.open(path, mode, **profile)
+
+
+def is_transparency(band: NDArray[Any]) -> bool:
+    """Whether a band that is declared alpha is one: all or nothing is let through.
+
+    Writers declare the fourth of red, green, blue and infrared so by default.
+    """
+    return bool(np.isin(band, (0, band.max())).all())
 
 
 @contextmanager
@@ -109,14 +121,14 @@ def copy_raster(path: str | os.PathLike[str], target: Path, **options: Any) -> N
         last = rasterio.windows.Window(raster.width - 1, raster.height - 1, 1, 1)
         with one_line_errors(os.fspath(path)):
             wanted = raster.read(window=last)
-    try:
-        copy(path, target, **{"driver": "GTiff", **options})
-        with opened(target) as written:
-            if not np.array_equal(written.read(window=last), wanted, equal_nan=True):
-                raise OSError("its last pixel differs")
-    except (rasterio.errors.RasterioError, rasterio._err.CPLE_BaseError, OSError) as error:
-        reason = str(error.__cause__ or error).splitlines()[0]
-        raise OSError(f"{os.fspath(path)} could not be rewritten: {reason}") from error
+        try:
+            copy(raster, target, **{"driver": "GTiff", **options})
+            with opened(target) as written:
+                if not np.array_equal(written.read(window=last), wanted, equal_nan=True):
+                    raise OSError("its last pixel differs")
+        except (rasterio.errors.RasterioError, rasterio._err.CPLE_BaseError, OSError) as error:
+            reason = str(error.__cause__ or error).splitlines()[0]
+            raise OSError(f"{os.fspath(path)} could not be rewritten: {reason}") from error
 
 
 def transformed(

@@ -145,10 +145,10 @@ def name_of_type(dtype: Any) -> str:
     Raises:
         ValueError: complex numbers, or no numbers.
     """
-    known = np.dtype(dtype)
+    known = np.dtype("complex64" if str(dtype).startswith("complex") else dtype)
     if known.kind == "c":
         raise ValueError(
-            f"{known} is complex: write its magnitude (or real and imaginary part) as bands"
+            f"{dtype} is complex: write its magnitude (or real and imaginary part) as bands"
         )
     if known.kind not in "uif":
         raise ValueError(f"{known} is no number: write uint8, another integer or float32")

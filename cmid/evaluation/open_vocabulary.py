@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
-from cmid.data.windows import tile
+from cmid.data.windows import Window
 from cmid.evaluation.config import SlidingConfig
 from cmid.evaluation.image_text import evaluation_mode, normalized
+from cmid.inference.streaming import stitched
+from cmid.inference.tiles import TileGrid
 from cmid.models.dual_encoder import ImageTextModel
 from cmid.views.crops import resize
 
@@ -69,6 +74,82 @@ def resize_bilinear(pixels: Tensor, size: tuple[int, int]) -> Tensor:
     return resized[0].round_().clamp_(0, 255).to(pixels.dtype)
 
 
+class QuerySimilarities:
+    """Cosine similarities of queries at the pixels of tiles, a `DenseModel`.
+
+    Args:
+        queries: ``(Q, E)`` of length 1.
+        cls_weight: see `SlidingConfig`.
+        fill: what missing pixels of each band take.
+    """
+
+    stride = cell = 1
+
+    def __init__(
+        self,
+        model: ImageTextModel,
+        queries: Tensor,
+        *,
+        cls_weight: float = 0.0,
+        fill: Sequence[float] = (),
+    ) -> None:
+        self.model = model
+        self.device = model.logit_scale.device
+        self.queries = queries.to(self.device)
+        self.cls_weight = cls_weight
+        self.channels, self.fill = len(queries), fill
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        features = self.model.encode_images(pixels.to(self.device))
+        similarity = torch.einsum("benm,qe->bqnm", normalized(features.dense), self.queries)
+        if self.cls_weight:
+            whole = normalized(features.pooled) @ self.queries.T  # (B, Q)
+            similarity = similarity - self.cls_weight * whole[..., None, None]
+        return F.interpolate(similarity, pixels.shape[-2:], mode="bilinear", align_corners=False)
+
+
+class _InMemory:
+    """An image as a scene."""
+
+    def __init__(self, pixels: Tensor) -> None:
+        self.pixels = pixels.cpu().numpy()
+
+    def read(
+        self, window: Window, fill: Sequence[float] | float = 0
+    ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        part = self.pixels[:, window.slices[0], window.slices[1]]
+        return part, np.zeros(part.shape[1:], dtype=bool)
+
+
+def _similarity_rows(
+    model: ImageTextModel, image: Tensor, queries: Tensor, settings: SlidingConfig
+) -> Iterator[Tensor]:
+    """``(Q, rows, w)`` of an image ``(3, h, w)``, from top to bottom, in `evaluation_mode`."""
+    size, (height, width) = model.size, image.shape[1:]
+    stride = settings.stride or max(1, size // 2)
+    if stride > size:
+        raise ValueError(f"windows of {size} with stride {stride} leave gaps: lower the stride")
+    grid = TileGrid(
+        height=height, width=width, size=size, halo=0, overlap=size - stride, alike=True
+    )
+    asked = QuerySimilarities(model, queries, cls_weight=settings.cls_weight)
+    strips = stitched(
+        asked,
+        _InMemory(image),
+        grid,
+        window=Window(0, 0, height, width),
+        batch_size=settings.batch_size,
+        device=asked.device,
+    )
+    return (rows for _, _, rows, _ in strips)
+
+
+def _working_image(model: ImageTextModel, pixels: Tensor, settings: SlidingConfig) -> Tensor:
+    long_side = settings.long_side or 2 * model.size
+    size = working_size(*pixels.shape[-2:], long_side=long_side, smallest=model.size)
+    return (resize if settings.antialias else resize_bilinear)(pixels, size)
+
+
 def sliding_similarities(
     model: ImageTextModel,
     pixels: Tensor,
@@ -84,38 +165,36 @@ def sliding_similarities(
     Returns:
         ``(Q, h, w)`` float32 on the model's device.
     """
-    size = model.size
-    height, width = working_size(
-        *pixels.shape[-2:], long_side=settings.long_side or 2 * size, smallest=size
-    )
-    to_size = resize if settings.antialias else resize_bilinear
-    image = to_size(pixels, (height, width))
-    stride = settings.stride or max(1, size // 2)
-    places = tile(height, width, size=size, stride=stride)
-    with evaluation_mode(model) as device:
-        total = torch.zeros(len(queries), height, width, device=device)
-        count = torch.zeros(height, width, device=device)
-        for start in range(0, len(places), settings.batch_size):
-            chosen = places[start : start + settings.batch_size]
-            windows = torch.stack([image[:, w.slices[0], w.slices[1]] for w in chosen])
-            maps = _window_similarities(model, windows.to(device), queries.to(device), settings)
-            for window, similarity in zip(chosen, maps, strict=True):
-                rows, columns = window.slices
-                total[:, rows, columns] += similarity
-                count[rows, columns] += 1
-        return total / count
+    image = _working_image(model, pixels, settings)
+    with evaluation_mode(model):
+        return torch.cat([*_similarity_rows(model, image, queries, settings)], dim=1)
 
 
-def _window_similarities(
-    model: ImageTextModel, windows: Tensor, queries: Tensor, settings: SlidingConfig
-) -> Tensor:
-    """``(B, Q, size, size)``."""
-    features = model.encode_images(windows)
-    similarity = torch.einsum("benm,qe->bqnm", normalized(features.dense), queries)
-    if settings.cls_weight:
-        whole = normalized(features.pooled) @ queries.T  # (B, Q)
-        similarity = similarity - settings.cls_weight * whole[..., None, None]
-    return F.interpolate(similarity, windows.shape[-2:], mode="bilinear", align_corners=False)
+def resized_rows(rows: Iterable[Tensor], source: int, size: tuple[int, int]) -> Iterator[Tensor]:
+    """Resize an image that comes in parts, each pixel from its four nearest neighbours.
+
+    Args:
+        rows: ``(C, n, w)`` each, from top to bottom. source: how many rows they are together.
+        size: height and width wanted.
+
+    Returns:
+        ``(C, m, W)`` each: together what ``F.interpolate`` makes of the whole image.
+    """
+    height, width = size
+    place = ((torch.arange(height) + 0.5) * (source / height) - 0.5).clamp_(min=0)
+    low = place.long()
+    high = (low + 1).clamp_(max=source - 1)
+    held, first, done = None, 0, 0
+    for part in rows:
+        wide = F.interpolate(
+            part[None], (part.shape[1], width), mode="bilinear", align_corners=False
+        )[0]
+        held = wide if held is None else torch.cat([held, wide], dim=1)
+        ready = int(torch.searchsorted(high, first + held.shape[1]))
+        share = (place - low)[done:ready, None].to(held)
+        above, below = (side[done:ready].to(held.device) - first for side in (low, high))
+        yield held[:, above].lerp(held[:, below], share)
+        first, done, held = first + held.shape[1] - 1, ready, held[:, -1:]
 
 
 def class_probabilities(
@@ -128,6 +207,8 @@ def class_probabilities(
 ) -> Tensor:
     """Softmax over all queries at every pixel, and of each class the largest of its queries.
 
+    Of the queries no more than one row of windows is held.
+
     Args:
         pixels: ``(3, H, W)`` uint8.
         queries: ``(Q, E)`` embeddings of length 1 of ``vocabulary.queries``.
@@ -135,17 +216,18 @@ def class_probabilities(
     Returns:
         ``(K, H, W)`` float32 on the model's device; they need not add up to 1.
     """
-    similarity = sliding_similarities(model, pixels, queries, settings)
-    with torch.inference_mode():
+    height, width = pixels.shape[-2:]
+    image = _working_image(model, pixels, settings)
+    parts = []
+    with evaluation_mode(model):
         scale = model.logit_scale.exp() if settings.scale is None else settings.scale
-        full = F.interpolate(
-            scale * similarity[None], pixels.shape[-2:], mode="bilinear", align_corners=False
-        )[0]
-        members = torch.tensor(vocabulary.members, device=full.device)
-        probabilities = full.softmax(dim=0)
-        return torch.stack(
-            [probabilities[members == k].amax(dim=0) for k in range(len(vocabulary.classes))]
-        )
+        similarity = _similarity_rows(model, image, queries, settings)
+        for rows in resized_rows(similarity, image.shape[-2], (height, width)):
+            probabilities = (scale * rows).softmax(dim=0)
+            members = torch.tensor(vocabulary.members, device=rows.device)
+            best = [probabilities[members == k].amax(dim=0) for k in range(len(vocabulary.classes))]
+            parts.append(torch.stack(best))
+    return torch.cat(parts, dim=1)
 
 
 def label_pixels(

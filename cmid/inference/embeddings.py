@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from cmid.checkpoints import Backbone
+from cmid.data.rasters import opened, rasterio_module
 from cmid.data.windows import Window
+from cmid.inference.regions import Limited
 from cmid.inference.scenes import Scene
 from cmid.inference.streaming import DenseModel, map_scene
 from cmid.inference.tiles import TileGrid
+from cmid.inference.vectors import Columns, write_features
 
 
 class EmbeddingModel:
@@ -21,11 +28,7 @@ class EmbeddingModel:
         self.backbone = backbone
         self.stride = self.cell = backbone.encoder.stride
         self.channels = backbone.encoder.embed_dim
-        known = backbone.standardize.statistics
-        self.fill = tuple(
-            low + mean * (high - low)
-            for mean, low, high in zip(known.mean, known.low, known.high, strict=True)
-        )
+        self.fill = backbone.standardize.statistics.mean_pixel
 
     @property
     def digest(self) -> str:
@@ -60,7 +63,7 @@ def mean_embedding(
 
 
 def feature_scales(
-    model: EmbeddingModel, scene: Scene, *, window: Window, size: int, tiles: int = 16
+    model: DenseModel, scene: Scene | Limited, *, window: Window, size: int, tiles: int = 16
 ) -> tuple[float, ...]:
     """Scales of 8-bit embeddings: 127 stands for a little more than the largest feature seen.
 
@@ -84,3 +87,37 @@ def feature_scales(
     if not largest.any():
         raise ValueError(f"{scene.name}: none of {tiles} tiles has a valid pixel: write float16")
     return tuple((torch.from_numpy(largest).clamp(min=1e-6) * 1.1 / 127).tolist())
+
+
+def write_cells(raster: Path, *, rows: int = 256) -> list[Path]:
+    """Write the embeddings of a map as features: a square and a list of numbers for each cell.
+
+    Args:
+        raster: ``embeddings.tif`` of a map. rows: how many are held at a time.
+
+    Returns:
+        A GeoParquet file beside it, with a column ``embedding`` of float32; cells without a value
+        are left out.
+    """
+    with opened(raster) as file:
+        paths = write_features(raster.with_suffix(""), _cells(file, rows), crs=file.crs)
+    return paths
+
+
+def _cells(file: Any, rows: int) -> Iterator[Columns]:
+    import shapely
+
+    scales = np.array(file.scales, dtype=np.float32)
+    t = file.transform
+    for top in range(0, file.height, rows):
+        window = rasterio_module().windows.Window(0, top, file.width, min(rows, file.height - top))
+        values = file.read(window=window)
+        there = ~(np.isnan(values[0]) if np.isnan(file.nodata) else values[0] == file.nodata)
+        row, column = np.nonzero(there)
+        x = column[:, None] + np.array([0, 1, 1, 0])
+        y = row[:, None] + top + np.array([0, 0, 1, 1])
+        corners = (t.a * x + t.b * y + t.c, t.d * x + t.e * y + t.f)
+        yield {
+            "embedding": values[:, there].T * scales,
+            "geometry": shapely.polygons(np.stack(corners, axis=-1)),
+        }

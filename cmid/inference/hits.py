@@ -68,8 +68,14 @@ def hit_pictures(
 
 def open_like(job: Mapping[str, Any], scenes: Sequence[str]) -> Scene:
     """Scenes, read as those of a map were."""
-    bands = job["bands"] and tuple(job["bands"])
-    return Scene(scenes, bands=bands, sensor=job["sensor"], nodata=job["nodata"])
+    return Scene(
+        scenes,
+        bands=job["bands"] and tuple(job["bands"]),
+        sensor=job["sensor"],
+        nodata=job["nodata"],
+        resolution=job.get("resolution"),
+        physical=not job.get("stored"),
+    )
 
 
 def displayed(pictures: Sequence[NDArray[Any]]) -> list[NDArray[np.uint8]]:

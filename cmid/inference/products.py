@@ -1,4 +1,4 @@
-"""What a map holds: classes, probabilities or embeddings, in the form that a raster stores."""
+"""What a map holds, classes, similarities or embeddings, in the form that a raster stores."""
 
 from __future__ import annotations
 
@@ -55,9 +55,11 @@ class Classes(Product):
 
     Attributes:
         colours: red, green and blue of each class, 0 to 255; else hues around the circle.
+        members: the class of each number of a strip, where classes have several names.
     """
 
     colours: Sequence[tuple[int, int, int]] | None = None
+    members: tuple[int, ...] = ()
 
     name = "classes"
     resampling = "mode"
@@ -68,6 +70,7 @@ class Classes(Product):
 
     def bands(self, strip: Strip) -> NDArray[Any]:
         found = strip.values.argmax(axis=0).astype(np.uint8)
+        found = np.array(self.members, dtype=np.uint8)[found] if self.members else found
         found[strip.missing] = 255
         return found[None]
 
@@ -105,6 +108,35 @@ class Probabilities(Product):
     def describe(self, file: Any) -> None:
         super().describe(file)
         file.scales = (1 / 254,) * len(self.names)
+
+
+@dataclass(frozen=True)
+class Similarities(Product):
+    """Cosine similarities to texts in steps of 1/10000; of a class the largest of its names.
+
+    Attributes:
+        members: the class of each number of a strip, where classes have several names.
+    """
+
+    members: tuple[int, ...] = ()
+
+    name = "similarity"
+    dtype = "int16"
+    nodata: ClassVar[float] = -32768
+    resampling = "average"
+
+    def bands(self, strip: Strip) -> NDArray[Any]:
+        values = strip.values
+        if self.members:
+            owners = np.array(self.members)
+            values = np.stack([values[owners == k].max(axis=0) for k in range(len(self.names))])
+        found = np.rint(10_000 * values).astype(np.int16)
+        found[:, strip.missing] = -32768
+        return found
+
+    def describe(self, file: Any) -> None:
+        super().describe(file)
+        file.scales = (1e-4,) * len(self.names)
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ class TileGrid:
         halo: pixels at the borders of a tile that are only context.
         overlap: pixels over which neighbours fade into each other.
         stride: of the model; tiles start at multiples of it.
+        alike: results are averaged where tiles overlap, instead.
 
     Raises:
         ValueError: lengths that are no multiples of ``stride``, or halo and overlap that leave
@@ -37,6 +38,7 @@ class TileGrid:
     halo: int
     overlap: int
     stride: int = 1
+    alike: bool = False
 
     def __post_init__(self) -> None:
         odd = [n for n in (self.size, self.halo, self.overlap) if n < 0 or n % self.stride]
@@ -103,10 +105,12 @@ class TileGrid:
         return sums[0], sums[1]
 
     def _profile(self, start: int, starts: list[int], cell: int) -> NDArray[np.float32]:
+        weights = np.ones(self.size // cell, dtype=np.float32)
+        if self.alike:
+            return weights
         fade = self.overlap // cell
         cosine = 0.5 - 0.5 * np.cos(np.pi * (np.arange(fade) + 0.5) / max(1, fade))
         rise = np.concatenate([np.zeros(self.halo // cell), cosine]).astype(np.float32)
-        weights = np.ones(self.size // cell, dtype=np.float32)
         if start != starts[0]:
             weights[: len(rise)] *= rise
         if start != starts[-1]:

@@ -11,12 +11,15 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from cmid.files import scratch_folder
 
 Columns = Mapping[str, NDArray[Any]]
-"""Some features: an array a column, ``geometry`` among them, which holds shapely's."""
+"""Some features: an array a column, ``geometry`` among them, which holds shapely's.
+
+A column ``(N, D)`` holds a list of D numbers for each, which GeoPackage does not know."""
 
 
 def check_vectors() -> None:
@@ -43,7 +46,7 @@ def write_features(
         geometry: the type of all geometries.
 
     Returns:
-        ``PATH.parquet`` and ``PATH.gpkg``.
+        ``PATH.parquet`` and ``PATH.gpkg``; the first alone where a column holds lists.
 
     Raises:
         NoRoomError: the disk is full.
@@ -60,28 +63,95 @@ def write_features(
     }
     geo = {"version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": column}}
     schema = first.schema.with_metadata({"geo": json.dumps(geo)})
-    paths = [path.with_name(f"{path.name}.{ending}") for ending in ("parquet", "gpkg")]
+    listed = any(pa.types.is_fixed_size_list(field.type) for field in schema)
+    endings = ("parquet",) if listed else ("parquet", "gpkg")
+    paths = [path.with_name(f"{path.name}.{ending}") for ending in endings]
     with scratch_folder(paths[0]) as scratch:
-        parquet, package = (scratch / each.name for each in paths)
+        parquet = scratch / paths[0].name
         with pq.ParquetWriter(parquet, schema) as writer:
             for table in chain([first], tables):
                 writer.write_table(table.cast(schema))
-        batches = pa.RecordBatchReader.from_batches(
-            first.schema, pq.ParquetFile(parquet).iter_batches()
-        )
-        _write_package(package, batches, crs=crs, geometry=geometry)
-        for written, final in zip((parquet, package), paths, strict=True):
-            os.replace(written, final)
+        if not listed:
+            batches = pa.RecordBatchReader.from_batches(
+                first.schema, pq.ParquetFile(parquet).iter_batches()
+            )
+            _write_package(scratch / paths[1].name, batches, crs=crs, geometry=geometry)
+        for final in paths:
+            os.replace(scratch / final.name, final)
     return paths
+
+
+def read_geometries(path: str | os.PathLike[str]) -> tuple[NDArray[Any], Any]:
+    """Geometries of a file of vectors, and their reference system.
+
+    Args:
+        path: GeoParquet, or what GDAL reads: GeoPackage, GeoJSON, Shapefile ...
+
+    Returns:
+        ``(N,)`` of shapely's, the missing ones left out; the system as rasterio has it, or None.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: it holds no geometry, or is no file of vectors.
+        ModuleNotFoundError: the extra ``geo`` is not installed.
+    """
+    check_vectors()
+    import pyogrio
+    import shapely
+    from rasterio.crs import CRS
+
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no file {path}: correct the path")
+    if path.suffix.lower() in (".parquet", ".geoparquet"):
+        encoded, system = _read_parquet(path)
+    else:
+        try:
+            about, _, encoded, _ = pyogrio.raw.read(path, columns=[])
+        except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError) as error:
+            reason = str(error).splitlines()[0]
+            raise ValueError(f"{path} is no file of vectors: {reason}") from error
+        system = about["crs"]
+    shapes = shapely.from_wkb([] if encoded is None else encoded)
+    shapes = shapes[~shapely.is_missing(shapes) & ~shapely.is_empty(shapes)]
+    if not len(shapes):
+        raise ValueError(f"{path} holds no geometry: give a layer of polygons or points")
+    return shapes, None if system is None else CRS.from_user_input(system)
+
+
+def _read_parquet(path: Path) -> tuple[NDArray[Any], Any]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        metadata = pq.read_schema(path).metadata or {}
+        geo = json.loads(metadata[b"geo"])
+        column = geo["columns"][geo["primary_column"]]
+        if column["encoding"] != "WKB":
+            raise ValueError(f"{path} holds geometries as {column['encoding']}: write them as WKB")
+        table = pq.read_table(path, columns=[geo["primary_column"]])
+    except (pa.ArrowInvalid, KeyError) as error:
+        raise ValueError(f"{path} is no GeoParquet: {error}") from error
+    # Without an entry longitude and latitude are meant.
+    return table.column(0).to_numpy(), column.get("crs", "OGC:CRS84")
 
 
 def _table(columns: Columns) -> Any:
     import pyarrow as pa
     import shapely
 
-    arrays = {name: pa.array(values) for name, values in columns.items() if name != "geometry"}
+    arrays = {name: _array(values) for name, values in columns.items() if name != "geometry"}
     geometry = pa.array(shapely.to_wkb(columns["geometry"]), type=pa.binary())
     return pa.table({**arrays, "geometry": geometry})
+
+
+def _array(values: NDArray[Any]) -> Any:
+    import pyarrow as pa
+
+    if values.ndim == 1:
+        return pa.array(values)
+    numbers = pa.array(np.ascontiguousarray(values).ravel())
+    return pa.FixedSizeListArray.from_arrays(numbers, values.shape[1])
 
 
 def _write_package(path: Path, batches: Any, *, crs: Any, geometry: str) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
+import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from cmid.data.rasters import opened, rasterio_module
@@ -70,7 +73,7 @@ def write_maps(
                 with part as path, path.open("wb") as file:
                     np.save(file, product.bands(strip))
             bar.update()
-    paths = [_assemble(out, scratch, product, count, area, job) for product in products]
+    paths = [_assemble(out, scratch, product, count, area) for product in products]
     shutil.rmtree(scratch)
     return paths
 
@@ -103,18 +106,39 @@ def _part(scratch: Path, product: Product, number: int) -> Path:
     return scratch / f"{product.name}-{number:06}.npy"
 
 
-def _assemble(
-    out: Path,
-    scratch: Path,
-    product: Product,
-    count: int,
-    area: Area,
-    job: Mapping[str, Any],
-) -> Path:
+def _assemble(out: Path, scratch: Path, product: Product, count: int, area: Area) -> Path:
     """One cloud-optimised GeoTIFF of all strips of a product."""
+    path = out / f"{product.name}.tif"
+    errors = rasterio_module().errors
+    with whole_file(path) as part:
+        try:
+            _write(part, scratch, product, count, area)
+            # Of a full disk GDAL may say nothing, and leave a file of which parts are missing.
+            with opened(part) as file:
+                for window, values in _strips(scratch, product, count):
+                    if not np.array_equal(file.read(window=window), values, equal_nan=True):
+                        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except errors.RasterioError as error:
+            reason = str(error.__cause__ or error)
+            raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}: {reason}") from error
+    return path
+
+
+def _strips(
+    scratch: Path, product: Product, count: int
+) -> Iterator[tuple[Any, NDArray[np.generic]]]:
+    """Where each strip lies, as rasterio has it, and its bands."""
+    row = 0
+    for number in range(count):
+        values = np.load(_part(scratch, product, number))
+        _, height, width = values.shape
+        yield rasterio_module().windows.Window(0, row, width, height), values
+        row += height
+
+
+def _write(path: Path, scratch: Path, product: Product, count: int, area: Area) -> None:
     from rio_cogeo.cogeo import cog_translate
 
-    rasterio = rasterio_module()
     bands = np.load(_part(scratch, product, 0), mmap_mode="r").shape[0]
     sides = {"blockxsize": product.block, "blockysize": product.block}
     tiles = {"tiled": True, "bigtiff": "if_safer", **sides}
@@ -122,34 +146,19 @@ def _assemble(
     place = {"height": area.height, "width": area.width, "interleave": "band", **tiles}
     georeference = {"crs": area.crs, "transform": area.transform, "nodata": product.nodata}
     plain = scratch / f"{product.name}.tif"
-    with opened(
-        plain,
-        "w",
-        driver="GTiff",
-        count=bands,
-        dtype=product.dtype,
-        **place,
-        **georeference,
-    ) as file:
+    kind = {"driver": "GTiff", "count": bands, "dtype": product.dtype}
+    with opened(plain, "w", **kind, **place, **georeference) as file:
         product.describe(file)
-        file.update_tags(**{JOB_TAG: json.dumps(job, sort_keys=True)})
-        row = 0
-        for number in range(count):
-            values = np.load(_part(scratch, product, number))
-            window = rasterio.windows.Window(0, row, area.width, values.shape[1])
+        file.update_tags(**{JOB_TAG: (scratch / "job.json").read_text()})
+        for window, values in _strips(scratch, product, count):
             file.write(values, window=window)
-            row += values.shape[1]
-    path = out / f"{product.name}.tif"
-    profile = {"driver": "COG", "bigtiff": "if_safer", **sides, **product.creation}
-    with whole_file(path) as part:
-        cog_translate(
-            plain,
-            part,
-            profile,
-            overview_resampling=product.resampling,
-            forward_band_tags=True,
-            in_memory=False,
-            quiet=True,
-            use_cog_driver=True,
-        )
-    return path
+    cog_translate(
+        plain,
+        path,
+        {"driver": "COG", "bigtiff": "if_safer", **sides, **product.creation},
+        overview_resampling=product.resampling,
+        forward_band_tags=True,
+        in_memory=False,
+        quiet=True,
+        use_cog_driver=True,
+    )

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from cmid.data import RasterWindows, compute_statistics
-from cmid.data.raster_files import read_raster
+from cmid.data.raster_reading import read_raster
 from cmid.data.values import ValueKind
 
 rasterio = pytest.importorskip("rasterio")
@@ -73,14 +73,14 @@ def test_statistics_and_windows_agree_on_scaled_values(tmp_path: Path) -> None:
 def test_stored_numbers_can_be_kept_where_all_scenes_agree(tmp_path: Path) -> None:
     array = counts()
     first = write(tmp_path / "a.tif", array, scale=1e-4)
-    source = RasterWindows(first, window=40, apply_scale=False)
+    source = RasterWindows(first, window=40, physical=False)
     assert np.array_equal(source[0].pixels.numpy(), array.astype(np.float32))
     assert source.kind == ValueKind("uint16")
     write(tmp_path / "b.tif", counts(), scale=1e-4, offset=-0.1)
     with pytest.raises(
         ValueError, match=r"a\.tif has scale 0\.0001, offset 0, .*b\.tif has .*-0\.1"
     ):
-        RasterWindows(tmp_path, window=40, apply_scale=False)
+        RasterWindows(tmp_path, window=40, physical=False)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from cmid.data import HDF5Images, RasterWindows, compute_statistics
 from cmid.data.channel_statistics import ChannelStatistics
 from cmid.data.checked import CheckedSource
 from cmid.data.pretrain import PretrainData
-from cmid.data.raster_files import read_raster
+from cmid.data.raster_reading import read_raster
 from cmid.data.sensors import SENSORS, Sensor, band_key, find_sensor
 from cmid.data.values import ImageValuesError
 from cmid.export import to_timm
@@ -103,7 +103,7 @@ def test_scale_unit_and_nodata_of_a_file_win_over_the_usual_ones(tmp_path: Path)
     image = windows(path, bands=["B04"], sensor="sentinel2_l2a")[0]
     assert str(image.kind) == "uint16, scaled, in m"
     assert float(image.pixels.mean()) == pytest.approx(2 * 5004 + 1, rel=1e-2)
-    stored = windows(path, bands=["B04"], sensor="sentinel2_l2a", apply_scale=False)[0]
+    stored = windows(path, bands=["B04"], sensor="sentinel2_l2a", physical=False)[0]
     assert float(stored.pixels.mean()) == pytest.approx(5004, rel=1e-2)
     values = write(tmp_path / "b.tif", ("B04",), dtype="float32")
     assert float(windows(values, sensor="sentinel2_l2a")[0].pixels.mean()) > 1000
@@ -182,7 +182,7 @@ def test_bands_travel_into_an_export_and_a_wrong_order_is_refused(tmp_path: Path
     level1 = windows(write(tmp_path / "b.tif", L2A.names), bands=RGB, sensor="sentinel2_l1c")
     with pytest.raises(ImageValuesError, match=r"sentinel2_l1c.* sentinel2_l2a: .* leave out"):
         CheckedSource(level1, config)
-    stored = windows(path, bands=RGB, sensor="sentinel2_l2a", apply_scale=False)
+    stored = windows(path, bands=RGB, sensor="sentinel2_l2a", physical=False)
     with pytest.raises(ImageValuesError, match=r"holds uint16 values.*in reflectance values"):
         CheckedSource(stored, config).read(0)
     CheckedSource(windows(path, bands=[2, 3, 4]), config)  # of unknown bands: nothing to compare
@@ -193,7 +193,7 @@ def test_statistics_without_bands_take_those_of_the_training_data(tmp_path: Path
     file = tmp_path / "statistics.json"
     compute_statistics(windows(path, bands=[4, 3, 2]), progress=False).to_json(file)
     assert ChannelStatistics.from_json(file).bands == ()
-    source = windows(path, bands=RGB, sensor="sentinel2_l2a", apply_scale=False)
+    source = windows(path, bands=RGB, sensor="sentinel2_l2a", physical=False)
     data = PretrainData(source, TwoViews(size=16, block_size=8), batch_size=2, statistics=file)
     assert data.statistics.bands == tuple(RGB)
 

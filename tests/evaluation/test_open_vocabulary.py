@@ -17,6 +17,7 @@ from cmid.evaluation.open_vocabulary import (
     class_probabilities,
     label_pixels,
     resize_bilinear,
+    resized_rows,
     sliding_similarities,
     working_size,
 )
@@ -138,6 +139,23 @@ def test_probabilities_equal_brute_force(shape: tuple[int, int], settings: Slidi
     torch.testing.assert_close(
         found, reference(model, pixels, vocabulary, settings), atol=1e-4, rtol=1e-4
     )
+
+
+@pytest.mark.parametrize("size", [(7, 11), (40, 25), (20, 30), (61, 8)])
+@pytest.mark.parametrize("parts", [[20], [1, 2, 3, 13, 1], [19, 1]])
+def test_an_image_is_resized_in_parts(size: tuple[int, int], parts: list[int]) -> None:
+    image = torch.randn(4, 20, 30)
+    rows = [*resized_rows(image.split(parts, dim=1), 20, size)]
+    wanted = F.interpolate(image[None], size, mode="bilinear", align_corners=False)[0]
+    torch.testing.assert_close(torch.cat(rows, dim=1), wanted)
+
+
+def test_windows_that_leave_gaps_are_refused() -> None:
+    model, vocabulary = ColourCLIP(), Vocabulary.parse(LINES)
+    with pytest.raises(ValueError, match="stride 17 leave gaps"):
+        sliding_similarities(
+            model, coloured("red"), queries(model, vocabulary), SlidingConfig(stride=17)
+        )
 
 
 def nearest_four(pixels: Tensor, size: tuple[int, int]) -> Tensor:

@@ -14,6 +14,7 @@ from torch import nn
 
 from cmid.checkpoints import load_backbone
 from cmid.data.windows import Window
+from cmid.files import NoRoomError
 from cmid.inference.embeddings import EmbeddingModel
 from cmid.inference.tiles import TileGrid
 from tests.integration import in_process
@@ -291,12 +292,50 @@ def test_a_map_that_was_interrupted_goes_on_with_the_same_bytes(tmp_path):
     assert [*out.iterdir()] == [again]
 
 
+@pytest.mark.parametrize("limit", [20_000, 100_000, 230_000, 300_000])
+def test_a_full_disk_ends_in_one_line_and_leaves_no_half_of_a_map(tmp_path, limit):
+    resource = pytest.importorskip("resource")
+    area = Scene(write(tmp_path / "a.tif", noise(300, 200))).area
+    values = np.random.default_rng(0).normal(size=(1, 300, 200)).astype("float32")
+    missing = np.zeros((100, 200), dtype=bool)
+
+    def make(*, resume: bool):
+        return write_maps(
+            tmp_path / "maps",
+            [Embeddings(("a",))],
+            lambda first: (
+                Strip(n, 100 * n, values[:, 100 * n : 100 * (n + 1)], missing)
+                for n in range(first, 3)
+            ),
+            count=3,
+            area=area,
+            job={},
+            resume=resume,
+        )
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    try:
+        with pytest.raises(NoRoomError, match="make room") as error:
+            make(resume=False)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "\n" not in str(error.value)
+    assert [path.name for path in (tmp_path / "maps").iterdir()] == ["unfinished"]
+    (whole,) = make(resume=True)
+    with rasterio.open(whole) as file:
+        assert np.array_equal(file.read(), values.astype("float16").astype("float32"))
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
         (["--bands", "9"], "bands asks for 9"),
         (["--bounds", "0", "0", "10", "10"], "lies outside the scene"),
         (["--tile", "70"], "must be multiples of the model's stride"),
+        (["--mask", "gone.gpkg"], "no file gone.gpkg"),
+        (["--vectors", "--phrase", "a"], "--vectors are embeddings"),
+        (["--bands", "1", "2", "--sensor", "gone.json"], "no file gone.json"),
         (["--window", "0", "0", "9", "9", "--bounds", "0", "0", "1", "1"], "give one"),
         (["--checkpoint", "a.pth"], "needs --checkpoint, a backbone has none"),
     ],

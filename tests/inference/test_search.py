@@ -15,6 +15,8 @@ rasterio = pytest.importorskip("rasterio")
 pytest.importorskip("lancedb")
 pytest.importorskip("faiss")
 import pyarrow.parquet as pq  # noqa: E402
+import pyogrio  # noqa: E402
+import shapely  # noqa: E402
 
 from cmid.inference.embedding_maps import EmbeddingMap  # noqa: E402
 from cmid.inference.hits import displayed, hit_pictures  # noqa: E402
@@ -181,8 +183,9 @@ def test_what_cannot_be_searched_is_one_line(mapped, tmp_path):
         assert said in outcome.err.splitlines()[-1]
 
     query = ["query", mapped / "index", "--out", tmp_path / "hits"]
-    fails(*query, said="either --image or --point")
+    fails(*query, said="one of --image, --point and --text")
     fails(*query, "--point", "0", "0", said="--point 0 0 lies outside the maps")
+    fails(*query, "--text", "water", said="--text needs maps of a CLIP")
     fails("query", tmp_path, "--point", "0", "0", "--out", tmp_path, said="is no index: make one")
     fails("build", mapped / "a.tif", "--out", tmp_path / "i", said="is no map of embeddings")
     fails("build", "gone.tif", "--out", tmp_path / "i", said="gone.tif does not exist")
@@ -197,3 +200,72 @@ def test_what_cannot_be_searched_is_one_line(mapped, tmp_path):
         config.write_text(json.dumps(about))
     assert not (tmp_path / "hits").exists()
     assert not (tmp_path / "i").exists()
+
+
+def write_points(path: Path, places: list[tuple[float, float]], crs: str = "EPSG:4326") -> Path:
+    """Points of the map's reference system as GeoPackage in another one."""
+    x, y = rasterio.warp.transform(CRS, crs, *zip(*places, strict=True))
+    points = shapely.to_wkb(shapely.points(x, y))
+    options = {"driver": "GPKG", "geometry_type": "Point", "crs": crs, "field_data": []}
+    pyogrio.raw.write(path, points, fields=[], **options)
+    return path
+
+
+def test_a_few_clicks_map_what_resembles_them(mapped, tmp_path):
+    values, dark = noise(16, 20, 30), np.zeros((20, 30), dtype=bool)
+    dark[8:14, 5:20] = True
+    values[:4, dark] += 4
+    missing = np.zeros((20, 30), dtype=bool)
+    missing[:, 29] = True
+    path = write_map(tmp_path / "a", values, missing)
+
+    def at(cells):
+        return [TRANSFORM * (column + 0.5, row + 0.5) for row, column in cells]
+
+    yes = write_points(tmp_path / "yes.gpkg", at([(9, 6), (10, 12), (12, 18), (13, 7)]))
+    no = write_points(tmp_path / "no.gpkg", at([(1, 1), (18, 3), (3, 25), (17, 22), (5, 29)]))
+    clicks = ["--positives", yes, "--negatives", no, "--name", "tank"]
+    build_index([path], tmp_path / "index")
+    for source in (path, tmp_path / "index"):
+        out = tmp_path / f"maps of {source.stem}"
+        words = ["tools/search.py", "classify", source, *clicks, "--out", out]
+        outcome = in_process.run(*words)
+        assert outcome.status == 0, outcome.err
+        assert "other: 4 points, 1 without an embedding left out" in outcome.out
+        with rasterio.open(out / "classes.tif") as file:
+            classes = file.read(1)
+            assert (file.tags(1)["class_1"], file.transform) == ("tank", TRANSFORM)
+        assert (classes[missing] == 255).all()
+        assert ((classes == 1) == dark)[~missing].mean() > 0.9
+        with rasterio.open(out / "probabilities.tif") as file:
+            assert ((file.read(2) > 127) == (classes == 1))[~missing].all()
+    lost = write_points(tmp_path / "lost.gpkg", [(0, 0), (1, 1)])
+    clicks = ["--positives", lost, "--negatives", no, "--out", tmp_path / "lost"]
+    outcome = in_process.run("tools/search.py", "classify", path, *clicks)
+    assert "none of the 2 points of" in outcome.err
+    assert not (tmp_path / "lost").exists()
+
+
+def test_words_find_what_a_clip_places_near_them(tmp_path, tiny_clip):
+    from cmid.vision_language.clip.building import build_clip
+    from cmid.vision_language.clip.config import CLIPConfig
+    from cmid.vision_language.clip.storage import save_clip
+
+    clip = build_clip(CLIPConfig(tiny_clip)).eval()
+    folder = save_clip(clip, tmp_path / "clip")
+    pixels = np.random.default_rng(0).integers(0, 255, (3, 96, 96)).astype("uint8")
+    shape = {"count": 3, "height": 96, "width": 96, "dtype": "uint8", "crs": CRS}
+    with rasterio.open(tmp_path / "a.tif", "w", "GTiff", transform=TRANSFORM, **shape) as file:
+        file.write(pixels)
+    for words in (
+        ["tools/map.py", folder, tmp_path / "a.tif", "--out", tmp_path],
+        ["tools/search.py", "build", tmp_path / "embeddings.tif", "--out", tmp_path / "index"],
+        ["tools/search.py", "query", tmp_path / "index", "--text", "a lake", "--out", tmp_path],
+    ):
+        outcome = in_process.run(*words)
+        assert outcome.status == 0, outcome.err
+    hits = pq.read_table(tmp_path / "hits.parquet").to_pydict()
+    text = clip.encode_texts(["a lake"])[0].detach().numpy()
+    (_, values, _), *_ = EmbeddingMap(tmp_path / "embeddings.tif").rows()
+    scores = values @ (text / np.linalg.norm(text)) / np.linalg.norm(values, axis=-1)
+    assert hits["score"][0] == pytest.approx(scores.max(), abs=2e-3)

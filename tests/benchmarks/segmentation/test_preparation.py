@@ -11,7 +11,7 @@ from PIL import Image
 from benchmarks.segmentation.colours import labels_of_colours
 from benchmarks.segmentation.preparation import PreparationConfig, prepare, report
 from benchmarks.segmentation.raw_data import RAW_DATA, find_pairs, usual_division
-from cmid.data.raster_files import read_raster
+from cmid.data.raster_reading import read_raster
 from cmid.data.windows import cut, tile
 from cmid.data.writing import write_image
 

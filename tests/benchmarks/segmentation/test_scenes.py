@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from benchmarks.segmentation.scenes import write_scenes
-from cmid.data.raster_files import read_raster
+from cmid.data.raster_reading import read_raster
 from cmid.data.scenes import SEMANTIC_CLASSES, generate_scene
 from cmid.data.segmentation import SegmentationFolder
 
