@@ -8,7 +8,8 @@
 
 EMBEDDINGS are embeddings.tif that tools/map.py wrote. A query writes a contact sheet (hits.png),
 and the cells that it found with their scores (hits.parquet, hits.gpkg). An image or a text is
-embedded by the model that made the maps, texts by a CLIP. 'python tools/search.py VERB --help' tells the options of a verb.
+embedded by the model that made the maps; texts by a CLIP. 'python tools/search.py VERB --help'
+tells the options of a verb.
 """
 
 from __future__ import annotations
@@ -58,7 +59,8 @@ class QueryConfig:
         count: number of hits.
         apart: least distance between hits, in cells.
         context: side of the pictures in pixels (default: three cells, 64 at least).
-        device: where an image or a text is embedded, such as cpu or cuda (default: a GPU if there is one).
+        device: where an image or a text is embedded, such as cpu or cuda (default: a GPU if there
+            is one).
     """
 
     index: str
