@@ -13,6 +13,8 @@ from cmid.inference.embedding_maps import Cells, EmbeddingMap
 from cmid.inference.streaming import Strip
 from cmid.inference.vectors import read_geometries
 
+_TRUST = 10.0  # in the points, against the wish for small weights
+
 
 @dataclass(frozen=True)
 class CellClassifier:
@@ -51,8 +53,6 @@ def fit_clicks(
     """
     try:
         from sklearn.linear_model import LogisticRegression
-        from sklearn.pipeline import make_pipeline
-        from sklearn.preprocessing import StandardScaler
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
             "classifying needs scikit-learn: pip install 'cmid[search]'"
@@ -63,15 +63,11 @@ def fit_clicks(
         counts[name] = len(cells[name]), lost
         if not len(cells[name]):
             raise ValueError(f"none of the {lost} points of {path} lies on an embedding")
-    model = make_pipeline(
-        StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=1000)
-    )
     labels = np.repeat([0, 1], [used for used, _ in counts.values()])
+    # Dimensions are not scaled: a few points do not tell how much each of them varies.
+    model = LogisticRegression(C=_TRUST, class_weight="balanced", max_iter=1000)
     model.fit(_unit(np.concatenate([*cells.values()])), labels)
-    scaler, regression = (step for _, step in model.steps)
-    weights = regression.coef_[0] / scaler.scale_
-    bias = float(regression.intercept_[0] - weights @ scaler.mean_)
-    return CellClassifier(weights.astype(np.float32), bias), counts
+    return CellClassifier(model.coef_[0].astype(np.float32), float(model.intercept_[0])), counts
 
 
 def _cells_at(maps: Sequence[EmbeddingMap], path: str | os.PathLike[str]) -> tuple[Cells, int]:

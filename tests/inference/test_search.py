@@ -214,7 +214,7 @@ def write_points(path: Path, places: list[tuple[float, float]], crs: str = "EPSG
 def test_a_few_clicks_map_what_resembles_them(mapped, tmp_path):
     values, dark = noise(16, 20, 30), np.zeros((20, 30), dtype=bool)
     dark[8:14, 5:20] = True
-    values[:4, dark] += 4
+    values[:4, dark] += 8
     missing = np.zeros((20, 30), dtype=bool)
     missing[:, 29] = True
     path = write_map(tmp_path / "a", values, missing)
