@@ -214,7 +214,7 @@ def write_points(path: Path, places: list[tuple[float, float]], crs: str = "EPSG
 def test_a_few_clicks_map_what_resembles_them(mapped, tmp_path):
     values, dark = noise(16, 20, 30), np.zeros((20, 30), dtype=bool)
     dark[8:14, 5:20] = True
-    values[:4, dark] += 8
+    values[:4, dark] += 4
     missing = np.zeros((20, 30), dtype=bool)
     missing[:, 29] = True
     path = write_map(tmp_path / "a", values, missing)
@@ -223,7 +223,8 @@ def test_a_few_clicks_map_what_resembles_them(mapped, tmp_path):
         return [TRANSFORM * (column + 0.5, row + 0.5) for row, column in cells]
 
     yes = write_points(tmp_path / "yes.gpkg", at([(9, 6), (10, 12), (12, 18), (13, 7)]))
-    no = write_points(tmp_path / "no.gpkg", at([(1, 1), (18, 3), (3, 25), (17, 22), (5, 29)]))
+    others = [(row, column) for row in (1, 4, 16, 19) for column in range(1, 29, 5)]
+    no = write_points(tmp_path / "no.gpkg", at([*others, (5, 29)]))
     clicks = ["--positives", yes, "--negatives", no, "--name", "tank"]
     build_index([path], tmp_path / "index")
     for source in (path, tmp_path / "index"):
@@ -231,7 +232,7 @@ def test_a_few_clicks_map_what_resembles_them(mapped, tmp_path):
         words = ["tools/search.py", "classify", source, *clicks, "--out", out]
         outcome = in_process.run(*words)
         assert outcome.status == 0, outcome.err
-        assert "other: 4 points, 1 without an embedding left out" in outcome.out
+        assert "other: 24 points, 1 without an embedding left out" in outcome.out
         with rasterio.open(out / "classes.tif") as file:
             classes = file.read(1)
             assert (file.tags(1)["class_1"], file.transform) == ("tank", TRANSFORM)
