@@ -239,7 +239,9 @@ def test_a_few_clicks_map_what_resembles_them(mapped, tmp_path):
         assert (classes[missing] == 255).all()
         assert ((classes == 1) == dark)[~missing].mean() > 0.9
         with rasterio.open(out / "probabilities.tif") as file:
-            assert ((file.read(2) > 127) == (classes == 1))[~missing].all()
+            probability = file.read(2) * file.scales[1]
+        assert ((probability > 0.49) >= (classes == 1))[~missing].all()
+        assert ((probability < 0.51) >= (classes == 0))[~missing].all()
     lost = write_points(tmp_path / "lost.gpkg", [(0, 0), (1, 1)])
     clicks = ["--positives", lost, "--negatives", no, "--out", tmp_path / "lost"]
     outcome = in_process.run("tools/search.py", "classify", path, *clicks)
