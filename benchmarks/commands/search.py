@@ -206,7 +206,8 @@ def _model(
     scene: Scene, window: Window, job: Mapping[str, Any], device: str
 ) -> tuple[DenseModel, int]:
     """The model that made the maps, which checks that it can read the scene; side of its tiles."""
-    from benchmarks.commands.map import MapConfig, open_model
+    from benchmarks.commands.map import MapConfig
+    from benchmarks.commands.map_models import open_model
 
     config = MapConfig(job["model"], (scene.name,), out="", tile=job["tile"])
     model, size, _ = open_model(config, scene, window, device)
