@@ -27,6 +27,8 @@ _VERBS = {
     "benchmark": ("benchmarks", "compare backbones on all downstream tasks"),
     "train_clip": ("cmid", "train a CLIP"),
     "train_multimodal": ("cmid", "train a multimodal language model"),
+    "make_instructions": ("cmid", "make conversations about labelled images"),
+    "chat": ("cmid", "chat with a multimodal model about images"),
     "train_scorer": ("cmid", "train a scorer of image-text pairs"),
     "evaluate_clip": ("benchmarks", "evaluate image-text models"),
     "filter_pairs": ("cmid", "keep the best image-text pairs"),

@@ -80,7 +80,7 @@ _EXTRAS = {
     "transformers": "vision-language",
     "wandb": "wandb",
     **dict.fromkeys(("datasets", "faiss", "openai", "peft", "pyarrow", "ray", "trl"), "scoring"),
-    "tokenizers": "multimodal",
+    **dict.fromkeys(("gradio", "tokenizers"), "multimodal"),
     **dict.fromkeys(("mmengine", "mmcv", "mmseg", "mmdet", "mmrotate", "mmpretrain"), "openmmlab"),
     "lightly": "baselines",
 }

@@ -202,10 +202,12 @@ def test_commands_that_need_an_extra_name_it_where_it_is_missing(
     compare = ["-m", "benchmarks.baselines.compare", "--out", "out", "--eurosat", scenes]
     bands = ["--out", "four", "--train", "1", "--val", "1", "--bands", "4"]
     suite = ["--suite", "scenes", "--tasks", "classification", "--out", "report"]
+    over_map = ["--kind", "features", "--features", rasters / "scene.tif"]
     expected: list[tuple[str, Command]] = [
         ("geo", ["tools/compute_stats.py", rasters, "--window", "16", "--out", "stats.json"]),
         ("geo", ["tools/pretrain.py", "--run_dir", "run", *source]),
         ("geo", ["tools/make_scenes.py", "--task", "segmentation", *bands]),
+        ("geo", ["tools/make_instructions.py", rasters, *over_map, "--out", "map.json"]),
         ("geo", ["tools/map.py", backbone, rasters, "--out", "maps"]),
         ("search", ["tools/search.py", "build", "embeddings.tif", "--out", "index"]),
         ("evaluation", ["tools/evaluate.py", backbone, scenes, "--tasks", "clustering"]),
@@ -310,7 +312,8 @@ def test_vision_language_trains_and_evaluates_a_clip(tiny_clip_64: str, tmp_path
 
 
 def test_multimodal_answers_saves_and_adapts(tmp_path: Path) -> None:
-    (printed,) = succeed([["-c", ASK]], extra="multimodal", folder=tmp_path)
+    chat = "from cmid.multimodal.chat.page import import_gradio; import_gradio()"
+    printed, _ = succeed([["-c", ASK], ["-c", chat]], extra="multimodal", folder=tmp_path)
     assert printed.endswith("1 answer\n")
 
 
