@@ -17,6 +17,7 @@ _VERBS = {
     "export": ("cmid", "write an encoder for other libraries"),
     "compute_stats": ("cmid", "statistics of the bands of images"),
     "map": ("benchmarks", "map whole scenes"),
+    "search": ("benchmarks", "search embeddings of whole scenes"),
     "pack_rasters": ("cmid", "rewrite rasters for fast reading of windows"),
     "make_scenes": ("benchmarks", "write generated scenes"),
     "prepare_detection": ("benchmarks", "prepare DOTA or DIOR"),

@@ -70,6 +70,7 @@ _INTERRUPTED = 130  # the shell's 128 + SIGINT
 # The extra that brings a package.
 _EXTRAS = {
     "rasterio": "geo",
+    "lancedb": "search",
     "sklearn": "evaluation",
     "umap": "evaluation",
     "onnx": "onnx",

@@ -151,6 +151,7 @@ def main(config: MapConfig) -> None:
         **{name: list(v) if isinstance(v, tuple) else v for name, v in given.items()},
         "files": [[file.path, on_disk(file.path).stat().st_mtime_ns] for file in scene.files],
         "tiles": [size, grid.halo, grid.overlap],
+        "digest": getattr(model, "digest", None),
         "names": [list(product.names) for product in products],
     }
     out = Path(config.out)

@@ -19,7 +19,8 @@ from cmid.inference.scenes import Area
 from cmid.inference.streaming import Strip
 from cmid.inference.unfinished import Unfinished
 
-_BLOCK = 512
+# A tag of every map: the job as JSON.
+JOB_TAG = "CMID_JOB"
 
 
 def write_maps(
@@ -106,7 +107,8 @@ def _write(path: Path, unfinished: Unfinished, product: Product, count: int, are
     from rio_cogeo.cogeo import cog_translate
 
     bands = unfinished.load(product.name, 0).shape[0]
-    tiles = {"tiled": True, "blockxsize": _BLOCK, "blockysize": _BLOCK, "bigtiff": "if_safer"}
+    sides = {"blockxsize": product.block, "blockysize": product.block}
+    tiles = {"tiled": True, "bigtiff": "if_safer", **sides}
     # Whole strips are written band by band: pixels side by side would be packed again and again.
     place = {"height": area.height, "width": area.width, "interleave": "band", **tiles}
     georeference = {"crs": area.crs, "transform": area.transform, "nodata": product.nodata}
@@ -114,9 +116,9 @@ def _write(path: Path, unfinished: Unfinished, product: Product, count: int, are
     kind = {"driver": "GTiff", "count": bands, "dtype": product.dtype}
     with opened(plain, "w", **kind, **place, **georeference) as file:
         product.describe(file)
+        file.update_tags(**{JOB_TAG: (unfinished.folder / "job.json").read_text()})
         for window, values in _strips(unfinished, product, count):
             file.write(values, window=window)
-    sides = {"blockxsize": _BLOCK, "blockysize": _BLOCK}
     cog_translate(
         plain,
         path,
