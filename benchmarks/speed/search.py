@@ -121,7 +121,7 @@ def main(config: SearchConfig) -> None:
         hits, clock, used = _timed(partial(index.search, query, count=_HITS))
         times.append((clock, used))
         answers.append([hit.row * config.cells + hit.column for hit in hits])
-    codes = index._codes.search(queries * index._scales, _HITS)[1]
+    codes = index._codes.search(index._whole(queries), _HITS)[1]
     truth, _ = nearest(config, queries)
     row = {
         "cells": len(index),
