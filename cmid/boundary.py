@@ -70,6 +70,7 @@ _INTERRUPTED = 130  # the shell's 128 + SIGINT
 # The extra that brings a package.
 _EXTRAS = {
     "rasterio": "geo",
+    "lancedb": "search",
     "sklearn": "evaluation",
     "umap": "evaluation",
     "onnx": "onnx",
@@ -79,7 +80,7 @@ _EXTRAS = {
     "transformers": "vision-language",
     "wandb": "wandb",
     **dict.fromkeys(("datasets", "faiss", "openai", "peft", "pyarrow", "ray", "trl"), "scoring"),
-    "tokenizers": "multimodal",
+    **dict.fromkeys(("gradio", "tokenizers"), "multimodal"),
     **dict.fromkeys(("mmengine", "mmcv", "mmseg", "mmdet", "mmrotate", "mmpretrain"), "openmmlab"),
     "lightly": "baselines",
 }

@@ -60,6 +60,10 @@ def closure(requirements: Sequence[Requirement]) -> tuple[set[str], set[str]]:
         requirement = waiting.pop()
         name = normalised(requirement.name)
         found.add(name)
+        if name == "cmid":  # as it is written, not as it was when it was installed
+            extras = declared()[1]
+            waiting += [each for extra in requirement.extras for each in extras[extra]]
+            continue
         try:
             lines = distribution(name).requires or []
         except PackageNotFoundError:

@@ -27,7 +27,7 @@ BACKBONE = "test_resnet.r160_in1k"  # timm's smallest
 # Where an extra is tested alone; "dev" is what these tests run in.
 TESTED = {
     *("baselines", "dev", "docs", "evaluation", "geo", "onnx", "openmmlab", "vision-language"),
-    *("multimodal", "scoring", "wandb"),
+    *("multimodal", "scoring", "search", "wandb"),
 }
 FILTERED = ["--out", "selection.parquet", "--engine", "ray"]
 # The default of tools/pretrain.py for two steps.
@@ -87,6 +87,15 @@ names = [module.name for module in pkgutil.walk_packages(cmid.__path__, "cmid.")
 assert len(names) > 80
 for name in names:
     importlib.import_module(name)
+"""
+MULTISPECTRAL = f"""
+from cmid.data.statistics import ChannelStatistics
+from cmid.export import to_timm
+from cmid.models import MaskedEncoder
+values = dict(mean=(0.5,) * 4, std=(0.3,) * 4, low=(0.0,) * 4, high=(4000.0,) * 4)
+statistics = ChannelStatistics(**values, dtype="float32", kind="uint16")
+encoder = MaskedEncoder("{BACKBONE}", img_size=32, in_chans=4)
+to_timm(encoder, "backbone", statistics=statistics)
 """
 ASK = """
 from cmid.boundary import error_boundary
@@ -193,11 +202,14 @@ def test_commands_that_need_an_extra_name_it_where_it_is_missing(
     compare = ["-m", "benchmarks.baselines.compare", "--out", "out", "--eurosat", scenes]
     bands = ["--out", "four", "--train", "1", "--val", "1", "--bands", "4"]
     suite = ["--suite", "scenes", "--tasks", "classification", "--out", "report"]
+    over_map = ["--kind", "features", "--features", rasters / "scene.tif"]
     expected: list[tuple[str, Command]] = [
         ("geo", ["tools/compute_stats.py", rasters, "--window", "16", "--out", "stats.json"]),
         ("geo", ["tools/pretrain.py", "--run_dir", "run", *source]),
         ("geo", ["tools/make_scenes.py", "--task", "segmentation", *bands]),
+        ("geo", ["tools/make_instructions.py", rasters, *over_map, "--out", "map.json"]),
         ("geo", ["tools/map.py", backbone, rasters, "--out", "maps"]),
+        ("search", ["tools/search.py", "build", "embeddings.tif", "--out", "index"]),
         ("evaluation", ["tools/evaluate.py", backbone, scenes, "--tasks", "clustering"]),
         ("evaluation", draw),
         ("evaluation", [*draw, "--method", "umap"]),
@@ -247,6 +259,21 @@ def test_geo_reads_windows_of_rasters(rasters: Path, tmp_path: Path) -> None:
     assert "16 images (0 unreadable)" in printed[0]
 
 
+def test_search_finds_places_of_a_map(rasters: Path, tmp_path: Path) -> None:
+    bands = ["--bands", "1", "2", "3", "4"]
+    model = ["-c", MULTISPECTRAL]
+    made = ["tools/map.py", "backbone", rasters, "--out", "maps", "--tile", "32", *bands]
+    commands: list[Command] = [
+        model,
+        made,
+        ["tools/search.py", "build", "maps/embeddings.tif", "--out", "index"],
+        ["tools/search.py", "query", "index", "--point", "500300", "4999700", "--out", "hits"],
+        ["-c", "import sklearn.linear_model"],
+    ]
+    printed = succeed(commands, extra="search", folder=tmp_path)
+    assert "hits.png" in printed[3]
+
+
 def test_evaluation_clusters_and_maps(backbone: Path, tmp_path: Path) -> None:
     scenes = ["--train", "20", "--val", "10", "--size", "32"]
     commands: list[Command] = [
@@ -285,7 +312,8 @@ def test_vision_language_trains_and_evaluates_a_clip(tiny_clip_64: str, tmp_path
 
 
 def test_multimodal_answers_saves_and_adapts(tmp_path: Path) -> None:
-    (printed,) = succeed([["-c", ASK]], extra="multimodal", folder=tmp_path)
+    chat = "from cmid.multimodal.chat.page import import_gradio; import_gradio()"
+    printed, _ = succeed([["-c", ASK], ["-c", chat]], extra="multimodal", folder=tmp_path)
     assert printed.endswith("1 answer\n")
 
 
@@ -345,7 +373,7 @@ def test_docs_are_written_without_a_warning_and_without_any_other_extra(tmp_path
     )
 
 
-@pytest.mark.parametrize("name", ["scipy", "jinja2", "pillow", "scikit-learn", "onedl-mmcv"])
+@pytest.mark.parametrize("name", ["scipy", "jinja2", "pillow", "umap-learn", "onedl-mmcv"])
 def test_lint_refuses_an_import_that_is_not_declared(name: str, tmp_path: Path) -> None:
     text = (ROOT / "pyproject.toml").read_text()
     shortened, count = re.subn(rf'"{name}[>=]=[^"]*",?', "", text)

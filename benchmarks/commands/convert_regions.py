@@ -61,7 +61,7 @@ def main(config: RegionsConfig) -> None:
         folder = config.images or config.coco.parent
         images = read_coco(config.coco, problems)
     else:
-        from benchmarks.vision_language.dota import read_dota
+        from cmid.vision_language.data.dota import read_dota
 
         assert config.dota is not None  # one of them is given
         problems = Problems(config.dota, config.on_error)

@@ -1,4 +1,4 @@
-"""Map whole scenes: embeddings of a backbone, classes of a segmentation model, words of a CLIP.
+"""Map whole scenes: embeddings of a backbone, what a trained model finds, words of a CLIP.
 
 python tools/map.py runs/NAME/backbone SCENE.tif --out maps
 python tools/map.py CONFIG.py SCENE.tif --checkpoint work_dirs/NAME/iter_N.pth --out maps
@@ -7,6 +7,9 @@ python tools/map.py runs/NAME/clip SCENE.tif --vocabulary water forest "house, b
 Writes cloud-optimised GeoTIFFs in the scene's reference system: embeddings.tif, one cell for the
 backbone's stride; or classes.tif with colours and names, and probabilities.tif if asked for; of a
 CLIP similarity.tif, too, or that alone for --phrase.
+Detectors write boxes.parquet and boxes.gpkg: a polygon, a class and a score for each object.
+Models of change compare the scene with --second. A classifier (a run of tools/finetune.py, or a
+configuration) tells the class of each tile.
 Several scenes are mapped as one. Memory does not grow with the scene's height.
 """
 
@@ -20,12 +23,10 @@ from cmid.command_line import command
 from cmid.options import at_least, option
 
 if TYPE_CHECKING:
-    from cmid.data.channel_statistics import ChannelStatistics
     from cmid.data.windows import Window
-    from cmid.inference.products import Product
+    from cmid.inference.pairs import ScenePair
     from cmid.inference.regions import Limited
     from cmid.inference.scenes import Scene
-    from cmid.inference.streaming import DenseModel
 
 
 @dataclass(frozen=True)
@@ -36,10 +37,16 @@ class MapConfig:
         model: backbone (exported folder, checkpoint, random:NAME or timm name), a configuration of
             OpenMMLab (.py), or a CLIP's folder.
         scenes: rasters, folders or patterns in quotes.
+        second: rasters of the second date, for models of change.
+        warp: resample the second date to the grid of the first.
         out: folder of the maps.
         checkpoint: .pth of the configuration.
-        backbone: what tools/train.py was given as --backbone.
+        backbone: what tools/train.py was given as --backbone, or where the backbone lies now that
+            tools/finetune.py began with.
         probabilities: write the probability of each class, too.
+        score_threshold: the least score of an object.
+        polygons: write the connected areas of each class, too, as polygons.parquet and .gpkg.
+        simplify: how far their borders may move, in units of the scene's reference system.
         vocabulary: classes for a CLIP: names (synonyms with commas, in quotes), a file with a line
             a class, or a list of tools/evaluate_clip.py such as loveda.
         phrase: texts that a CLIP finds pixels similar to.
@@ -48,7 +55,7 @@ class MapConfig:
         vectors: write embeddings as GeoParquet, too, a square for each cell.
         form: how embeddings are stored; int8 has a scale for each dimension.
         tile: side of the tiles in pixels, a multiple of the model's stride (default: what a
-            transformer was trained with, else 512).
+            transformer or a classifier was trained with, else 512).
         halo: pixels at the borders of tiles that are only context (default: an eighth of a tile).
         overlap: pixels over which tiles fade into each other (default: an eighth of a tile).
         batch_size: tiles at a time.
@@ -69,9 +76,14 @@ class MapConfig:
     model: str
     scenes: tuple[str, ...]
     out: str = option()
+    second: tuple[str, ...] | None = None
+    warp: bool = False
     checkpoint: str | None = None
     backbone: str | None = None
     probabilities: bool = False
+    score_threshold: Annotated[float, at_least(0, 1)] = 0.3
+    polygons: bool = False
+    simplify: Annotated[float, at_least(0)] = 0.0
     vocabulary: tuple[str, ...] | None = None
     phrase: tuple[str, ...] | None = None
     templates: str = "imagenet"
@@ -104,6 +116,9 @@ class MapConfig:
             raise ValueError("--vectors are embeddings: of a backbone, or of a CLIP without words")
         if self.window and self.bounds:
             raise ValueError("--window and --bounds both name the part to map: give one")
+        for name, needed in (("warp", "second"), ("simplify", "polygons")):
+            if getattr(self, name) and not getattr(self, needed):
+                raise ValueError(f"--{name} belongs to --{needed}, which is not given")
 
 
 @command(MapConfig, memory="--batch_size or --tile")
@@ -111,14 +126,17 @@ def main(config: MapConfig) -> None:
     """Map the scenes."""
     import torch
 
+    from benchmarks.commands.map_models import open_model
     from cmid.data.raster_paths import on_disk
+    from cmid.inference.boxes import find_boxes, write_boxes
+    from cmid.inference.polygons import write_polygons
     from cmid.inference.streaming import map_scene
     from cmid.inference.tiles import TileGrid
     from cmid.inference.writing import write_maps
 
     device = config.device or ("cuda" if torch.cuda.is_available() else "cpu")
     scene, window = _scene(config)
-    model, size, products = _open(config, scene, window, device)
+    model, size, products = open_model(config, scene, window, device)
     eighth = size // 8 // model.stride * model.stride
     grid = TileGrid(
         height=window.height,
@@ -133,25 +151,31 @@ def main(config: MapConfig) -> None:
         **{name: list(v) if isinstance(v, tuple) else v for name, v in given.items()},
         "files": [[file.path, on_disk(file.path).stat().st_mtime_ns] for file in scene.files],
         "tiles": [size, grid.halo, grid.overlap],
+        "digest": getattr(model, "digest", None),
         "names": [list(product.names) for product in products],
     }
-    paths = write_maps(
-        Path(config.out),
-        products,
-        lambda first: map_scene(
+    out = Path(config.out)
+    tiles = {"window": window, "batch_size": config.batch_size, "turns": config.tta}
+    whole: dict[str, Any] = {"count": len(grid.tops), "job": job, "resume": config.resume}
+    if products:
+        paths = write_maps(
+            out,
+            products,
+            lambda first: map_scene(model, scene, grid, first=first, **tiles),
+            area=scene.area.part(window, model.cell),
+            then=(lambda rasters: write_polygons(rasters[0], simplify=config.simplify))
+            if config.polygons
+            else None,
+            **whole,
+        )
+    else:
+        paths = write_boxes(
+            out,
             model,
-            scene,
-            grid,
-            window=window,
-            batch_size=config.batch_size,
-            turns=config.tta,
-            first=first,
-        ),
-        count=len(grid.tops),
-        area=scene.area.part(window, model.cell),
-        job=job,
-        resume=config.resume,
-    )
+            lambda first: find_boxes(model, scene, grid, first=first, **tiles),
+            area=scene.area.part(window),
+            **whole,
+        )
     if config.vectors:
         from cmid.inference.embeddings import write_cells
 
@@ -160,111 +184,24 @@ def main(config: MapConfig) -> None:
         print(f"map: {path}")
 
 
-def _scene(config: MapConfig) -> tuple[Scene | Limited, Window]:
+def _scene(config: MapConfig) -> tuple[Scene | ScenePair | Limited, Window]:
     """The scene, and the part that is mapped."""
     from cmid.data.windows import Window
+    from cmid.inference.pairs import ScenePair
     from cmid.inference.regions import Limited, Region
     from cmid.inference.scenes import Scene
+    from cmid.inference.warping import WarpedScene
 
-    scene: Scene | Limited = Scene(
-        config.scenes,
-        bands=config.bands,
-        sensor=config.sensor,
-        nodata=config.nodata,
-        resolution=config.resolution,
-        physical=not config.stored,
-    )
+    form: Any = {"bands": config.bands, "sensor": config.sensor, "nodata": config.nodata}
+    form |= {"resolution": config.resolution, "physical": not config.stored}
+    scene: Scene | ScenePair = Scene(config.scenes, **form)
+    if config.second:
+        second = Scene(config.second, **form)
+        scene = ScenePair(scene, WarpedScene(second, scene.area) if config.warp else second)
     left, top, width, height = config.window or (0, 0, scene.area.width, scene.area.height)
     window = Window(top, left, height, width)
     window = scene.area.window(config.bounds) if config.bounds else scene.area.clip(window)
     if config.mask:
         region = Region(Path(config.mask), scene.area, window)
-        scene, window = Limited(scene, region), region.window
+        return Limited(scene, region), region.window
     return scene, window
-
-
-def _open(
-    config: MapConfig, scene: Scene | Limited, window: Window, device: str
-) -> tuple[Any, int, list[Product]]:
-    """The model, the side of its tiles, and what is written."""
-    from cmid.inference.products import Classes, Probabilities
-
-    if config.checkpoint is not None:
-        from benchmarks.openmmlab.experiment import load_config
-        from benchmarks.segmentation.mapping import SegmentationModel
-
-        settings = load_config(config.model, backbone=config.backbone)
-        model = SegmentationModel(settings, Path(config.checkpoint), device)
-        _check_bands(scene, len(model.fill), config.model)
-        products: list[Product] = [Classes(model.classes, model.colours)]
-        products += [Probabilities(model.classes)] * config.probabilities
-        return model, config.tile or 512, products
-
-    from benchmarks.vision_language.mapping import is_clip
-    from cmid.checkpoints import load_backbone
-    from cmid.inference.embeddings import EmbeddingModel
-    from cmid.models.intermediates import is_plain
-
-    if config.vocabulary or config.phrase or is_clip(config.model):
-        return _open_clip(config, scene, window, device)
-    backbone = load_backbone(config.model, img_size=config.tile, in_chans=len(scene.bands)).to(
-        device
-    )
-    embedder = EmbeddingModel(backbone)
-    _check_values(scene, window, backbone.standardize.statistics, config.model)
-    size = config.tile or (backbone.size if is_plain(backbone.encoder.backbone) else 512)
-    return embedder, size, [_embeddings(config, embedder, scene, window, size)]
-
-
-def _open_clip(
-    config: MapConfig, scene: Scene | Limited, window: Window, device: str
-) -> tuple[Any, int, list[Product]]:
-    from benchmarks.vision_language.mapping import PatchEmbeddings, named_classes, phrases
-    from cmid.vision_language.clip.storage import load_clip
-
-    clip = load_clip(config.model).to(device)
-    _check_values(scene, window, clip.image.statistics, config.model)
-    if config.tile not in (None, clip.size):
-        raise ValueError(f"{config.model} reads tiles of {clip.size}: leave out --tile")
-    if config.vocabulary:
-        model, products = named_classes(clip, config.vocabulary, templates=config.templates)
-        return model, clip.size, products
-    if config.phrase:
-        model, products = phrases(clip, config.phrase)
-        return model, clip.size, products
-    cells = PatchEmbeddings(clip)
-    return cells, clip.size, [_embeddings(config, cells, scene, window, clip.size)]
-
-
-def _embeddings(
-    config: MapConfig, model: DenseModel, scene: Scene | Limited, window: Window, size: int
-) -> Product:
-    from cmid.inference.embeddings import feature_scales
-    from cmid.inference.products import Embeddings, SmallEmbeddings
-
-    names = tuple(f"feature {n}" for n in range(model.channels))
-    if config.form == "float16":
-        return Embeddings(names)
-    return SmallEmbeddings(names, feature_scales(model, scene, window=window, size=size))
-
-
-def _check_values(
-    scene: Scene | Limited, window: Window, statistics: ChannelStatistics, model: str
-) -> None:
-    """Refuse a scene whose numbers mean something else than those that a model was trained on."""
-    import torch
-
-    from cmid.data.source import Image
-
-    _check_bands(scene, len(statistics.mean), model)
-    values, _ = scene.read(window._replace(height=1, width=1))
-    image = Image(torch.from_numpy(values), (1, 1), name=scene.name, kind=scene.kind)
-    statistics.check(image)
-
-
-def _check_bands(scene: Scene | Limited, wanted: int, model: str) -> None:
-    if len(scene.bands) != wanted:
-        raise ValueError(
-            f"{scene.name} has {len(scene.bands)} bands, {model} reads {wanted}: choose them with"
-            " --bands"
-        )

@@ -56,6 +56,7 @@ class HelpConfig:
         keep: share that is kept.
         steps: training steps of each CLIP; 0 only counts what is found.
         seeds: of training.
+        architecture: the CLIP that is trained on each selection, from random weights.
         test: unseen scenes for zero-shot classification and retrieval.
     """
 
@@ -69,6 +70,7 @@ class HelpConfig:
     keep: Annotated[float, at_least(0, 1)] = 0.3
     steps: Annotated[int, at_least(0)] = 250
     seeds: tuple[int, ...] = (0, 1, 2)
+    architecture: str = "configs/vision_language/models/vit_tiny_patch8_64.json"
     test: Annotated[int, at_least(20)] = 500
 
 
@@ -208,6 +210,7 @@ def _train(name: str, selection: Path | None, seed: int, config: HelpConfig) -> 
                 "seed": _SEED,  # that of the default configuration is another
             },
         },
+        "model.clip.name": config.architecture,
         "trainer.max_steps": config.steps,
         "trainer.max_epochs": -1,
         "seed_everything": seed,

@@ -54,6 +54,11 @@ class PatchEmbeddings:
             _, self.channels, cells, _ = clip.encode_images(blank).dense.shape
         self.stride = self.cell = clip.size // cells
 
+    @property
+    def digest(self) -> str:
+        """Hash of what decides over its embeddings, see `CLIP`."""
+        return self.clip.digest
+
     def __call__(self, pixels: Tensor) -> Tensor:
         return normalized(self.clip.encode_images(pixels.to(self.device)).dense)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -129,6 +129,16 @@ def copy_raster(path: str | os.PathLike[str], target: Path, **options: Any) -> N
         except (rasterio.errors.RasterioError, rasterio._err.CPLE_BaseError, OSError) as error:
             reason = str(error.__cause__ or error).splitlines()[0]
             raise OSError(f"{os.fspath(path)} could not be rewritten: {reason}") from error
+
+
+def transformed(
+    x: Sequence[float], y: Sequence[float], source: Any, target: Any
+) -> tuple[Sequence[float], Sequence[float]]:
+    """Coordinates of one reference system in another; both as rasterio has them."""
+    rasterio_module("another reference system")
+    from rasterio.warp import transform
+
+    return transform(source, target, x, y)[:2]
 
 
 @contextmanager

@@ -52,6 +52,8 @@ class SampleDataset(Dataset[dict[str, Any]]):
         skipped: list[str] = []
         while len(skipped) < min(MAX_SKIPS_IN_A_ROW, len(self.source)):
             source = self.source
+            if hasattr(source, "of_epoch"):
+                source = source.of_epoch(epoch)
             if together > 1:
                 run = np.random.default_rng((self.seed, epoch, index // together, together))
                 source = source.for_run(run)  # type: ignore[attr-defined]
@@ -223,18 +225,10 @@ class ResumableData(L.LightningDataModule):
             "seed": self.seed,
             "drop_last": True,
         }
-        together = getattr(self._source, "reads_together", 1)
-        sampler = (
-            ResumableSampler(dataset, **share)
-            if together == 1
-            else RunSampler(
-                dataset, together=together, workers=workers, batch_size=self.batch_size, **share
-            )
-        )
         self._loader = ResumableLoader(
             dataset,
             batch_size=self.batch_size,
-            sampler=sampler,
+            sampler=self.sampler(dataset, **share),
             num_workers=workers,
             collate_fn=self.collate,
             persistent_workers=workers > 0,
@@ -246,6 +240,14 @@ class ResumableData(L.LightningDataModule):
             self._loader.load_state_dict(self._position)
             self._position = None
         return self._loader
+
+    def sampler(self, dataset: SampleDataset, **share: Any) -> ResumableSampler:
+        """The order of samples; ``share`` says which part of them is this process's."""
+        together = getattr(self._source, "reads_together", 1)
+        if together == 1:
+            return ResumableSampler(dataset, **share)
+        runs = {"together": together, "workers": self._num_workers()}
+        return RunSampler(dataset, batch_size=self.batch_size, **runs, **share)
 
     def state_dict(self) -> dict[str, int]:
         """Where the data order stands.

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from cmid.checkpoints import Backbone
@@ -29,9 +30,36 @@ class EmbeddingModel:
         self.channels = backbone.encoder.embed_dim
         self.fill = backbone.standardize.statistics.mean_pixel
 
+    @property
+    def digest(self) -> str:
+        """Hash of what decides over its embeddings, see `Backbone`."""
+        return self.backbone.digest
+
     def __call__(self, pixels: Tensor) -> Tensor:
         device = self.backbone.standardize.mean.device
         return self.backbone.encoder(self.backbone.standardize(pixels.to(device)))
+
+
+def mean_embedding(
+    model: DenseModel, scene: Scene, *, window: Window, size: int
+) -> NDArray[np.float32]:
+    """One embedding of a part of a scene, ``(channels)``: the mean of its cells' unit vectors.
+
+    Args:
+        window: the part. size: side of the tiles.
+
+    Raises:
+        ValueError: it has no valid pixel.
+    """
+    height, width = window[2:]
+    grid = TileGrid(height=height, width=width, size=size, halo=0, overlap=0, stride=model.stride)
+    total = np.zeros(model.channels, dtype=np.float32)
+    for strip in map_scene(model, scene, grid, window=window, batch_size=1):
+        found = strip.values[:, ~strip.missing]
+        total += (found / np.linalg.norm(found, axis=0).clip(1e-12)).sum(axis=1)
+    if not total.any():
+        raise ValueError(f"{scene.name} has no valid pixel: nothing to search for")
+    return total
 
 
 def feature_scales(

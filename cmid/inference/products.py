@@ -28,6 +28,7 @@ class Product(ABC):
     dtype = "uint8"
     nodata: ClassVar[float] = 255
     resampling: ClassVar[Literal["nearest", "average", "mode"]] = "nearest"
+    block = 512  # side of the file's tiles; a reader of one pixel holds a tile with all bands
 
     @abstractmethod
     def bands(self, strip: Strip) -> NDArray[Any]:
@@ -150,6 +151,7 @@ class Embeddings(Product):
     dtype = "float32"
     nodata: ClassVar[float] = float("nan")
     resampling = "average"
+    block = 128
 
     def bands(self, strip: Strip) -> NDArray[Any]:
         found = strip.values.astype(np.float16).astype(np.float32)
@@ -171,6 +173,7 @@ class SmallEmbeddings(Product):
     dtype = "int8"
     nodata: ClassVar[float] = -128
     resampling = "average"
+    block = 128
 
     def bands(self, strip: Strip) -> NDArray[Any]:
         scales = np.array(self.scales, dtype=np.float32)[:, None, None]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from cmid.data.rasters import rasterio_module
 from cmid.data.windows import Window
+from cmid.inference.pairs import ScenePair
 from cmid.inference.scenes import Area, Scene
 from cmid.inference.vectors import read_geometries
 
@@ -87,7 +88,7 @@ class Limited:
     Where no pixel of a part is inside, nothing is read.
     """
 
-    def __init__(self, scene: Scene, region: Region) -> None:
+    def __init__(self, scene: Scene | ScenePair, region: Region) -> None:
         self.scene, self.region = scene, region
         self.name, self.area, self.files = scene.name, scene.area, scene.files
         self.bands, self.kind = scene.bands, scene.kind

@@ -155,8 +155,7 @@ class Scene:
             new = missing[into] & ~absent
             np.copyto(values[:, into[0], into[1]], found, where=new)
             missing[into] &= absent
-        np.copyto(values, np.reshape(fill, (-1, 1, 1)), where=missing, casting="unsafe")
-        return values, missing
+        return filled(values, missing, fill)
 
     def _values(self, file: SceneFile, part: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         scene = self._scenes.get(file.path, lambda: self._opened(file.path))
@@ -171,6 +170,14 @@ class Scene:
         if missing is None:
             return values, np.zeros(part[2:], dtype=bool)
         return values, np.logical_or.reduce(missing)
+
+
+def filled(
+    values: NDArray[Any], missing: NDArray[np.bool_], fill: Sequence[float] | float
+) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Values and what is missing, which takes a number, or one of each band."""
+    np.copyto(values, np.reshape(fill, (-1, 1, 1)), where=missing, casting="unsafe")
+    return values, missing
 
 
 def _mosaic(paths: Sequence[str], areas: Sequence[Area]) -> tuple[Area, list[Window]]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
 from cmid.boxes import Floats, around, box_corners, oriented_box
-from cmid.vision_language.scoring.box_answers import read_boxes
+from cmid.vision_language.scoring.box_answers import read_boxes, rewrite_boxes
 
 Shape = Literal["upright", "oriented", "polygon"]
 
@@ -56,6 +57,20 @@ class BoxForm:
         """
         found = read_boxes(text)
         return None if found is None else [_corners(numbers) / self.cells for numbers in found]
+
+    def moved(self, text: str, move: Callable[[Floats], Floats]) -> str:
+        """A text whose boxes are moved, each in the shape in which it is written.
+
+        Args:
+            move: of corners in fractions of the image; what leaves the image is cut off.
+        """
+        shapes: dict[int, Shape] = {4: "upright", 5: "oriented", 8: "polygon"}
+
+        def write(numbers: tuple[float, ...]) -> str:
+            form = replace(self, shape=shapes[len(numbers)], tag="")
+            return form.write(move(_corners(numbers) / self.cells).clip(0, 1))
+
+        return rewrite_boxes(text, write)
 
     def _number(self, value: float) -> str:
         if self.cells == 1:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
@@ -90,6 +90,14 @@ class Conversation:
     def prompt(self) -> Conversation:
         """The same without the last answer."""
         return replace(self, turns=(*self.turns[:-1], replace(self.turns[-1], answer=None)))
+
+    def rewritten(self, write: Callable[[str], str]) -> Conversation:
+        """The same with other texts of questions and answers."""
+        turns = [
+            Turn(write(turn.question), None if turn.answer is None else write(turn.answer))
+            for turn in self.turns
+        ]
+        return replace(self, turns=tuple(turns))
 
     def without_first_turn(self) -> Conversation:
         """Without the first turn, whose images move to the one that follows.

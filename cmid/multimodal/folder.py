@@ -53,7 +53,7 @@ def save_model(
     folder = Path(folder)
     known = folder.is_dir() and (folder / CONFIG_FILE).is_file()
     language: Any = model.language
-    with new_folder(folder, replace=known and "multimodal" in _read(folder)) as new:
+    with new_folder(folder, replace=known and "multimodal" in read_config(folder)) as new:
         if has_adapter(language):
             # The base is the one that config.json names.
             language.save_pretrained(new / ADAPTER, save_embedding_layers=False)
@@ -114,7 +114,7 @@ def load(
         ValueError: damaged, no model of ours, or another language model.
     """
     folder = Path(folder)
-    config = _read(folder)
+    config = read_config(folder)
     if config.get("multimodal") != _FORMAT:
         raise ValueError(f"{folder} is no multimodal model of this version: see {CONFIG_FILE}")
     settings = language_model
@@ -148,7 +148,13 @@ def read_perceiver(about: Mapping[str, Any]) -> Perceiver:
     return Perceiver(PerceiverConfig(**settings), about["widths"], out_width=about["out_width"])
 
 
-def _read(folder: Path) -> dict[str, Any]:
+def read_config(folder: str | Path) -> dict[str, Any]:
+    """What ``config.json`` of a folder tells.
+
+    Raises:
+        FileNotFoundError, ValueError: there is none, or it is damaged.
+    """
+    folder = Path(folder)
     path = folder / CONFIG_FILE
     if not path.is_file():
         raise FileNotFoundError(f"{folder} is no multimodal model: it has no {CONFIG_FILE}")

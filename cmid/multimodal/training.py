@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import lightning as L
@@ -48,7 +49,9 @@ class TrainMultimodalCLI(RunCLI):
         if self.told(score) is None:
             return folder
         model = self.model.model
-        save_model(model, folder, provenance={"steps": self.trainer.global_step})
+        source = self.datamodule.source
+        told = {"boxes": asdict(source.boxes), "single_turn": source.single_turn}
+        save_model(model, folder, provenance={"steps": self.trainer.global_step, **told})
         print(f"model: {folder}; ask it in Python with")
         print(f'  cmid.multimodal.load("{folder}").generate(["Describe the image."], ["FILE"])')
         print(f"or start the next stage from it: --model.start {folder}")

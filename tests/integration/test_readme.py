@@ -38,6 +38,7 @@ TRAINERS = {
 SUBCOMMANDS = {
     "tools/evaluate_clip.py": ("zero_shot", "retrieval", "segmentation", "regions"),
     "tools/prepare_detection.py": ("dota", "dior"),
+    "tools/search.py": ("build", "query", "classify"),
 }
 
 

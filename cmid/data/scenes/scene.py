@@ -128,7 +128,13 @@ def scene_label(index: int, *, seed: int = 0) -> int:
 
 
 def generate_scene(
-    index: int, *, seed: int = 0, size: int = 64, num_bands: int = 3, second_date: bool = False
+    index: int,
+    *,
+    seed: int = 0,
+    size: int = 64,
+    num_bands: int = 3,
+    second_date: bool = False,
+    looks: tuple[Look, Look] | None = None,
 ) -> Scene:
     """Generate one scene, the same for the same arguments in every process.
 
@@ -140,6 +146,7 @@ def generate_scene(
         num_bands: 3 for red, green, blue; the fourth is near infrared, further ones short-wave
             infrared. The first bands do not depend on how many there are.
         second_date: also make `Scene.image_second`; the first image does not depend on it.
+        looks: how both dates are acquired, in place of a look of the scene's own.
     """
     if index < 0 or size < SMALLEST_SIZE or num_bands < 3:
         raise ValueError(
@@ -152,6 +159,7 @@ def generate_scene(
     view = View(size, rng.uniform(0, 6.2832), rng.uniform(0.85, 1.25), shift)
     look = Look.sample(rng)
     later = look.later(rng)
+    look, later = looks or (look, later)
     texture, *noises = (rng.getrandbits(60) for _ in range(3))
     sketch = Sketch(rng, view)
     LAYOUTS[SCENE_CLASSES[label]](sketch)

@@ -110,6 +110,9 @@ class Look:
     noise: float
     row_cycles: float  # crop rows per scene unit
     soil: tuple[float, ...]
+    # Mean and standard deviation of the visible bands that the product is stretched by; those of
+    # the image where there are none.
+    stretch: tuple[float, float] | None = None
 
     @classmethod
     def sample(cls, rng: random.Random, *, soil: tuple[float, ...] | None = None) -> Look:
@@ -132,6 +135,12 @@ class Look:
     def later(self, rng: random.Random) -> Look:
         """Another season and light over the same soil and rows: differences that are no change."""
         return replace(Look.sample(rng, soil=self.soil), row_cycles=self.row_cycles)
+
+    def of_many(self) -> Look:
+        """The same for images that are parts of one product: one stretch, which suits them all."""
+        visible = self.spectra[:3] * self.cast[:3, None] + 0.75 * self.haze
+        stretch = float(visible.mean()), float(visible.std())
+        return replace(self, exposure=0.4, contrast=0.2, stretch=stretch)
 
 
 def _seasonal_spectra(rng: random.Random, soil: tuple[float, ...]) -> Array:
@@ -184,7 +193,7 @@ def colour(
     image += look.haze * np.array(veil, dtype=np.float32)[:, None, None]
     # One gain and offset for all bands, as delivered products are stretched: band order stays.
     visible = image[:3]
-    mean, spread = float(visible.mean()), float(visible.std())
+    mean, spread = look.stretch or (float(visible.mean()), float(visible.std()))
     gain = min(look.contrast / max(spread, 1e-3), 6.0)
     image -= mean
     image *= gain

@@ -6,6 +6,8 @@ __getattr__, __all__ = lazily(
     __name__,
     datamodule=["MultimodalData"],
     files=["ConversationFile"],
+    joined=["BenchQuestions", "RsvqaQuestions"],
+    mixture=["Mixture"],
     scenes=["SceneConversations"],
     source=["ConversationSource", "Example"],
 )

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from cmid.data.resumable import ResumableData, SampleDataset
+from cmid.data.resumable import ResumableData, ResumableSampler, SampleDataset
 from cmid.data.transform import SampleTransform
+from cmid.multimodal.data.sampling import LengthSampler
 from cmid.multimodal.data.source import ConversationSource
-from cmid.multimodal.images import Fit, fit_image
+from cmid.multimodal.images import Fit, Frame, fit_image
 
 
 class ConversationView(SampleTransform):
     """What a worker makes of an example: its images as the model's square, uint8 as stored.
+
+    Boxes in texts, which are of the whole image, become those of the square.
 
     Args:
         size: pixels per side. fit: see `cmid.multimodal.images.fit_image`.
@@ -31,9 +35,15 @@ class ConversationView(SampleTransform):
         example = source.read(index, generator=generator)
         squares = [fit_image(image, self.size, self.fit) for image in example.images]
         empty = torch.zeros(0, source.num_bands, self.size, self.size, dtype=torch.uint8)
+        conversations = list(example.conversations)
+        if self.fit != "squash" and example.images:
+            # Boxes are of the last image: several of a place have one size.
+            frame = Frame(self.fit, *example.images[-1].shape[1:])
+            move = partial(source.boxes.moved, move=frame.to_seen)
+            conversations = [each.rewritten(move) for each in conversations]
         return {
             "images": torch.stack(squares) if squares else empty,
-            "conversations": list(example.conversations),
+            "conversations": conversations,
         }
 
 
@@ -53,6 +63,8 @@ class MultimodalData(ResumableData):
         source: what to train on.
         size, fit: how images become the tower's square.
         val_source: what to validate on.
+        length_groups: batches of this size that are sorted by the lengths of their texts, so that
+            little is padded; 0 leaves the order to chance. A source has to know its lengths.
         **loading: of `ResumableData`.
     """
 
@@ -65,16 +77,30 @@ class MultimodalData(ResumableData):
         size: int = 64,
         fit: Fit = "squash",
         val_source: ConversationSource | None = None,
+        length_groups: int = 0,
         **loading: Any,
     ) -> None:
+        if length_groups and source.length(0) is None:
+            raise ValueError(
+                f"data.length_groups {length_groups}: {type(source).__name__} does not know the"
+                " lengths of its conversations; set 0"
+            )
         view = ConversationView(size, fit)
         super().__init__(source, view, **loading)
         self.source, self.val_source = source, val_source
         self.size, self.fit, self._view = size, fit, view
+        self.length_groups = length_groups
 
     def texts(self) -> list[str]:
         """What a tokenizer of a new model learns from."""
         return list(self.source.texts())
+
+    def sampler(self, dataset: SampleDataset, **share: Any) -> ResumableSampler:
+        if not self.length_groups:
+            return super().sampler(dataset, **share)
+        return LengthSampler(
+            dataset, batch_size=self.batch_size, batches=self.length_groups, **share
+        )
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, index: int) -> Any:
         return {**batch, "images": [images.to(device) for images in batch["images"]]}

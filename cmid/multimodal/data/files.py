@@ -1,95 +1,64 @@
-"""Conversations in a file: the form of LLaVA and GeoChat."""
+"""Conversations in one file: the form of LLaVA and GeoChat, and those of LHRS-Bot's data."""
 
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
+from cmid.multimodal.conversation import IMAGE
+from cmid.multimodal.data.entries import ConversationEntries
 
-from cmid.console import warn
-from cmid.data.decoding import read_image
-from cmid.multimodal.conversation import Conversation
-from cmid.multimodal.data.source import ConversationSource, Example
+DESCRIBE = "Describe the image."
 
 
-class ConversationFile(ConversationSource):
-    """A JSON list, or an object a line, of ``{"id", "image", "conversations"}``.
+class ConversationFile(ConversationEntries):
+    """A JSON list (also below ``data``), or an object a line, each of one of these forms.
 
-    ``image`` is a path, a list of them, or missing for text alone; ``conversations`` are
-    ``{"from": "human" | "gpt", "value"}``, in which ``<image>`` marks the places of images. Texts
-    keep their case and punctuation.
+    - ``{"id", "image", "conversations": [{"from": "human" | "gpt", "value"}]}``, that of LLaVA
+      and GeoChat. ``image`` is a path, a list of them, or missing for text alone; ``<image>`` marks
+      their places.
+    - ``{"name" | "filename" | "image", "conv": {"Question", "Answer"}}``, or a list of those:
+      LHRS-Instruct.
+    - ``{"img" | "image", "question", "answer"}``: grounding, with boxes in the texts.
+    - ``{"name" | "image", "cap" | "caption"}``: captions, as answers to "Describe the image."
+    - ``{"Question", "Answer"}``, ``{"question", "answer"}`` or ``{"instruction", "input",
+      "output"}``: text alone.
 
-    Args:
-        path: ``.json`` or ``.jsonl``.
-        root: folder that paths of images start from; None is that of the file.
-        on_error: what a faulty entry does: ``error``, or ``skip`` (counted, and said).
-        num_bands: bands of the images.
-
-    Attributes:
-        skipped: how many entries were left out, by reason.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: no list of entries, a faulty one (named), or none that is left.
+    Texts keep their case and punctuation. Arguments are those of
+    `cmid.multimodal.data.entries.ConversationEntries`; the file ends in ``.json`` or ``.jsonl``.
     """
 
-    def __init__(
-        self,
-        path: str | Path,
-        *,
-        root: str | Path | None = None,
-        on_error: Literal["error", "skip"] = "error",
-        num_bands: int = 3,
-    ) -> None:
-        self.path, self.num_bands = Path(path), num_bands
-        self.root = self.path.parent if root is None else Path(root)
-        self.skipped: Counter[str] = Counter()
-        self._entries: list[tuple[str, tuple[str, ...], Conversation]] = []
+    def rows(self) -> Iterator[tuple[str, Any]]:
         for number, row in enumerate(_rows(self.path)):
-            try:
-                self._entries.append(self._entry(row, number))
-            except (KeyError, TypeError, ValueError) as error:
-                reason = f"no {error}" if isinstance(error, KeyError) else str(error)
-                if on_error == "error":
-                    raise ValueError(f"{self.path}: entry {number}: {reason}") from error
-                self.skipped[reason] += 1
-        for reason, count in self.skipped.items():
-            warn(f"{count} entries of {self.path} are left out: {reason}")
-        if not self._entries:
-            raise ValueError(f"{self.path} has no conversation that can be used")
+            yield f"entry {number}", row
 
-    def __len__(self) -> int:
-        return len(self._entries)
-
-    def read(self, index: int, *, generator: np.random.Generator | None = None) -> Example:
-        name, paths, conversation = self._entries[index]
-        images = tuple(
-            read_image(self.root / path, name=path, num_bands=self.num_bands).pixels
-            for path in paths
-        )
-        return Example(images, (conversation,), name)
-
-    def texts(self, limit: int = 500) -> Iterator[str]:
-        for _, _, conversation in self._entries[:limit]:
-            for turn in conversation.turns:
-                yield from (turn.question, turn.answer or "")
-
-    def _entry(self, row: Any, number: int) -> tuple[str, tuple[str, ...], Conversation]:
+    def entry(self, row: Any, where: str) -> tuple[str, Sequence[str], Any]:
         if not isinstance(row, Mapping):
             raise ValueError("it is no JSON object")
-        given = row.get("image") or []
-        paths = (given,) if isinstance(given, str) else tuple(given)
-        missing = [path for path in paths if not (self.root / path).is_file()]
-        if missing:
-            raise ValueError(f"there is no image {self.root / missing[0]}")
-        conversation = Conversation.of(row["conversations"], images=len(paths))
-        if conversation.turns[-1].answer is None:
-            raise ValueError("its last question has no answer")
-        return str(row.get("id", number)), paths, conversation
+        keys = ("image", "img", "name", "filename")
+        given: Any = next((row[key] for key in keys if row.get(key)), [])
+        paths = [given] if isinstance(given, str) else list(given)
+        return str(row.get("id", where.removeprefix("entry "))), paths, _said(row)
+
+
+def _said(row: Mapping[str, Any]) -> Any:
+    """What `cmid.multimodal.conversation.Conversation.of` takes of an entry of any form."""
+    if "conv" in row:
+        pairs = row["conv"] if isinstance(row["conv"], list) else [row["conv"]]
+        return [(str(pair["Question"]), str(pair["Answer"])) for pair in pairs]
+    if "instruction" in row:
+        more = str(row.get("input") or "")
+        asked = f"{row['instruction']}\n{more}" if more else str(row["instruction"])
+        return [(asked.replace(IMAGE, "image"), str(row["output"]))]
+    for question, answer in (("Question", "Answer"), ("question", "answer")):
+        if question in row:
+            return [(str(row[question]), str(row[answer]))]
+    for caption in ("cap", "caption"):
+        if caption in row:
+            return [(DESCRIBE, str(row[caption]))]
+    return row["conversations"]
 
 
 def _rows(path: Path) -> list[Any]:
@@ -102,6 +71,8 @@ def _rows(path: Path) -> list[Any]:
         rows = json.loads(text)
     except ValueError as error:
         raise ValueError(f"{path} is damaged: {error}") from error
+    if isinstance(rows, dict) and isinstance(rows.get("data"), list):
+        rows = rows["data"]
     if not isinstance(rows, list):
         raise ValueError(f"{path} holds a {type(rows).__name__}, not a list of conversations")
     return rows

@@ -40,6 +40,8 @@ class SceneConversations(ConversationSource):
         limit: questions of a scene; which of them is drawn anew in every epoch.
     """
 
+    boxes, single_turn = _BOXES, True
+
     def __init__(
         self,
         num_images: int = 12800,

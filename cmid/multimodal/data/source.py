@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
+from cmid.multimodal.boxes import BoxForm
 from cmid.multimodal.conversation import Conversation
 
 
@@ -32,9 +33,13 @@ class ConversationSource(ABC):
 
     Attributes:
         num_bands: bands of every image.
+        boxes: how boxes are written; a model that is trained on the source keeps it.
+        single_turn: every conversation is one question and its answer.
     """
 
     num_bands: int = 3
+    boxes: BoxForm = BoxForm()
+    single_turn: bool = False
 
     @abstractmethod
     def __len__(self) -> int:
@@ -50,6 +55,14 @@ class ConversationSource(ABC):
         Raises:
             UnreadableImageError: an image could not be decoded.
         """
+
+    def of_epoch(self, epoch: int) -> ConversationSource:
+        """The source as it is in an epoch; most are the same in all."""
+        return self
+
+    def length(self, index: int) -> int | None:
+        """About how long the texts of an example are, in letters, without reading it; or None."""
+        return None
 
     def texts(self, limit: int = 500) -> Iterator[str]:
         """Questions and answers of the first examples, for a tokenizer to learn from."""

@@ -112,6 +112,10 @@ class AnnotatedFiles(ImageTextSource):
     def captions(self, index: int) -> tuple[str, ...]:
         return tuple(self._records[index]["captions"])
 
+    def path(self, index: int) -> Path:
+        """The file of an image."""
+        return self.root / self._records[index]["path"]
+
     def decode(self, index: int, min_size: MinSize, generator: Draws) -> ImageText:
         """Decode an image.
 

@@ -27,6 +27,7 @@ _ONE_TEMPLATES = (
     "the {kind} {object} can be seen in the {place}",
 )
 _CLEARLY_LARGER = 1.1
+Corners = tuple[tuple[float, float], ...]
 _SENTENCES = 3  # about places; more would not fit the 77 tokens of CLIP
 
 
@@ -40,6 +41,7 @@ class ImageObjects:
         categories: category of each object, as text.
         boxes: box of each object, in pixels.
         crowds: categories with a box around several objects: their number is not known.
+        corners: four x and y of each object, where they are turned; else none.
     """
 
     path: str
@@ -47,6 +49,7 @@ class ImageObjects:
     categories: tuple[str, ...]
     boxes: tuple[Box, ...]
     crowds: frozenset[str] = frozenset()
+    corners: tuple[Corners, ...] = ()
 
 
 def describe_image(objects: ImageObjects, *, seed: int = 0) -> tuple[str, ...]:

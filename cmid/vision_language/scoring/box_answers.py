@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -81,6 +81,16 @@ def read_boxes(answer: str | Sequence[Any]) -> list[Numbers] | None:
             return None
         boxes.append(box)
     return boxes
+
+
+def rewrite_boxes(text: str, write: Callable[[Numbers], str]) -> str:
+    """A text with each of its boxes written anew; what is none stays."""
+
+    def one(found: re.Match[str]) -> str:
+        boxes = read_boxes(found[0])
+        return write(boxes[0]) if boxes else found[0]
+
+    return _BOX.sub(one, text)
 
 
 def box_iou(a: Numbers, b: Numbers, *, frames: tuple[Frame, Frame]) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import typing
 from dataclasses import dataclass
 from typing import Literal
@@ -68,15 +69,20 @@ class PreferenceLossConfig:
             Bradley-Terry, averaged over the pairs of each preference.
         margin: lead of the better candidate that ``pairs`` asks for.
         centring: weight of what keeps scores around 0, with ``pairs``.
+        contrast: weight of CLIP's own loss beside, for a scorer on a CLIP: towers that are trained
+            by preferences alone learn more slowly what an image shows at all.
     """
 
     name: Literal["ranking", "pairs"] = "ranking"
     margin: float = 0.0
     centring: float = 0.0
+    contrast: float = 0.0
 
     def __post_init__(self) -> None:
         if self.name == "ranking" and (self.margin or self.centring):
             raise ValueError("model.loss.margin and centring need model.loss.name=pairs")
+        if not 0 <= self.contrast < math.inf:
+            raise ValueError(f"model.loss.contrast {self.contrast} is not 0 or more")
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +16,25 @@ from cmid.precision import full_precision
 from cmid.vision_language.clip.model import CLIP
 from cmid.vision_language.scoring.patch_attention import PatchAttention
 from cmid.vision_language.scoring.scorer import LearnedScorer
+
+
+@dataclass(frozen=True)
+class EncodedPairs:
+    """``B`` pairs of ``n`` different images and ``m`` different texts.
+
+    Attributes:
+        pooled: ``(n, E)`` embeddings of the images.
+        memory: what the head keeps of their patches, see `DualEncoderScorer.remember`.
+        texts: ``(m, E)`` embeddings of the texts.
+        image_of: ``(B,)`` int64, row of each pair's image.
+        text_of: ``(B,)`` int64, row of its text.
+    """
+
+    pooled: Tensor
+    memory: Tensor | None
+    texts: Tensor
+    image_of: Tensor
+    text_of: Tensor
 
 
 class DualEncoderScorer(LearnedScorer):
@@ -62,13 +82,15 @@ class DualEncoderScorer(LearnedScorer):
     def forward(
         self, images: Sequence[Tensor | None], texts: Sequence[str], questions: Sequence[str]
     ) -> Tensor:
-        """Scores ``(B,)`` with a gradient; see `Scorer.score`.
-
-        An image or a text that is given several times, as to compare candidates, is encoded once.
-        """
-        device = self.cosine_weight.device
+        """Scores ``(B,)`` with a gradient; see `Scorer.score`."""
         if not len(texts):
             return self.cosine_weight.new_zeros(0)
+        return self.compare_encoded(self.encode(images, texts, questions))
+
+    def encode(
+        self, images: Sequence[Tensor | None], texts: Sequence[str], questions: Sequence[str]
+    ) -> EncodedPairs:
+        """Encode ``B`` pairs, at least one; what is given several times is encoded once."""
         different = {id(image): image for image in images}
         if None in different.values():
             raise ValueError("a scorer on a CLIP needs an image with every text")
@@ -76,14 +98,22 @@ class DualEncoderScorer(LearnedScorer):
             [fit_square(image, self.clip.size, fit=self.fit) for image in different.values()]  # type: ignore[arg-type]
         )
         joined = [f"{q} {text}" if q else text for q, text in zip(questions, texts, strict=True)]
-        said = {text: place for place, text in enumerate(dict.fromkeys(joined))}
+        rows = {text: row for row, text in enumerate(dict.fromkeys(joined))}
         places = {key: place for place, key in enumerate(different)}
+        device = self.cosine_weight.device
         seen = self.clip.encode_images(pixels.to(device))
-        of_image = torch.tensor([places[id(image)] for image in images], device=device)
-        of_text = torch.tensor([said[text] for text in joined], device=device)
-        memory = self.remember(seen.dense)
-        memory = None if memory is None else memory[of_image]
-        return self.compare(seen.pooled[of_image], self.clip.encode_texts([*said])[of_text], memory)
+        return EncodedPairs(
+            seen.pooled,
+            self.remember(seen.dense),
+            self.clip.encode_texts([*rows]),
+            torch.tensor([places[id(image)] for image in images], device=device),
+            torch.tensor([rows[text] for text in joined], device=device),
+        )
+
+    def compare_encoded(self, pairs: EncodedPairs) -> Tensor:
+        """Scores ``(B,)``, see `compare`."""
+        memory = None if pairs.memory is None else pairs.memory[pairs.image_of]
+        return self.compare(pairs.pooled[pairs.image_of], pairs.texts[pairs.text_of], memory)
 
     def remember(self, dense: Tensor) -> Tensor | None:
         """What `PatchAttention` keeps of ``(B, E, N, M)`` patches; None for a head without it."""

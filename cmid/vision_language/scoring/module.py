@@ -24,8 +24,9 @@ from cmid.vision_language.scoring.config import (
     RateConfig,
     ScorerConfig,
 )
+from cmid.vision_language.scoring.dual_encoder import DualEncoderScorer, EncodedPairs
 from cmid.vision_language.scoring.language_model import LanguageModelScorer
-from cmid.vision_language.scoring.objective import preference_loss
+from cmid.vision_language.scoring.objective import contrast_loss, preference_loss
 from cmid.vision_language.scoring.starting import (
     Scorer,
     choose_trained,
@@ -76,6 +77,8 @@ class ScorerTraining(L.LightningModule):
         self.rates, self.optimizer_parameters, self.seed = rates, optimizer, seed
         torch.manual_seed(seed)
         self.scorer = starting_scorer(start)
+        if loss.contrast and not isinstance(self.scorer, DualEncoderScorer):
+            raise ValueError("model.loss.contrast is for scorers on a CLIP: leave it 0")
         self.chosen = choose_trained(self.scorer, self.trained, lora)
         towers = self.scorer.towers()
         self.resting = [m for name, ms in towers.items() if name not in trained for m in ms]
@@ -87,8 +90,23 @@ class ScorerTraining(L.LightningModule):
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         seed_step(self, self.seed)
         images, size = batch["images"], len(batch["images"])
-        loss, accuracy = preference_loss(self.scorer, images, batch["preferences"], self.loss)
-        require_finite(loss, {"preference": loss}, step=self.global_step)
+        preferences = batch["preferences"]
+        encoded: list[EncodedPairs] = []
+
+        def score(*rows: Any) -> Tensor:
+            if not isinstance(self.scorer, DualEncoderScorer):
+                return self.scorer(*rows)
+            encoded.append(self.scorer.encode(*rows))
+            return self.scorer.compare_encoded(encoded[0])
+
+        loss, accuracy = preference_loss(score, images, preferences, self.loss)
+        terms = {"preference": loss}
+        if self.loss.contrast:
+            assert isinstance(self.scorer, DualEncoderScorer)
+            terms["contrast"] = contrast_loss(self.scorer, encoded[0], preferences)
+            loss = loss + self.loss.contrast * terms["contrast"]
+            self.log_dict({f"loss/{k}": v.detach() for k, v in terms.items()}, batch_size=size)
+        require_finite(loss, terms, step=self.global_step)
         self.log("loss", loss.detach(), prog_bar=True, batch_size=size)
         self.log("accuracy", accuracy, prog_bar=True, batch_size=size)
         return loss

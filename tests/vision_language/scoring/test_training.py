@@ -11,18 +11,22 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from cmid.evaluation.image_text import fit_square
 from cmid.optimization import OptimizerConfig
+from cmid.vision_language.clip.storage import load_clip
 from cmid.vision_language.scoring.config import (
     LowRankConfig,
     PreferenceLossConfig,
     RateConfig,
     ScorerConfig,
 )
+from cmid.vision_language.scoring.dual_encoder import DualEncoderScorer
 from cmid.vision_language.scoring.held_out import pair_accuracy
 from cmid.vision_language.scoring.module import ScorerTraining
-from cmid.vision_language.scoring.objective import preference_loss
+from cmid.vision_language.scoring.objective import contrast_loss, preference_loss
 from cmid.vision_language.scoring.preference_data import PreferenceData
 from cmid.vision_language.scoring.preferences import Preference, score_preferences
 from cmid.vision_language.scoring.scene_preferences import ScenePreferences
@@ -300,3 +304,41 @@ def test_the_largest_image_of_a_language_model_is_bounded_in_the_saved_scorer_to
     ):
         inputs = scorer.inputs(image, ["a ship"], [""])  # type: ignore[operator]
         assert int(inputs["image_grid_thw"].prod()) == patches
+
+
+def test_contrast_is_the_loss_of_clip_on_the_caption_that_tells_most(
+    tiny_clip: str, pictures: Draw
+) -> None:
+    scorer = DualEncoderScorer(load_clip(tiny_clip), hidden=16)
+    images = pictures((32, 32), (40, 30), (32, 32))
+    preferences = [
+        (
+            Preference(("a quay", "a field")),
+            Preference(("no", "a long quay with ships"), ranks=(2, 1)),
+        ),
+        (Preference(("yes, a long one at least", "no"), question="is there a quay?"),),
+        (Preference(("a wood", "a very long field and trees")),),
+    ]
+    shown, texts, questions = [], [], []
+    for image, own in zip(images, preferences, strict=True):
+        for preference in own:
+            for candidate in preference.candidates:
+                shown.append(image)
+                texts.append(candidate)
+                questions.append(preference.question)
+    encoded = scorer.encode(shown, texts, questions)
+    told = ["a long quay with ships", "a wood"]
+    squares = torch.stack([fit_square(images[k], scorer.clip.size, fit=scorer.fit) for k in (0, 2)])
+    with torch.no_grad():
+        pooled = scorer.clip.encode_images(squares).pooled
+        logits = scorer.cosine_weight * (
+            F.normalize(pooled, dim=1) @ F.normalize(scorer.clip.encode_texts(told), dim=1).T
+        )
+    right = torch.arange(2)
+    expected = (F.cross_entropy(logits, right) + F.cross_entropy(logits.T, right)) / 2
+    torch.testing.assert_close(contrast_loss(scorer, encoded, preferences), expected)
+
+
+def test_contrast_is_refused_for_a_language_model(on_qwen: ScorerConfig) -> None:
+    with pytest.raises(ValueError, match=r"model\.loss\.contrast is for scorers on a CLIP"):
+        ScorerTraining(on_qwen, loss=PreferenceLossConfig(contrast=1.0))

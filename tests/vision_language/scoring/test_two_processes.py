@@ -25,6 +25,7 @@ from cmid.vision_language.scoring.scene_preferences import ScenePreferences
 JOBS = {
     "ranking": ("ddp", "clip", PreferenceLossConfig()),
     "pairs": ("ddp", "clip", PreferenceLossConfig("pairs", margin=0.5)),
+    "contrast": ("ddp", "clip", PreferenceLossConfig(contrast=0.5)),
     "sharded": ("fsdp", "language_model", PreferenceLossConfig()),
 }
 

@@ -12,13 +12,13 @@ from cmid.data.folder import IMAGE_EXTENSIONS, find_files
 from cmid.data.image_size import stored_size
 from cmid.data.source import UnreadableImageError
 from cmid.vision_language.data.boxes import check_box
-from cmid.vision_language.data.objects import ImageObjects
+from cmid.vision_language.data.objects import Corners, ImageObjects
 from cmid.vision_language.data.problems import AnnotationError, Problems
 from cmid.vision_language.prompts.class_names import category_text
 
 
 def read_dota(images: Path, labels: Path, problems: Problems) -> Iterator[ImageObjects]:
-    """Images with the upright boxes around their oriented objects, cut off at the border.
+    """Images with their oriented objects, and the upright boxes around them, cut off at the border.
 
     Args:
         images, labels: folders; ``labels`` holds a text file of the stem of each image.
@@ -38,10 +38,11 @@ def read_dota(images: Path, labels: Path, problems: Problems) -> Iterator[ImageO
                 size = stored_size(images / name)
             except (FileNotFoundError, ValueError, UnreadableImageError) as error:
                 raise AnnotationError(str(error)) from error
-            kept: list[tuple[str, Box]] = []
+            kept: list[tuple[str, Box, Corners]] = []
             for number, corners in enumerate(objects.corners):
                 with problems.at(f"{name}, object {number}"):
                     box = check_box(around(corners), size, overhang=math.inf)
-                    kept.append((category_text(objects.categories[number]), box))
-            categories, boxes = zip(*kept, strict=True) if kept else ((), ())
-            yield ImageObjects(name, size, categories, boxes)
+                    category = category_text(objects.categories[number])
+                    kept.append((category, box, tuple(map(tuple, corners.tolist()))))
+            categories, boxes, turned = zip(*kept, strict=True) if kept else ((), (), ())
+            yield ImageObjects(name, size, categories, boxes, corners=turned)

@@ -1,0 +1,198 @@
+"""An index of embeddings of whole scenes: on disk in LanceDB, searched by cosine similarity.
+
+The table holds unit vectors in half precision. A search compares the query with every cell, by
+8-bit copies in memory (faiss), and orders the best of them by what the table holds.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cmid.files import new_folder, write_json
+from cmid.inference.embedding_maps import EmbeddingMap
+
+ABOUT = "index.json"
+_TABLE = "cells"
+_AT_A_TIME = 50_000
+_REORDERED = 4  # for each hit that is wanted
+# What the maps of one index have in common, else their embeddings do not compare.
+_COMMON = ("model", "digest", "bands", "sensor", "nodata")
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A cell that a search found.
+
+    Attributes:
+        score: cosine similarity.
+        map: number of its map in ``about["maps"]``. row, column: of the cell there.
+    """
+
+    score: float
+    map: int
+    row: int
+    column: int
+
+
+def build_index(paths: Sequence[Path | str], out: Path | str) -> SearchIndex:
+    """Write an index of maps of embeddings; cells without an embedding are left out.
+
+    Args:
+        paths: maps of one model in one reference system.
+        out: new folder.
+
+    Raises:
+        FileExistsError: the folder holds something.
+        ValueError: maps that do not fit together, or that hold nothing.
+        ModuleNotFoundError: LanceDB or faiss is not installed.
+    """
+    lancedb, _ = _libraries()
+    import pyarrow as pa
+
+    maps = [EmbeddingMap(path) for path in paths]
+    for other in maps[1:]:
+        odd = [key for key in _COMMON if other.job.get(key) != maps[0].job.get(key)]
+        odd += ["reference system"] * (other.area.crs != maps[0].area.crs)
+        if odd:
+            raise ValueError(f"{other.path} is of another {odd[0]} than {maps[0].path}: index both")
+    largest = np.zeros(maps[0].channels, dtype=np.float32)
+    counts = {"cells": 0, "left_out": 0}
+    vectors = pa.list_(pa.float16(), len(largest))
+    numbers = [(name, pa.int32()) for name in ("map", "row", "column")]
+    schema = pa.schema([*numbers, ("vector", vectors)])
+
+    def batches() -> Iterator[Any]:
+        for number, each in enumerate(maps):
+            for top, values, missing in each.rows():
+                lengths = np.linalg.norm(values, axis=-1)
+                row, column = np.nonzero(~missing & (lengths > 0))
+                counts["cells"] += len(row)
+                counts["left_out"] += missing.size - len(row)
+                unit = values[row, column] / lengths[row, column, None]
+                np.maximum(largest, np.abs(unit).max(axis=0, initial=0), out=largest)
+                flat = pa.array(unit.astype(np.float16).ravel())
+                places = [np.full(len(row), number), row + top, column]
+                yield pa.record_batch(
+                    [
+                        *(pa.array(place.astype(np.int32)) for place in places),
+                        pa.FixedSizeListArray.from_arrays(flat, len(largest)),
+                    ],
+                    schema=schema,
+                )
+
+    with new_folder(out) as folder:
+        table = lancedb.connect(str(folder)).create_table(
+            _TABLE, data=pa.RecordBatchReader.from_batches(schema, batches())
+        )
+        if not table.count_rows():
+            raise ValueError(f"{maps[0].path} has no cell with an embedding: nothing to search")
+        about = {
+            "job": maps[0].job,
+            "maps": [_described(each) for each in maps],
+            "crs": maps[0].area.crs.to_wkt() if maps[0].area.crs else None,
+            "scales": (np.maximum(largest, 1e-6) / 127).tolist(),
+            **counts,
+        }
+        write_json(folder / ABOUT, about)
+    return SearchIndex(out)
+
+
+def _described(each: EmbeddingMap) -> dict[str, Any]:
+    place = {"transform": [*each.area.transform][:6]}
+    files = [os.path.abspath(p) if os.path.exists(p) else p for p, _ in each.job["files"]]
+    return {"path": str(Path(each.path).absolute()), "scenes": files, **place}
+
+
+class SearchIndex:
+    """A folder that `build_index` wrote.
+
+    Attributes:
+        about: ``job`` (model, digest, bands ... of the maps), ``maps`` (``path``, ``scenes``,
+            ``transform``), ``crs``, ``scales`` of 8-bit vectors, counts of ``cells`` and of those
+            ``left_out``.
+
+    Raises:
+        FileNotFoundError: no index is there.
+        ModuleNotFoundError: LanceDB or faiss is not installed.
+    """
+
+    def __init__(self, folder: Path | str) -> None:
+        if not (Path(folder) / ABOUT).is_file():
+            raise FileNotFoundError(
+                f"{folder} is no index: make one with tools/search.py build EMBEDDINGS"
+            )
+        self.about: Mapping[str, Any] = json.loads((Path(folder) / ABOUT).read_text())
+        self._scales: NDArray[np.float32] = np.array(self.about["scales"], dtype=np.float32)
+        self._table = _libraries()[0].connect(str(folder)).open_table(_TABLE)
+
+    def __len__(self) -> int:
+        return int(self.about["cells"])
+
+    def search(
+        self, query: NDArray[np.float32], *, count: int = 10, apart: int = 1
+    ) -> tuple[Hit, ...]:
+        """The most similar cells, best first.
+
+        The first call reads all vectors.
+
+        Args:
+            query: ``(channels)``, of any length but 0.
+            count: how many at most.
+            apart: of cells nearer to each other than this, in rows and columns, only the best is
+                a hit.
+        """
+        unit = query / np.linalg.norm(query)
+        some = min(len(self), _REORDERED * count * (2 * apart - 1) ** 2)
+        found = np.sort(self._codes.search((unit * self._scales)[None], some)[1][0])
+        # LanceDB answers in the order of the table.
+        taken = self._table.take_offsets(found.tolist()).to_arrow()
+        vectors = _vectors(taken["vector"].combine_chunks()).astype(np.float32)
+        scores = vectors @ unit
+        places = np.stack([taken[name].to_numpy() for name in ("map", "row", "column")], axis=1)
+        hits: list[Hit] = []
+        kept: list[NDArray[Any]] = []
+        for number in np.argsort(-scores, kind="stable"):
+            place = places[number]
+            near = [k for k in kept if k[0] == place[0] and np.abs(k - place).max() < apart]
+            if len(hits) < count and not near:
+                kept.append(place)
+                hits.append(Hit(float(scores[number]), *place.tolist()))
+        return tuple(hits)
+
+    @cached_property
+    def _codes(self) -> Any:
+        """All vectors as 8-bit numbers in memory."""
+        faiss = _libraries()[1]
+        kind = faiss.ScalarQuantizer.QT_8bit_direct_signed
+        codes = faiss.IndexScalarQuantizer(len(self._scales), kind, faiss.METRIC_INNER_PRODUCT)
+        for batch in self._table.search().select(["vector"]).to_batches(_AT_A_TIME):
+            vectors = _vectors(batch["vector"]).astype(np.float32)
+            codes.add(np.rint(vectors / self._scales).clip(-127, 127))
+        return codes
+
+
+def _vectors(column: Any) -> NDArray[np.float16]:
+    return column.flatten().to_numpy().reshape(len(column), -1)
+
+
+def _libraries() -> tuple[ModuleType, ModuleType]:
+    """LanceDB and faiss."""
+    try:
+        import faiss
+        import lancedb
+        import pyarrow  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"search needs {error.name}: pip install 'cmid[search]'"
+        ) from error
+    return lancedb, faiss

@@ -1,0 +1,1 @@
+"""Conversations made of labelled images: true, balanced, in varied wordings."""

@@ -1,0 +1,83 @@
+"""The chat page in a browser."""
+
+from __future__ import annotations
+
+import io
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("transformers", reason="extra multimodal is not installed")
+pytest.importorskip("gradio", reason="extra multimodal is not installed")
+pytest.importorskip("playwright", reason="playwright is not installed")
+
+from playwright import sync_api as playwright
+
+from cmid.multimodal.chat.page import serve
+from cmid.visualization.numbered_boxes import COLOURS
+from tests.multimodal.chatting import ANSWER, QUESTION, picture, taught
+
+
+@pytest.fixture
+def browser() -> Iterator[Any]:
+    """A page of Debian's chromium, without a window."""
+    found = shutil.which("chromium")
+    if found is None:
+        pytest.skip("no chromium on the PATH: apt install chromium")
+    with playwright.sync_playwright() as started:
+        chromium = started.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        yield chromium.new_page(viewport={"width": 1300, "height": 950})
+        chromium.close()
+
+
+@pytest.mark.slow
+def test_a_browser_uploads_asks_and_sees_answer_and_boxes(browser: Any, tmp_path: Path) -> None:
+    image = tmp_path / "sea.png"
+    picture().save(image)
+    hosts: set[str | None] = set()
+    browser.on("request", lambda request: hosts.add(urlparse(request.url).hostname))
+    faults: list[str] = []
+    browser.on("pageerror", lambda error: faults.append(str(error)))
+    page = serve(taught(), block=False)
+    try:
+        browser.goto(page.local_url)
+        with browser.expect_file_chooser() as chooser:
+            browser.locator("#upload").click()
+        chooser.value.set_files(image)
+        told = browser.locator("#told")
+        playwright.expect(told).to_contain_text("sea.png: 90 x 60 pixels", timeout=60_000)
+        browser.locator("#question textarea, #question input").first.fill(QUESTION)
+        browser.locator("#send").click()
+        playwright.expect(told).to_contain_text("2 boxes drawn", timeout=60_000)
+        # As written: the model's HTML is text.
+        playwright.expect(browser.locator("#said")).to_contain_text(ANSWER)
+        assert browser.locator("#said b").count() == 0
+        shown = browser.locator("#view img")
+        drawn = fetched(browser, shown.get_attribute("src"))
+        height, width = drawn.shape[:2]
+        edge = drawn[round(0.2 * height), round(0.2 * width) : round(0.5 * width)]
+        assert np.median(np.abs(edge.astype(int) - COLOURS[0])) < 10
+        box = shown.bounding_box()
+        for x, y in ((0.25, 0.25), (0.75, 0.5)):
+            shown.click(position={"x": x * box["width"], "y": y * box["height"]})
+            browser.wait_for_timeout(500)
+        region = browser.locator("#region textarea, #region input").first
+        playwright.expect(region).to_have_value(re.compile(r"^2[45]\.\d, "))
+        browser.locator("#restart").click()
+        playwright.expect(told).to_contain_text("a new chat")
+        playwright.expect(browser.locator("#said")).not_to_contain_text("pier")
+    finally:
+        page.close()
+    assert faults == []
+    assert {host for host in hosts if host} == {"127.0.0.1"}
+
+
+def fetched(browser: Any, url: str) -> Any:
+    return np.asarray(Image.open(io.BytesIO(browser.request.get(url).body())).convert("RGB"))
