@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -243,7 +244,7 @@ def _classify(config: ClassifyConfig) -> None:
         for path in write_maps(
             out,
             [Classes(names, ((190, 190, 190), (220, 40, 40))), Probabilities(names)],
-            lambda first, each=each: classifier.strips(each, first),
+            partial(classifier.strips, each),
             count=len(each.tops),
             area=each.area,
             job={"embeddings": each.path, **vars(config), "source": [*config.source]},

@@ -97,8 +97,14 @@ def run_case(scene: str, out: str, *, resume: bool) -> dict[str, float]:
     started, opened_scene, model = time.process_time(), Scene(scene), Convolution()
     area = opened_scene.area
     window = Window(0, 0, area.height, area.width)
-    lengths = {"size": _TILE, "halo": _MARGIN, "overlap": _MARGIN, "stride": model.stride}
-    grid = TileGrid(height=area.height, width=area.width, **lengths)
+    grid = TileGrid(
+        height=area.height,
+        width=area.width,
+        size=_TILE,
+        halo=_MARGIN,
+        overlap=_MARGIN,
+        stride=model.stride,
+    )
     write_maps(
         Path(out),
         [Classes(tuple(f"class {n}" for n in range(CLASSES)))],

@@ -11,6 +11,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -75,8 +76,8 @@ def nearest(
     config: SearchConfig, queries: NDArray[np.float32]
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Numbers ``(queries, 10)`` and cosines of the most similar cells, in float32."""
-    best: NDArray[np.int64] = np.empty((len(queries), 0), dtype=np.int64)
-    scores: NDArray[np.float32] = np.empty((len(queries), 0), dtype=np.float32)
+    best: NDArray[Any] = np.empty((len(queries), 0), dtype=np.int64)
+    scores: NDArray[Any] = np.empty((len(queries), 0), dtype=np.float32)
     first = 0
     for rows in vectors(config):
         unit = rows.reshape(-1, config.channels)
@@ -109,18 +110,18 @@ def main(config: SearchConfig) -> None:
     write_map(path, config)
     _, _, built = _timed(lambda: build_index([path], folder))
     rng = np.random.default_rng(2)
-    near = next(vectors(config)).reshape(-1, config.channels)
-    near = near[rng.choice(len(near), config.queries, replace=False)]
+    cells: NDArray[np.float32] = next(vectors(config)).reshape(-1, config.channels)
+    near = cells[rng.choice(len(cells), config.queries, replace=False)]
     near += 0.1 * rng.standard_normal(near.shape, dtype=np.float32)
     queries = near / np.linalg.norm(near, axis=1, keepdims=True)
     index = SearchIndex(folder)
     _, _, opening = _timed(lambda: index.search(queries[0]))
     times, answers = [], []
     for query in queries:
-        hits, clock, used = _timed(lambda query=query: index.search(query, count=_HITS))
+        hits, clock, used = _timed(partial(index.search, query, count=_HITS))
         times.append((clock, used))
         answers.append([hit.row * config.cells + hit.column for hit in hits])
-    codes = index._codes.search(queries * index._scales, _HITS)[1]
+    codes = index._codes.search(index._whole(queries), _HITS)[1]
     truth, _ = nearest(config, queries)
     row = {
         "cells": len(index),

@@ -10,6 +10,7 @@ the scenes that are missing.
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -54,10 +55,11 @@ def main(config: PackingConfig) -> None:
     """Rewrite every scene, then measure the bands."""
     from cmid.data import RasterWindows, compute_statistics
     from cmid.data.raster_files import inspect
-    from cmid.data.raster_paths import find_rasters
+    from cmid.data.raster_paths import find_rasters, on_disk
 
     scenes = [inspect(path) for path in find_rasters(config.scenes)]
-    root = Path(os.path.commonpath([Path(scene.path).parent.resolve() for scene in scenes]))
+    files = [on_disk(scene.path).resolve() for scene in scenes]
+    root = Path(os.path.commonpath([file.parent for file in files]))
     if Path(config.out).resolve() == root:
         raise FileExistsError(f"{config.out} holds the scenes: choose another folder for --out")
     there = 0
@@ -67,11 +69,13 @@ def main(config: PackingConfig) -> None:
         unit="megapixel",
         bar_format="{l_bar}{bar}| {n:.0f}/{total:.0f} megapixels [{elapsed}<{remaining}]",
     ) as bar:
-        for scene in scenes:
-            path = Path(scene.path).resolve().relative_to(root)
+        for scene, file in zip(scenes, files, strict=True):
             # The ending stays in the name: a.img and a.tif may lie side by side.
-            target = Path(config.out) / path.with_name(path.name.removesuffix(".tif") + ".tif")
-            if target.exists() and target.stat().st_mtime >= os.stat(scene.path).st_mtime:
+            within = scene.path.rpartition(on_disk(scene.path).name)[2]
+            variable = re.sub(r"\W+", "_", within).rstrip("_")
+            name = f"{file.name.removesuffix('.tif')}{variable}.tif"
+            target = Path(config.out) / file.relative_to(root).with_name(name)
+            if target.exists() and target.stat().st_mtime >= file.stat().st_mtime:
                 there += 1
             else:
                 pack(scene, target, compress=config.compress, block=config.block)

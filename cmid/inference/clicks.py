@@ -82,7 +82,10 @@ def _cells_at(maps: Sequence[EmbeddingMap], path: str | os.PathLike[str]) -> tup
     found = np.zeros((len(places), maps[0].channels), dtype=np.float32)
     left = np.ones(len(places), dtype=bool)
     for each in maps:
-        values, known = each.at(*places[left].T, crs=crs)
+        if not left.any():
+            break
+        x, y = places[left].T.tolist()
+        values, known = each.at(x, y, crs=crs)
         where = np.flatnonzero(left)[known]
         found[where], left[where] = values[known], False
     return found[~left], int(left.sum())

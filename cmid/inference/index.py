@@ -153,7 +153,7 @@ class SearchIndex:
         """
         unit = query / np.linalg.norm(query)
         some = min(len(self), _REORDERED * count * (2 * apart - 1) ** 2)
-        found = np.sort(self._codes.search((unit * self._scales)[None], some)[1][0])
+        found = np.sort(self._codes.search(self._whole(unit[None]), some)[1][0])
         # LanceDB answers in the order of the table.
         taken = self._table.take_offsets(found.tolist()).to_arrow()
         vectors = _vectors(taken["vector"].combine_chunks()).astype(np.float32)
@@ -168,6 +168,11 @@ class SearchIndex:
                 kept.append(place)
                 hits.append(Hit(float(scores[number]), *place.tolist()))
         return tuple(hits)
+
+    def _whole(self, unit: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Queries ``(N, channels)`` as whole numbers: faiss cuts off what is behind the point."""
+        scaled = unit * self._scales
+        return np.rint(127 * scaled / np.abs(scaled).max(axis=1, keepdims=True))
 
     @cached_property
     def _codes(self) -> Any:

@@ -63,7 +63,7 @@ class WarpedScene:
                 dst_nodata=np.nan,
                 resampling=Resampling.bilinear,
             )
-        absent: NDArray[np.bool_] = np.isnan(found).any(axis=0)
+        absent: NDArray[np.bool_] = np.logical_or.reduce(np.isnan(found))
         found[:, absent] = 0
         values = np.rint(found).astype(np.uint8) if self.kind.is_8bit else found
         return filled(values, absent, fill)

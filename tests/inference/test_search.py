@@ -53,15 +53,15 @@ def noise(*shape: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=shape).astype("float32")
 
 
-@pytest.mark.parametrize("int8", [False, True])
-def test_a_search_finds_the_most_similar_cells_of_all(tmp_path, int8):
-    values, missing = noise(24, 30, 40), np.zeros((30, 40), dtype=bool)
+@pytest.mark.parametrize(("int8", "channels"), [(False, 24), (True, 24), (False, 32)])
+def test_a_search_finds_the_most_similar_cells_of_all(tmp_path, int8, channels):
+    values, missing = noise(channels, 30, 40), np.zeros((30, 40), dtype=bool)
     missing[:5] = True
     index = build_index([write_map(tmp_path / "a", values, missing, int8=int8)], tmp_path / "index")
     assert (len(index), index.about["left_out"]) == (25 * 40, 5 * 40)
     unit = values / np.linalg.norm(values, axis=0)
     for seed in range(5):
-        query = noise(24, seed=seed + 1)
+        query = noise(channels, seed=seed + 1)
         scores = np.einsum("dij,d->ij", unit, query / np.linalg.norm(query))
         scores[missing] = -1
         wanted = np.argsort(-scores, axis=None)[:10]

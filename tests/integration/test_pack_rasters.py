@@ -5,10 +5,12 @@ from __future__ import annotations
 import resource
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
 from cmid.data import ChannelStatistics, RasterWindows
+from tests.data.test_raster_sources import product
 from tests.integration import in_process
 
 rasterio = pytest.importorskip("rasterio")
@@ -126,3 +128,16 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(scenes, tmp_path):
 def test_scenes_are_not_written_over_themselves(scenes):
     said = run(scenes / "a.tif", "--out", scenes, status=1)
     assert "choose another folder for --out" in said
+
+
+def test_products_and_variables_of_files_are_packed_under_their_names(tmp_path: Path) -> None:
+    folder = tmp_path / "in/S2A.SAFE"
+    product(folder)
+    run(folder.parent, "--out", tmp_path / "out")
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["x/y"], file["z"] = np.ones((20, 20), "int16"), np.zeros((20, 20), "int16")
+    run(f"HDF5:{tmp_path}/a.h5://x/y", "--out", tmp_path / "out")
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["S2A.SAFE.tif", "a.h5_x_y.tif"]
+    with rasterio.open(tmp_path / "out/S2A.SAFE.tif") as file:
+        assert file.descriptions == ("B01", "B02", "B05")
+    assert "0 scenes" in run(folder.parent, "--out", tmp_path / "out")
