@@ -155,7 +155,7 @@ def main(config: MapConfig) -> None:
         "names": [list(product.names) for product in products],
     }
     out = Path(config.out)
-    tiles = {"window": window, "batch_size": config.batch_size, "turns": config.tta}
+    tiles: dict[str, Any] = {"window": window, "batch_size": config.batch_size, "turns": config.tta}
     whole: dict[str, Any] = {"count": len(grid.tops), "job": job, "resume": config.resume}
     if products:
         paths = write_maps(
@@ -194,10 +194,11 @@ def _scene(config: MapConfig) -> tuple[Scene | ScenePair | Limited, Window]:
 
     form: Any = {"bands": config.bands, "sensor": config.sensor, "nodata": config.nodata}
     form |= {"resolution": config.resolution, "physical": not config.stored}
-    scene: Scene | ScenePair = Scene(config.scenes, **form)
+    first = Scene(config.scenes, **form)
+    scene: Scene | ScenePair = first
     if config.second:
         second = Scene(config.second, **form)
-        scene = ScenePair(scene, WarpedScene(second, scene.area) if config.warp else second)
+        scene = ScenePair(first, WarpedScene(second, first.area) if config.warp else second)
     left, top, width, height = config.window or (0, 0, scene.area.width, scene.area.height)
     window = Window(top, left, height, width)
     window = scene.area.window(config.bounds) if config.bounds else scene.area.clip(window)

@@ -6,7 +6,7 @@ import math
 import os
 from typing import Any
 
-from cmid.data.rasters import is_transparency, one_line_errors, opened, rasterio_module
+from cmid.data.rasters import geo_module, is_transparency, one_line_errors, opened, rasterio_module
 
 
 def opened_at(
@@ -43,9 +43,8 @@ def opened_at(
             " out the resolution"
         )
     rasterio = rasterio_module()
-    from rasterio.enums import Resampling
-    from rasterio.vrt import WarpedVRT
-    from rasterio.warp import transform_bounds
+    resampling = rasterio.enums.Resampling
+    transform_bounds = geo_module("rasterio.warp").transform_bounds
 
     crs = crs or scene.crs
     with one_line_errors(os.fspath(path)):
@@ -66,13 +65,13 @@ def opened_at(
     together = {"UNIFIED_SRC_NODATA": "YES"} if scene.dtypes[0] == "uint8" else {}
     source = _without_alpha(scene)
     alpha = rasterio.enums.ColorInterp.alpha in source.colorinterp
-    return WarpedVRT(
+    return geo_module("rasterio.vrt").WarpedVRT(
         source,
         crs=crs,
         transform=transform,
         width=width,
         height=height,
-        resampling=Resampling.average if grows else Resampling.bilinear,
+        resampling=resampling.average if grows else resampling.bilinear,
         src_nodata=value,
         nodata=value,
         add_alpha=value is None and not alpha,  # tells what lies beyond the source, too
@@ -92,9 +91,7 @@ def _without_alpha(scene: Any) -> Any:
     shape = tuple(min(side, 512) for side in scene.shape)
     if is_transparency(scene.read(1 + scene.colorinterp.index(alpha), out_shape=shape)):
         return scene
-    from rasterio.shutil import copy
-
     with rasterio.MemoryFile(ext=".vrt") as memory:
-        copy(scene, memory.name, driver="VRT")
+        geo_module("rasterio.shutil").copy(scene, memory.name, driver="VRT")
         text = memory.read().decode()
     return opened(text.replace("<ColorInterp>Alpha<", "<ColorInterp>Undefined<"))

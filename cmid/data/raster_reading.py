@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cmid.data.raster_files import UsualValues, common_bands, common_kind, inspect
 from cmid.data.raster_paths import on_disk
-from cmid.data.rasters import is_transparency, one_line_errors, opened, rasterio_module
+from cmid.data.rasters import geo_module, is_transparency, one_line_errors, opened, rasterio_module
 from cmid.data.sensors import Sensor, find_sensor
 from cmid.data.source import UnreadableImageError
 from cmid.data.values import UNSCALED, BandScale, fill_missing, missing_pixels
@@ -65,13 +65,11 @@ def _transparent(
     writer's default: one that is asked for, or has other values than two, is no transparency.
     What is resampled has no such band.
     """
-    from rasterio.vrt import WarpedVRT
-
     band = 1 + scene.colorinterp.index(rasterio_module().enums.ColorInterp.alpha)
     if band in bands:
         return None
     found = scene.read(band, out_shape=shape, window=options.get("window"))
-    sure = isinstance(scene, WarpedVRT) or is_transparency(found)
+    sure = isinstance(scene, geo_module("rasterio.vrt").WarpedVRT) or is_transparency(found)
     return found == 0 if sure else None
 
 

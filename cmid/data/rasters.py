@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import warnings
 from collections.abc import Iterator, Sequence
@@ -25,11 +26,16 @@ def rasterio_module(job: str = "reading rasters") -> Any:
     Raises:
         ModuleNotFoundError: it is not installed; names the extra.
     """
+    return geo_module("rasterio", job)
+
+
+def geo_module(name: str, job: str = "reading rasters") -> Any:
+    """A module of a library of the extra ``geo``, such as ``rasterio.warp``; see above."""
     try:
-        import rasterio
+        return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(f"{job} needs rasterio: pip install 'cmid[geo]'") from error
-    return rasterio
+        library = name.partition(".")[0]
+        raise ModuleNotFoundError(f"{job} needs {library}: pip install 'cmid[geo]'") from error
 
 
 def opened(path: str | os.PathLike[str], mode: str = "r", **profile: Any) -> Any:
@@ -115,8 +121,7 @@ def copy_raster(path: str | os.PathLike[str], target: Path, **options: Any) -> N
         OSError: it cannot be written.
     """
     rasterio = rasterio_module("packing rasters")
-    from rasterio.shutil import copy
-
+    copy = geo_module("rasterio.shutil").copy
     with opened(path) as raster:  # what cannot be opened has a plainer error
         last = rasterio.windows.Window(raster.width - 1, raster.height - 1, 1, 1)
         with one_line_errors(os.fspath(path)):
@@ -135,10 +140,8 @@ def transformed(
     x: Sequence[float], y: Sequence[float], source: Any, target: Any
 ) -> tuple[Sequence[float], Sequence[float]]:
     """Coordinates of one reference system in another; both as rasterio has them."""
-    rasterio_module("another reference system")
-    from rasterio.warp import transform
-
-    return transform(source, target, x, y)[:2]
+    warp = geo_module("rasterio.warp", "another reference system")
+    return warp.transform(source, target, x, y)[:2]
 
 
 @contextmanager

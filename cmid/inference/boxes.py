@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from cmid.data.rasters import geo_module
 from cmid.data.windows import Window
 from cmid.inference.scenes import Area
 from cmid.inference.streaming import Readable, read_inside
@@ -171,7 +172,7 @@ def write_boxes(
 
 def polygons(boxes: NDArray[np.float64], transform: Any) -> NDArray[Any]:
     """``(N,)`` polygons of ``(N, 5)`` boxes, in the coordinates that an affine transform gives."""
-    import shapely
+    shapely = geo_module("shapely", "features")
 
     x, y, width, height, angle = boxes.T[..., None]
     along, across = np.array([-1, 1, 1, -1]) * width / 2, np.array([-1, -1, 1, 1]) * height / 2

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cmid.checkpoints import Backbone
-from cmid.data.rasters import opened, rasterio_module
+from cmid.data.rasters import geo_module, opened, rasterio_module
 from cmid.data.windows import Window
+from cmid.inference.pairs import ScenePair
 from cmid.inference.regions import Limited
 from cmid.inference.scenes import Scene
 from cmid.inference.streaming import DenseModel, map_scene
@@ -63,7 +64,12 @@ def mean_embedding(
 
 
 def feature_scales(
-    model: DenseModel, scene: Scene | Limited, *, window: Window, size: int, tiles: int = 16
+    model: DenseModel,
+    scene: Scene | ScenePair | Limited,
+    *,
+    window: Window,
+    size: int,
+    tiles: int = 16,
 ) -> tuple[float, ...]:
     """Scales of 8-bit embeddings: 127 stands for a little more than the largest feature seen.
 
@@ -105,7 +111,7 @@ def write_cells(raster: Path, *, rows: int = 256) -> list[Path]:
 
 
 def _cells(file: Any, rows: int) -> Iterator[Columns]:
-    import shapely
+    shapely = geo_module("shapely", "features")
 
     scales = np.array(file.scales, dtype=np.float32)
     t = file.transform

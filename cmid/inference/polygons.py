@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cmid.data.rasters import opened, rasterio_module
+from cmid.data.rasters import geo_module, opened, rasterio_module
 from cmid.inference.vectors import Columns, check_vectors, write_features
 
 
@@ -28,7 +28,7 @@ def write_polygons(classes: Path, *, simplify: float = 0) -> list[Path]:
         ``polygons.parquet`` and ``polygons.gpkg`` beside the raster.
     """
     check_vectors()
-    import shapely
+    shapely = geo_module("shapely", "polygons")
 
     def columns() -> Iterator[Columns]:
         with opened(classes) as raster:
@@ -114,7 +114,7 @@ class _Seam:
         return self._release({*self.pieces})
 
     def _release(self, numbers: set[int]) -> tuple[NDArray[np.uint8], NDArray[Any]]:
-        import shapely
+        shapely = geo_module("shapely", "polygons")
 
         values, areas = [], np.empty(len(numbers), dtype=object)
         for n, number in enumerate(sorted(numbers)):
@@ -131,8 +131,8 @@ class _Seam:
 def _areas(
     strip: NDArray[np.uint8], top: int, nodata: float | None
 ) -> tuple[NDArray[Any], list[int]]:
-    import shapely
-    from rasterio.features import shapes
+    shapely = geo_module("shapely", "polygons")
+    shapes = geo_module("rasterio.features").shapes
 
     mask = None if nodata is None else strip != nodata
     found = [
@@ -146,7 +146,7 @@ def _areas(
 
 def _touching(areas: NDArray[Any], y: int, width: int) -> NDArray[np.int64]:
     """The area, by index, that each pixel at a row's border belongs to; -1 without one."""
-    import shapely
+    shapely = geo_module("shapely", "polygons")
 
     owners = np.full(width, -1)
     xy, area = shapely.get_coordinates(shapely.get_exterior_ring(areas), return_index=True)

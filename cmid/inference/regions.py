@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cmid.data.rasters import rasterio_module
+from cmid.data.rasters import geo_module, rasterio_module
 from cmid.data.windows import Window
 from cmid.inference.pairs import ScenePair
 from cmid.inference.scenes import Area, Scene
@@ -36,8 +36,7 @@ class Region:
 
     def __init__(self, path: Path, area: Area, part: Window) -> None:
         shapes, crs = read_geometries(path)
-        import shapely
-        from rasterio.warp import transform
+        shapely, warp = geo_module("shapely"), geo_module("rasterio.warp")
 
         if (crs is None) != (area.crs is None):
             raise ValueError(f"{path} or the scene has no reference system: give both one")
@@ -49,7 +48,7 @@ class Region:
         def pixels(points: NDArray[np.float64]) -> NDArray[np.float64]:
             x, y = points.T
             if crs != area.crs:
-                x, y = map(np.array, transform(crs, area.crs, x, y))
+                x, y = map(np.array, warp.transform(crs, area.crs, x, y))
             column = inverse.a * x + inverse.b * y + inverse.c
             return np.column_stack([column, inverse.d * x + inverse.e * y + inverse.f])
 
@@ -70,14 +69,14 @@ class Region:
         near = self._near(window)
         if not len(near):
             return np.zeros(shape, dtype=bool)
-        from rasterio.features import rasterize
-
         place = rasterio_module().Affine.translation(window.left, window.top)
-        burnt = rasterize(self._shapes[near], shape, transform=place)
+        burnt = geo_module("rasterio.features").rasterize(
+            self._shapes[near], shape, transform=place
+        )
         return burnt.astype(bool)
 
     def _near(self, window: Window) -> NDArray[np.intp]:
-        import shapely
+        shapely = geo_module("shapely")
 
         return self._tree.query(shapely.box(*window.box), predicate="intersects")
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cmid.data.rasters import geo_module
 from cmid.files import scratch_folder
 
 Columns = Mapping[str, NDArray[Any]]
@@ -98,7 +99,6 @@ def read_geometries(path: str | os.PathLike[str]) -> tuple[NDArray[Any], Any]:
     check_vectors()
     import pyogrio
     import shapely
-    from rasterio.crs import CRS
 
     path = Path(path)
     if not path.is_file():
@@ -116,7 +116,9 @@ def read_geometries(path: str | os.PathLike[str]) -> tuple[NDArray[Any], Any]:
     shapes = shapes[~shapely.is_missing(shapes) & ~shapely.is_empty(shapes)]
     if not len(shapes):
         raise ValueError(f"{path} holds no geometry: give a layer of polygons or points")
-    return shapes, None if system is None else CRS.from_user_input(system)
+    return shapes, None if system is None else geo_module("rasterio.crs").CRS.from_user_input(
+        system
+    )
 
 
 def _read_parquet(path: Path) -> tuple[NDArray[Any], Any]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cmid.data.rasters import rasterio_module
+from cmid.data.rasters import geo_module, rasterio_module
 from cmid.data.windows import Window
 from cmid.inference.scenes import Area, Scene, filled
 
@@ -42,9 +42,6 @@ class WarpedScene:
         self, window: Window, fill: Sequence[float] | float = 0
     ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """As `Scene.read`."""
-        from rasterio.enums import Resampling
-        from rasterio.warp import reproject
-
         there = self.area.part(window)
         source = self._source(there)
         found = np.full((len(self.bands), window.height, window.width), np.nan, dtype=np.float32)
@@ -52,7 +49,7 @@ class WarpedScene:
             values, missing = self.scene.read(source)
             values = values.astype(np.float32)
             values[:, missing] = np.nan
-            reproject(
+            geo_module("rasterio.warp").reproject(
                 values,
                 found,
                 src_crs=self.scene.area.crs,
@@ -61,7 +58,7 @@ class WarpedScene:
                 dst_crs=there.crs,
                 dst_transform=there.transform,
                 dst_nodata=np.nan,
-                resampling=Resampling.bilinear,
+                resampling=rasterio_module().enums.Resampling.bilinear,
             )
         absent: NDArray[np.bool_] = np.logical_or.reduce(np.isnan(found))
         found[:, absent] = 0
@@ -70,9 +67,7 @@ class WarpedScene:
 
     def _source(self, there: Area) -> Window | None:
         """The part of the scene that an area needs; None where they do not meet."""
-        rasterio_module()
-        from rasterio.warp import transform
-
+        transform = geo_module("rasterio.warp").transform
         steps = np.linspace(0, 1, 22)
         edge = np.concatenate([[(t, 0), (t, 1), (0, t), (1, t)] for t in steps])
         x, y = there.transform * (edge * (there.width, there.height)).T
