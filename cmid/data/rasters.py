@@ -26,11 +26,15 @@ def rasterio_module(job: str = "reading rasters") -> Any:
     Raises:
         ModuleNotFoundError: it is not installed; names the extra.
     """
-    return geo_module("rasterio", job)
+    try:
+        import rasterio
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(f"{job} needs rasterio: pip install 'cmid[geo]'") from error
+    return rasterio
 
 
 def geo_module(name: str, job: str = "reading rasters") -> Any:
-    """A module of a library of the extra ``geo``, such as ``rasterio.warp``; see above."""
+    """A module of the extra ``geo``, such as ``rasterio.warp``; see `rasterio_module`."""
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
