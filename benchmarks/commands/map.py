@@ -128,12 +128,14 @@ def main(config: MapConfig) -> None:
 
     from benchmarks.commands.map_models import open_model
     from cmid.data.raster_paths import on_disk
+    from cmid.data.rasters import bound_block_cache
     from cmid.inference.boxes import find_boxes, write_boxes
     from cmid.inference.polygons import write_polygons
     from cmid.inference.streaming import map_scene
     from cmid.inference.tiles import TileGrid
     from cmid.inference.writing import write_maps
 
+    bound_block_cache()
     device = config.device or ("cuda" if torch.cuda.is_available() else "cpu")
     scene, window = _scene(config)
     model, size, products = open_model(config, scene, window, device)

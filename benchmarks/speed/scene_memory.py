@@ -10,7 +10,6 @@ runs in a process of its own.
 from __future__ import annotations
 
 import json
-import resource
 import shutil
 import signal
 import subprocess
@@ -27,7 +26,7 @@ from torch import Tensor, nn
 from benchmarks.speed.table import show
 from cmid.checkpoints.weight_files import sha256_of
 from cmid.command_line import command
-from cmid.data.rasters import opened, rasterio_module
+from cmid.data.rasters import bound_block_cache, opened, rasterio_module
 from cmid.data.windows import Window
 from cmid.inference.products import Classes
 from cmid.inference.scenes import Scene
@@ -94,6 +93,7 @@ def write_scene(path: Path, size: int, *, valid: float) -> None:
 def run_case(scene: str, out: str, *, resume: bool) -> dict[str, float]:
     """Map a scene as ``tools/map.py`` does; CPU seconds and the peak in GB."""
     torch.set_num_threads(1)
+    bound_block_cache()
     started, opened_scene, model = time.process_time(), Scene(scene), Convolution()
     area = opened_scene.area
     window = Window(0, 0, area.height, area.width)
@@ -114,8 +114,10 @@ def run_case(scene: str, out: str, *, resume: bool) -> dict[str, float]:
         job={"scene": scene},
         resume=resume,
     )
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return {"CPU s": time.process_time() - started, "peak GB": peak / 1e6}
+    # ru_maxrss would hold the peak of the process that started this one, too.
+    status = Path("/proc/self/status").read_text()
+    peak = next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:"))
+    return {"CPU s": time.process_time() - started, "peak GB": int(peak) / 1e6}
 
 
 def _start(scene: Path, out: Path, *, resume: bool = False) -> subprocess.Popen[str]:

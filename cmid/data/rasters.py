@@ -33,6 +33,15 @@ def rasterio_module(job: str = "reading rasters") -> Any:
     return rasterio
 
 
+def bound_block_cache(megabytes: int = 128) -> None:
+    """Bound what GDAL keeps of decoded blocks, which is a twentieth of the machine's memory else.
+
+    For commands that read everything about once; GDAL_CACHEMAX of the environment wins. It has no
+    effect after the first raster was read.
+    """
+    os.environ.setdefault("GDAL_CACHEMAX", str(megabytes))
+
+
 def geo_module(name: str, job: str = "reading rasters") -> Any:
     """A module of the extra ``geo``, such as ``rasterio.warp``; see `rasterio_module`."""
     try:
