@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from cmid.inference.regions import Limited
     from cmid.inference.scenes import Scene
 
+_NOT_OF_THE_JOB = ("out", "resume", "picture")
+
 
 @dataclass(frozen=True)
 class MapConfig:
@@ -53,6 +55,8 @@ class MapConfig:
         templates: what names are put into: satellite, aerial, plain, imagenet (80 of CLIP), a text
             with {}, or a file.
         vectors: write embeddings as GeoParquet, too, a square for each cell.
+        picture: write a small PNG of each raster, too: colours of classes, principal components of
+            embeddings.
         form: how embeddings are stored; int8 has a scale for each dimension.
         tile: side of the tiles in pixels, a multiple of the model's stride (default: what a
             transformer or a classifier was trained with, else 512).
@@ -88,6 +92,7 @@ class MapConfig:
     phrase: tuple[str, ...] | None = None
     templates: str = "imagenet"
     vectors: bool = False
+    picture: bool = False
     form: Literal["float16", "int8"] = "float16"
     tile: Annotated[int, at_least(1)] | None = None
     halo: Annotated[int, at_least(0)] | None = None
@@ -148,7 +153,7 @@ def main(config: MapConfig) -> None:
         overlap=eighth if config.overlap is None else config.overlap,
         stride=model.stride,
     )
-    given = {name: value for name, value in vars(config).items() if name not in ("out", "resume")}
+    given = {name: value for name, value in vars(config).items() if name not in _NOT_OF_THE_JOB}
     job = {
         **{name: list(v) if isinstance(v, tuple) else v for name, v in given.items()},
         "files": [[file.path, on_disk(file.path).stat().st_mtime_ns] for file in scene.files],
@@ -182,6 +187,10 @@ def main(config: MapConfig) -> None:
         from cmid.inference.embeddings import write_cells
 
         paths += write_cells(paths[0])
+    if config.picture:
+        from cmid.visualization.maps import write_picture
+
+        paths += [write_picture(path) for path in paths if path.suffix == ".tif"]
     for path in paths:
         print(f"map: {path}")
 

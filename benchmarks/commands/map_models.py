@@ -50,6 +50,8 @@ def open_model(config: MapConfig, scene: AnyScene, window: Window, device: str) 
         raise ValueError(f"{config.model} tells no classes of pixels, which --polygons outlines")
     if config.vectors and not (products and isinstance(products[0], Embeddings | SmallEmbeddings)):
         raise ValueError(f"{config.model} gives no embeddings, which --vectors are")
+    if config.picture and not products:
+        raise ValueError(f"{config.model} finds objects: --picture is of rasters")
     _check_bands(scene, len(model.fill), config.model)
     return model, size, products
 
