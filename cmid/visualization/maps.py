@@ -54,7 +54,7 @@ def _painted(file: Any, read: np.ma.MaskedArray[Any, Any]) -> NDArray[np.uint8]:
         seen = ~missing[0]
         cells = torch.from_numpy(values[:, seen].astype(np.float32) * scales)  # (D, N)
         pixels = np.zeros((*seen.shape, 3), dtype=np.uint8)
-        colours = principal_components(cells[None, :, None])[0, :, 0].T
-        pixels[seen] = (255 * colours).round().byte().numpy()
+        components = principal_components(cells[None, :, None])[0, :, 0].T
+        pixels[seen] = (255 * components).round().byte().numpy()
         return pixels
     return np.repeat(stretched(values[:1], missing[:1]).transpose(1, 2, 0), 3, axis=-1)
