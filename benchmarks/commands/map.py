@@ -59,9 +59,10 @@ class MapConfig:
             embeddings.
         form: how embeddings are stored; int8 has a scale for each dimension.
         tile: side of the tiles in pixels, a multiple of the model's stride (default: what a
-            transformer or a classifier was trained with, else 512).
+            transformer, a classifier or a segmentation was trained with, else 512).
         halo: pixels at the borders of tiles that are only context (default: an eighth of a tile).
-        overlap: pixels over which tiles fade into each other (default: an eighth of a tile).
+        overlap: pixels over which tiles fade into each other (default: an eighth of a tile, or
+            the model's stride where that is more).
         batch_size: tiles at a time.
         tta: average over flips and quarter turns.
         window: part of the scene in pixels: left, top, width, height.
@@ -145,12 +146,13 @@ def main(config: MapConfig) -> None:
     scene, window = _scene(config)
     model, size, products = open_model(config, scene, window, device)
     eighth = size // 8 // model.stride * model.stride
+    fading = eighth or (model.stride if size > model.stride else 0)
     grid = TileGrid(
         height=window.height,
         width=window.width,
         size=size,
         halo=eighth if config.halo is None else config.halo,
-        overlap=eighth if config.overlap is None else config.overlap,
+        overlap=fading if config.overlap is None else config.overlap,
         stride=model.stride,
     )
     given = {name: value for name, value in vars(config).items() if name not in _NOT_OF_THE_JOB}
