@@ -119,7 +119,7 @@ class TestImages:
         values, order = candidates.topk(min(_MOST_CANDIDATES, len(self)), dim=1)
         for row in (values[:, 0] > -1).nonzero()[:, 0].tolist():
             twins = [
-                Leak(start + row, *self.names[place], place, similarity)
+                Leak(start + row, self.names[place][0], self.names[place][1], place, similarity)
                 for place in order[row][values[row] > -1].tolist()
                 if (similarity := self._compare(canvases[row], hashes[row], place))
                 >= (COPY_OF_NEIGHBOUR if near[row, place] else COPY)

@@ -46,7 +46,8 @@ class TestedImages:
         self.parts = open_split(config.data, config.test, seed=config.seed, labelled=not unlabelled)
         self.num_bands = self.parts[0].num_bands
         self.labels: Sequence[Tensor] | None = None
-        allowed, names = LABEL_TASKS, ()
+        allowed: tuple[str, ...] = LABEL_TASKS
+        names: tuple[str, ...] = ()
         reasons = {"dense": _MASKS, "regression": _NUMBERS}
         if config.targets:
             self.labels, names = _read(read_targets, config.targets, *self.parts)

@@ -65,7 +65,7 @@ def test_curves_of_a_backbone_beside_random_weights_go_on_where_they_stopped(
     assert content["labels"] == {"1 label": 1, "all labels": 12}
     assert len(content["differences"]) == 6 * 2
     printed = capsys.readouterr().out
-    assert f"| {random}, from scratch |" in printed
+    assert f"| {random}, from scratch  " in printed
     assert len(label_figure(read_results(tmp_path / "curve.json")).axes[0].containers) == 4
 
     def never(*_: object, **__: object) -> None:
