@@ -114,13 +114,13 @@ class TestedImages:
         found: Found = {}
         if "stages" in self.tasks:
             stages = PooledStages(backbone.encoder)
-            parts = [
+            bank, queries = (
                 pooled_features(
                     fabric, backbone, part, key=f"{name}, stages", config=self.config, model=stages
                 )
                 for name, part in zip(("train", "test"), self.parts, strict=True)
-            ]
-            found = stage_scores(stages, *parts, self.settings)
+            )
+            found = stage_scores(stages, bank, queries, self.settings)
         if not fabric.is_global_zero:
             return None
         others = [task for task in self.tasks if task != "stages"]
