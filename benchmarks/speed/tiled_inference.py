@@ -190,7 +190,10 @@ def main(config: TiledConfig) -> None:
             continue
         words = [sys.executable, "-m", "benchmarks.speed.tiled_inference", str(config.scene)]
         case = [*words, "--out", str(config.out), "--case", library]
-        done = subprocess.run(case, stdout=subprocess.PIPE, text=True, check=True)
+        done = subprocess.run(case, stdout=subprocess.PIPE, text=True, check=library == "cmid")
+        if done.returncode:
+            print(f"{library} does not run here, see above: left out")
+            continue
         rows.append({"library": library, **json.loads(done.stdout.splitlines()[-1])})
     show(rows, replace(config, out=config.out / "tiled_inference.json"))
 
