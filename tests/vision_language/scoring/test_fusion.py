@@ -25,7 +25,7 @@ def things(count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
 def test_it_learns_what_lies_above_what() -> None:
     torch.manual_seed(0)
     draws = torch.Generator().manual_seed(0)
-    encoder = FusionEncoder(8, 6, width=32, depth=2, heads=2)
+    encoder = FusionEncoder(8, 6, width=32, heads=2)
     score = torch.nn.Linear(32, 1)
     words = torch.randn(2, 3, 6, generator=draws)  # "first above second", "first below second"
     parameters = [*encoder.parameters(), *score.parameters()]
