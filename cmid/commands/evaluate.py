@@ -2,6 +2,9 @@
 
 python tools/evaluate.py BACKBONE [BACKBONE ...] DATA --tasks knn linear
 
+Scores come with 95 % intervals over test images (and draws of few shots); differences between
+backbones with paired ones, and those that the images do not tell are called ties.
+
 BACKBONE  an exported folder, a checkpoint (.ckpt), a published file (.pth, .safetensors),
           random:NAME, or a timm name (published weights)
 DATA      a folder with train/ and test/ (or val/), any labelled source (divided 80/20), or 'scenes'
@@ -19,8 +22,16 @@ from cmid.evaluation.config import ComparisonConfig
     again="the same command goes on with the features in --cache, where you gave it",
 )
 def main(config: ComparisonConfig) -> None:
-    """Evaluate, print a table, write JSON."""
+    """Evaluate, print tables, write what --out asks for."""
     # After parsing: --help and typing errors answer at once.
-    from cmid.evaluation.comparison import compare_backbones
+    from pathlib import Path
 
-    compare_backbones(config)
+    from cmid.evaluation.comparison import compare_backbones
+    from cmid.evaluation.results import Results
+    from cmid.visualization.saving import save_figure
+    from cmid.visualization.scores import score_figure
+
+    def draw(results: Results, out: str) -> None:
+        print(f"picture: {save_figure(score_figure(results), Path(out).with_suffix('.png'))}")
+
+    compare_backbones(config, draw=draw)

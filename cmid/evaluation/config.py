@@ -11,6 +11,7 @@ from cmid.options import at_least, option
 Fit = Literal["crop", "squash"]
 Identity = Literal["name", "pixels"]
 TaskName = Literal["knn", "linear", "fewshot", "retrieval", "clustering"]
+LABEL_TASKS: tuple[TaskName, ...] = get_args(TaskName)
 PREFIX = "a satellite image. "
 
 
@@ -66,13 +67,14 @@ class ComparisonConfig:
         accelerator: cpu, cuda, mps or auto.
         devices: how many (default: all).
         cache: folder for features; a second run reads them.
-        out: JSON file to write.
+        out: JSON file to write; with it come .csv, .png, and .safetensors for --earlier.
+        earlier: files of --out of earlier calls on the same test images, to compare with.
     """
 
     backbones: tuple[str, ...] = field(metadata={"option": {"metavar": "BACKBONE"}})
     data: str
     test: str | None = None
-    tasks: tuple[TaskName, ...] = option(get_args(TaskName), metavar="TASK")
+    tasks: tuple[TaskName, ...] = option((), metavar="TASK")
     multilabel: str | None = None
     size: Annotated[int, at_least(1)] | None = None
     k: Annotated[int, at_least(1)] = 20
@@ -86,3 +88,4 @@ class ComparisonConfig:
     devices: str = option("auto", type=_devices)
     cache: str | None = None
     out: str | None = None
+    earlier: tuple[str, ...] = option((), metavar="FILE")

@@ -8,12 +8,9 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torchmetrics.functional.classification import (
-    multilabel_average_precision,
-    multilabel_f1_score,
-)
 
 from cmid.data.tables import Table
+from cmid.evaluation.score import Score
 
 _NAME_COLUMNS = ("name", "image", "filename", "file", "path")
 
@@ -30,32 +27,37 @@ def mean_average_precision(scores: Tensor, labels: Tensor) -> float:
     """
     if not labels.any():
         raise ValueError("no image has any label: there is nothing to rank")
-    per_label = multilabel_average_precision(
-        scores.float(), labels.long(), num_labels=labels.shape[1], average="none"
-    )
-    return float(per_label[labels.sum(dim=0) > 0].mean())
+    return Score("AP", torch.stack([scores.float(), labels.float()], dim=1).cpu().numpy()).value
 
 
 def multilabel_scores(probabilities: Tensor, labels: Tensor) -> dict[str, float]:
+    """The values of `multilabel_results`."""
+    return {name: own.value for name, own in multilabel_results(probabilities, labels).items()}
+
+
+def multilabel_results(probabilities: Tensor, labels: Tensor) -> dict[str, Score]:
     """Measures of multi-label classification, each in [0, 1].
 
     Args:
-        probabilities: ``(N, L)`` in [0, 1]; a label counts as predicted from 0.5.
+        probabilities: ``(N, L)`` in [0, 1]; a label counts as predicted beyond 0.5.
         labels: ``(N, L)`` 0/1.
 
     Returns:
         ``mAP`` (macro), ``micro_f1``, ``macro_f1``.
+
+    Raises:
+        ValueError: no image has a label.
     """
-    count = labels.shape[1]
-    # Votes may exceed 1 by rounding, and torchmetrics takes values beyond [0, 1] for logits.
-    probabilities = probabilities.clamp(0, 1)
-    f1 = {
-        f"{average}_f1": float(
-            multilabel_f1_score(probabilities, labels.long(), num_labels=count, average=average)
-        )
-        for average in ("micro", "macro")
+    if not labels.any():
+        raise ValueError("no image has any label: there is nothing to rank")
+    probabilities, labels = probabilities.float().cpu(), labels.float().cpu()
+    predicted = (probabilities > 0.5).float()
+    parts = torch.stack([2 * predicted * labels, predicted + labels], dim=1)  # (N, 2, L)
+    return {
+        "mAP": Score("AP", torch.stack([probabilities, labels], dim=1).numpy()),
+        "micro_f1": Score("ratio", parts.sum(dim=2).numpy()),
+        "macro_f1": Score("ratio", parts.numpy()),
     }
-    return {"mAP": mean_average_precision(probabilities, labels), **f1}
 
 
 def read_multilabels(
