@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from cmid.checkpoints.backbones import Backbone
 from cmid.data.source import ImageSource
@@ -24,6 +24,7 @@ def cached_features(
     folder: str | os.PathLike[str] | None,
     key: str,
     size: int,
+    model: nn.Module | None = None,
     precision: torch.dtype = torch.float32,
     rank: int = 0,
     **options: Any,
@@ -37,6 +38,7 @@ def cached_features(
     Args:
         folder: cache folder; None reads the images.
         key: what the source is, for sources that are not image files (their own description).
+        model: what makes features of the backbone other than pooled ones; ``key`` names it, too.
         size, precision, rank, **options: see `extract_features`.
 
     Returns:
@@ -44,13 +46,13 @@ def cached_features(
     """
     path = None
     if folder is not None:
-        name = f"{backbone.digest} {size} {precision} {key} {_fingerprint(source)}"
+        name = f"{backbone.digest} {size} {precision} {key} {fingerprint(source)}"
         path = Path(folder) / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.safetensors"
         if path.is_file():
             stored = load_file(path)
             return stored["features"], stored["labels"]
     features, labels = extract_features(
-        PooledFeatures(backbone.encoder),
+        model or PooledFeatures(backbone.encoder),
         source,
         standardize=backbone.standardize,
         size=size,
@@ -66,11 +68,11 @@ def cached_features(
     return features, labels
 
 
-def _fingerprint(source: ImageSource) -> str:
+def fingerprint(source: ImageSource) -> str:
     """What identifies the images of a source without decoding them."""
     indices = getattr(source, "indices", None)
     if indices is not None:  # a subset
-        return f"{hashlib.sha256(indices.tobytes()).hexdigest()} {_fingerprint(source.source)}"  # type: ignore[attr-defined]
+        return f"{hashlib.sha256(indices.tobytes()).hexdigest()} {fingerprint(source.source)}"  # type: ignore[attr-defined]
     parts = [type(source).__name__, str(len(source)), str(source.num_bands)]
     paths = getattr(source, "paths", None)
     if paths is None:

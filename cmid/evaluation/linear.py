@@ -115,7 +115,7 @@ def linear_probe(
     targets = labels.float() if multilabel else one_hot(labels)
     mean, std = features.mean(dim=0), features.std(dim=0, correction=0).clamp_min(1e-6)
     features, test = (features - mean) / std, (test - mean) / std
-    held_out = _held_out(labels, validation, seed=seed)
+    held_out = held_out_part(labels, validation, seed=seed)
     best, best_score, classifier = strengths[0], -math.inf, None
     for l2 in sorted(strengths, reverse=True):  # from smooth to sharp, each starts at the last
         classifier = fit_linear(
@@ -203,8 +203,8 @@ def one_hot(labels: Tensor, classes: int | None = None) -> Tensor:
     return F.one_hot(labels, classes or int(labels.max()) + 1).float()
 
 
-def _held_out(labels: Tensor, share: float, *, seed: int) -> Tensor:
-    """Mask of the validation part; every class with two or more images gives its share."""
+def held_out_part(labels: Tensor, share: float, *, seed: int) -> Tensor:
+    """``(N,)`` mask of a validation part; every class of two or more images gives its share."""
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
     held_out = torch.zeros(len(labels), dtype=torch.bool)
     groups = (

@@ -82,6 +82,20 @@ def read_multilabels(
         ValueError: images without labels (counted, the first named), values other than 0 and 1,
             two rows for one image.
     """
+    columns, chosen = rows_of_images(path, names)
+    if len(columns) == 1:
+        return _from_lists([values[0] for values in chosen])
+    return _from_columns(chosen, columns, where=Path(path))
+
+
+def rows_of_images(
+    path: str | os.PathLike[str], names: Sequence[str]
+) -> tuple[tuple[str, ...], list[list[str]]]:
+    """Columns of a CSV file, but for the one that names images, and their values of each image.
+
+    Raises:
+        FileNotFoundError, ValueError: as `read_multilabels`.
+    """
     path = Path(path)
     table = Table(path)
     header, rows = table.header, list(table.rows())
@@ -102,9 +116,7 @@ def read_multilabels(
     if missing:
         raise ValueError(f"{path} has no labels for {len(missing)} images, first {missing[0]}")
     chosen = [entries[Path(name).stem] for name in names]
-    if len(columns) == 1:
-        return _from_lists([values[0] for values in chosen])
-    return _from_columns(chosen, tuple(header[i].strip() for i in columns), where=path)
+    return tuple(header[i].strip() for i in columns), chosen
 
 
 def _from_lists(lists: list[str]) -> tuple[Tensor, tuple[str, ...]]:

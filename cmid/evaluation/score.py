@@ -60,9 +60,17 @@ class Score:
     def lead(self, other: Score) -> tuple[float, Interval]:
         """By how much it is more than another on the same images, with the paired interval.
 
+        Of draws, of which one may have more, the first ones of both count.
+
         Raises:
             ValueError: the other is of other images or another kind.
         """
+        if self.kind == other.kind == "draws" and self.rows.shape[1] != other.rows.shape[1]:
+            first, second = (
+                Score("draws", each.rows[:, : min(self.rows.shape[1], other.rows.shape[1])])
+                for each in (self, other)
+            )
+            return first.lead(second)
         if (self.kind, self.rows.shape) != (other.kind, other.rows.shape):
             raise ValueError(
                 f"{self.kind} of {self.rows.shape} results does not compare with {other.kind} of"

@@ -12,6 +12,7 @@ from torch import Tensor
 from cmid.evaluation.knn import knn_scores
 from cmid.evaluation.linear import few_shot_hits, linear_probe
 from cmid.evaluation.multilabel import multilabel_results
+from cmid.evaluation.regression import ridge_probe
 from cmid.evaluation.retrieval import clusters_of, retrieval_results
 from cmid.evaluation.score import Score
 
@@ -28,6 +29,7 @@ class MeasureConfig:
         k: neighbours that vote. temperature: softmax temperature of their votes.
         shots: labelled images a class, each a measure; seeds: draws of them.
         recall_at: ranks of retrieval.
+        targets: names of the numbers that regression predicts.
         seed: random seed of the linear probe's validation part and of k-means.
     """
 
@@ -36,6 +38,7 @@ class MeasureConfig:
     shots: Sequence[int] = (1, 5, 10)
     seeds: int = 10
     recall_at: Sequence[int] = (1, 5, 10)
+    targets: Sequence[str] = ()
     seed: int = 0
 
 
@@ -76,6 +79,20 @@ def _clustering(train: Labelled, test: Labelled, settings: MeasureConfig) -> Fou
     return {"NMI": Score("NMI", torch.stack([test[1].cpu(), clusters], dim=1).numpy())}
 
 
+def _regression(train: Labelled, test: Labelled, settings: MeasureConfig) -> Found:
+    if not train[1].is_floating_point():
+        raise ValueError("it needs numbers of the images: give --targets")
+    predicted, strength = ridge_probe(train, test[0], seed=settings.seed)
+    found: Found = {"ridge l2": strength}
+    for k, name in enumerate(settings.targets):
+        pair = torch.stack([predicted[:, k], test[1][:, k]], dim=1).cpu().numpy()  # (M, 2)
+        if (pair[:, 1] == pair[0, 1]).all():
+            raise ValueError(f"all test images have the same {name}: there is nothing to explain")
+        found |= {f"R2 {name}": Score("R2", pair)}
+        found |= {f"RMSE {name}": Score("root", (pair[:, 0] - pair[:, 1]) ** 2)}
+    return found
+
+
 def _share(hits: Tensor) -> Score:
     return Score("share", hits.cpu().numpy())
 
@@ -87,6 +104,7 @@ TASKS: dict[str, Measure] = {
     "fewshot": _few_shot,
     "retrieval": _retrieval,
     "clustering": _clustering,
+    "regression": _regression,
 }
 SINGLE_LABEL = ("fewshot", "clustering")
 
@@ -141,8 +159,9 @@ def measure(
     """Run measures on features; one that fails costs no other its score.
 
     Args:
-        train: ``(N, D)`` features; ``(N,)`` int64 classes, or ``(N, L)`` 0/1 labels.
-        test: ``(M, D)``; ``(M,)`` or ``(M, L)``.
+        train: ``(N, D)`` features; ``(N,)`` int64 classes, ``(N, L)`` 0/1 labels, or ``(N, T)``
+            float numbers.
+        test: ``(M, D)``; ``(M,)``, ``(M, L)`` or ``(M, T)``.
         tasks: names of `TASKS`.
 
     Raises:

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from cmid.evaluation.results import Results
 from cmid.evaluation.score import Score
 
+_STYLES = {"frozen": ":", "fine-tuned": "-", "from scratch": "--"}
 _ACROSS = 5  # panels beside each other
 
 
@@ -45,4 +46,40 @@ def score_figure(results: Results) -> Figure:
         axis.spines[["top", "right"]].set_visible(False)
     for axis in axes[len(measures) :]:
         axis.set_visible(False)
+    return figure
+
+
+def label_figure(results: Results) -> Figure:
+    """Accuracy over labelled images a class, one line a start and a way to train.
+
+    Args:
+        results: of `cmid.evaluation.label_curve.LabelCurves`.
+    """
+    places = results.about["labels"]
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axis = figure.subplots()
+    starts = list(dict.fromkeys(name.rpartition(", ")[0] for name in results.found))
+    for name, found in results.found.items():
+        start, _, mode = name.rpartition(", ")
+        scores = {places[k]: own for k, own in found.items() if isinstance(own, Score)}
+        values = [own.value for own in scores.values()]
+        ends = [own.interval for own in scores.values()]
+        below = [max(value - low, 0) for value, (low, _) in zip(values, ends, strict=True)]
+        above = [max(high - value, 0) for value, (_, high) in zip(values, ends, strict=True)]
+        axis.errorbar(
+            [*scores],
+            values,
+            yerr=[below, above],
+            label=name,
+            color=f"C{starts.index(start)}",
+            linestyle=_STYLES.get(mode, "-"),
+            marker="o",
+            markersize=3,
+            capsize=2,
+        )
+    axis.set(xlabel="labelled images a class", ylabel="accuracy", xscale="log")
+    axis.set_xticks([*places.values()], [name.partition(" ")[0] for name in places])
+    axis.minorticks_off()
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize=8)
     return figure
