@@ -16,7 +16,7 @@ from cmid.data.rasters import opened, rasterio_module
 from cmid.files import whole_file
 from cmid.inference.products import Product
 from cmid.inference.scenes import Area
-from cmid.inference.streaming import Strip
+from cmid.inference.streaming import Piece
 from cmid.inference.unfinished import Unfinished
 
 # A tag of every map: the job as JSON.
@@ -26,7 +26,7 @@ JOB_TAG = "CMID_JOB"
 def write_maps(
     out: Path,
     products: Sequence[Product],
-    strips: Callable[[int], Iterator[Strip]],
+    pieces: Callable[[int], Iterator[Piece]],
     *,
     count: int,
     area: Area,
@@ -40,8 +40,8 @@ def write_maps(
     first that is missing, and ends with the same files.
 
     Args:
-        strips: the strips from a number on.
-        count: how many there are.
+        pieces: the pieces of the strips from a number on.
+        count: how many strips there are.
         area: where the result lies, in its own cells.
         job: what the result depends on, of JSON types.
         resume: go on with unfinished strips of the same job.
@@ -64,9 +64,15 @@ def write_maps(
     unfinished = Unfinished(out, job, names=names, count=count, resume=resume)
     first = unfinished.first
     with tqdm(total=count, initial=first, desc="map", unit="strip", disable=None) as bar:
-        for strip in strips(first) if first < count else ():
-            unfinished.save(strip.number, (product.bands(strip) for product in products))
-            bar.update()
+        # A piece becomes at once what is stored, which is many times smaller.
+        bands: list[list[NDArray[Any]]] = []
+        for piece in pieces(first) if first < count else ():
+            bands.append([product.bands(piece) for product in products])
+            if piece.column + piece.missing.shape[1] == area.width:
+                strip = zip(*bands, strict=True)
+                unfinished.save(piece.number, (np.concatenate(some, axis=2) for some in strip))
+                bands.clear()
+                bar.update()
     paths = [_assemble(out, unfinished, product, count, area) for product in products]
     paths += then(paths) if then else []
     unfinished.remove()

@@ -20,6 +20,7 @@ from cmid.data.scenes import SEMANTIC_CLASSES, generate_scene
 from cmid.data.windows import Window
 from cmid.inference.scenes import Scene
 from cmid.inference.streaming import map_scene
+from cmid.inference.tiled import TiledScene
 from cmid.inference.tiles import TileGrid
 from tests.integration import in_process
 
@@ -58,7 +59,7 @@ def test_one_tile_is_what_the_model_predicts(trained, scene):
     model = SegmentationModel(config, folder / "iter_1.pth", "cpu")
     assert model.classes == tuple(SEMANTIC_CLASSES)
     grid = TileGrid(height=96, width=96, size=96, halo=0, overlap=0, stride=model.stride)
-    (strip,) = map_scene(model, Scene(scene), grid, window=Window(0, 0, 96, 96))
+    (piece,) = map_scene(model, TiledScene(Scene(scene), Window(0, 0, 96, 96), grid))
     with rasterio.open(scene) as file:
         # As OpenMMLab's loader hands it over: blue first, which its preprocessor turns round.
         pixels = torch.from_numpy(file.read()).flip(0)
@@ -66,7 +67,7 @@ def test_one_tile_is_what_the_model_predicts(trained, scene):
     data = model.model.data_preprocessor({"inputs": [pixels], "data_samples": None})
     with torch.no_grad():
         wanted = model.model.encode_decode(data["inputs"], [{"img_shape": (96, 96)}])[0]
-    assert np.allclose(strip.values, wanted.numpy(), atol=1e-5)
+    assert np.allclose(piece.values, wanted.numpy(), atol=1e-5)
 
 
 def test_the_command_writes_classes_with_names_and_colours(trained, scene, tmp_path):
