@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
-from cmid.data.rasters import opened, rasterio_module
+from cmid.data.rasters import geo_module, opened, rasterio_module
 from cmid.files import whole_file
 from cmid.inference.products import Product
 from cmid.inference.scenes import Area
@@ -54,12 +54,7 @@ def write_maps(
         FileExistsError: unfinished strips lie there, and it is not to be resumed.
         ValueError: they are of another job.
         NoRoomError: the disk is full.
-        ModuleNotFoundError: rio-cogeo is not installed.
     """
-    try:
-        import rio_cogeo  # noqa: F401  # before hours of work, not after them
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError("maps need rio-cogeo: pip install 'cmid[geo]'") from error
     names = [product.name for product in products]
     unfinished = Unfinished(out, job, names=names, count=count, resume=resume)
     first = unfinished.first
@@ -82,7 +77,8 @@ def write_maps(
 def _assemble(out: Path, unfinished: Unfinished, product: Product, count: int, area: Area) -> Path:
     """One cloud-optimised GeoTIFF of all strips of a product."""
     path = out / f"{product.name}.tif"
-    errors = rasterio_module().errors
+    # Of a copy GDAL's own error comes through.
+    errors = rasterio_module().errors.RasterioError, geo_module("rasterio._err").CPLE_BaseError
     with whole_file(path) as part:
         try:
             _write(part, unfinished, product, count, area)
@@ -91,7 +87,7 @@ def _assemble(out: Path, unfinished: Unfinished, product: Product, count: int, a
                 for window, values in _strips(unfinished, product, count):
                     if not np.array_equal(file.read(window=window), values, equal_nan=True):
                         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        except errors.RasterioError as error:
+        except errors as error:
             reason = str(error.__cause__ or error)
             raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}: {reason}") from error
     return path
@@ -110,8 +106,6 @@ def _strips(
 
 
 def _write(path: Path, unfinished: Unfinished, product: Product, count: int, area: Area) -> None:
-    from rio_cogeo.cogeo import cog_translate
-
     bands = unfinished.load(product.name, 0).shape[0]
     sides = {"blockxsize": product.block, "blockysize": product.block}
     tiles = {"tiled": True, "bigtiff": "if_safer", **sides}
@@ -125,13 +119,6 @@ def _write(path: Path, unfinished: Unfinished, product: Product, count: int, are
         file.update_tags(**{JOB_TAG: (unfinished.folder / "job.json").read_text()})
         for window, values in _strips(unfinished, product, count):
             file.write(values, window=window)
-    cog_translate(
-        plain,
-        path,
-        {"driver": "COG", "bigtiff": "if_safer", **sides, **product.creation},
-        overview_resampling=product.resampling,
-        forward_band_tags=True,
-        in_memory=False,
-        quiet=True,
-        use_cog_driver=True,
-    )
+    options = {"bigtiff": "if_safer", "overview_resampling": product.resampling}
+    options |= {"blocksize": product.block, **product.creation}
+    geo_module("rasterio.shutil").copy(plain, path, driver="COG", **options)

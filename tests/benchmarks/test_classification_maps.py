@@ -9,7 +9,6 @@ import pytest
 import torch
 
 rasterio = pytest.importorskip("rasterio", reason="extra geo is not installed")
-pytest.importorskip("rio_cogeo", reason="extra geo is not installed")
 
 from benchmarks.classification.mapping import fine_tuned, open_fine_tuned  # noqa: E402
 from cmid.data.scenes import generate_scene  # noqa: E402

@@ -18,7 +18,6 @@ from tests.inference.test_maps import joined, noise, write
 from tests.integration import in_process
 
 rasterio = pytest.importorskip("rasterio")
-pytest.importorskip("rio_cogeo")
 
 from cmid.data.windows import Window  # noqa: E402
 from cmid.inference.products import Classes, Similarities  # noqa: E402

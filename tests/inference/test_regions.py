@@ -16,7 +16,6 @@ rasterio = pytest.importorskip("rasterio")
 warp = pytest.importorskip("rasterio.warp")
 pyogrio = pytest.importorskip("pyogrio")
 shapely = pytest.importorskip("shapely")
-pytest.importorskip("rio_cogeo")
 
 from cmid.inference.regions import Limited, Region  # noqa: E402
 from cmid.inference.scenes import Area, Scene  # noqa: E402
