@@ -212,6 +212,22 @@ def load_backbone(
     return Backbone(name, encoder, Standardize(stored.statistics))
 
 
+def untrained(backbone: Backbone, *, seed: int = 0) -> Backbone:
+    """The same architecture with random weights, laid out, pooled and standardised alike."""
+    encoder = backbone.encoder
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        twin = MaskedEncoder(
+            encoder.name,
+            mask_mode=encoder.mask_mode,
+            stem=encoder.stem_name,
+            **encoder.model_args,
+        )
+    twin.img_size = encoder.img_size
+    twin.eval().requires_grad_(False)
+    return Backbone(f"random:{encoder.name}", twin, Standardize(backbone.standardize.statistics))
+
+
 def load_reconstruction(checkpoint: str | Path) -> tuple[Backbone, ReconstructionHead]:
     """The exported encoder of a checkpoint with its mask token, and its reconstruction head.
 

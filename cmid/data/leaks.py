@@ -38,13 +38,14 @@ class Leak:
 
     Attributes:
         index: number of the training image.
-        test_set, name: where its twin is.
+        test_set, name: where its twin is. place: number of the twin among all test images.
         similarity: at most 1; see `COPY`.
     """
 
     index: int
     test_set: str
     name: str
+    place: int
     similarity: float
 
     def __str__(self) -> str:
@@ -91,7 +92,12 @@ class TestImages:
         return digest.hexdigest()
 
     def leaks(
-        self, canvases: Tensor, embeddings: Tensor | None = None, *, start: int = 0
+        self,
+        canvases: Tensor,
+        embeddings: Tensor | None = None,
+        *,
+        start: int = 0,
+        all_twins: bool = False,
     ) -> list[Leak]:
         """Those of some training images that are copies of test images, with the best twin.
 
@@ -100,6 +106,7 @@ class TestImages:
             embeddings: ``(B, E)`` of length 1. They know what an image shows, not which one it is:
                 a neighbour is a copy only if its pixels say so.
             start: number of the first image.
+            all_twins: every twin that was looked at, not the best alone.
         """
         hashes = perceptual_hash(canvases)
         alike = self._alike(hashes)  # (B, N)
@@ -112,12 +119,13 @@ class TestImages:
         values, order = candidates.topk(min(_MOST_CANDIDATES, len(self)), dim=1)
         for row in (values[:, 0] > -1).nonzero()[:, 0].tolist():
             twins = [
-                Leak(start + row, self.names[place][0], self.names[place][1], similarity)
+                Leak(start + row, self.names[place][0], self.names[place][1], place, similarity)
                 for place in order[row][values[row] > -1].tolist()
                 if (similarity := self._compare(canvases[row], hashes[row], place))
                 >= (COPY_OF_NEIGHBOUR if near[row, place] else COPY)
             ]
-            found += sorted(twins, key=lambda leak: -leak.similarity)[:1]
+            twins.sort(key=lambda leak: -leak.similarity)
+            found += twins if all_twins else twins[:1]
         return found
 
     def _alike(self, hashes: Tensor) -> Tensor:
@@ -139,13 +147,21 @@ class TestImages:
 
 
 def find_leaks(
-    source: ImageSource, test_sets: Mapping[str, ImageSource], *, batch_size: int = 64
+    source: ImageSource,
+    test_sets: Mapping[str, ImageSource],
+    *,
+    embeddings: tuple[Tensor, Tensor] | None = None,
+    all_twins: bool = False,
+    batch_size: int = 64,
 ) -> list[Leak]:
     """Training images that are also in test sets; for pretraining data, too.
 
     Args:
         source: what to train on.
         test_sets: by name.
+        embeddings: ``(M, E)`` of all images of the source and ``(N, E)`` of all test images in
+            order, of length 1, where they are known.
+        all_twins: see `TestImages.leaks`.
 
     Raises:
         UnreadableImageError: an image cannot be decoded.
@@ -153,12 +169,14 @@ def find_leaks(
     Example:
         ``find_leaks(open_source("train"), {"aid": open_source("aid/test")})``
     """
-    tests = TestImages(test_sets)
+    own, others = embeddings or (None, None)
+    tests = TestImages(test_sets, others)
     found: list[Leak] = []
     starts = range(0, len(source), batch_size)
     for start in tqdm(starts, desc="looking for test images", unit="batch"):
         stop = min(start + batch_size, len(source))
         images = [source.read(index, min_size=(128, 128)) for index in range(start, stop)]
         canvases = torch.stack([grey_canvas(image.pixels) for image in images])
-        found += tests.leaks(canvases, start=start)
+        part = None if own is None else own[start:stop]
+        found += tests.leaks(canvases, part, start=start, all_twins=all_twins)
     return found

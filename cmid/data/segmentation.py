@@ -125,6 +125,22 @@ def _paired(images: Sequence[Path], image_folder: Path, mask_folder: Path) -> li
     return masks
 
 
+class ChosenMasks:
+    """Some images of a folder with their masks, read when they are asked for; by default all."""
+
+    def __init__(self, folder: SegmentationFolder, indices: Sequence[int] | None = None) -> None:
+        self.folder = folder
+        self.indices = range(len(folder)) if indices is None else indices
+        self.images = [folder.images[index] for index in self.indices]
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        """As `SegmentationFolder`."""
+        return self.folder[self.indices[index]]
+
+
 def select(folder: SegmentationFolder, indices: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
     """Read some images with their masks."""
     return [folder[index] for index in indices]

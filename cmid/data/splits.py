@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cmid.data.classes import known_labels, match_classes
 from cmid.data.folder import ImageList, number_labels
@@ -23,7 +24,7 @@ TEST_FOLDERS = ("test", "val", "validation")
 class SubsetSource(WrappedSource):
     """Some images of another source, by index."""
 
-    def __init__(self, source: ImageSource, indices: Sequence[int]) -> None:
+    def __init__(self, source: ImageSource, indices: Sequence[int] | NDArray[np.int64]) -> None:
         super().__init__(source)
         self.indices = np.asarray(indices, dtype=np.int64)
 
@@ -42,6 +43,7 @@ def open_split(
     seed: int = 0,
     num_scenes: int = 2000,
     scene_size: int = 64,
+    labelled: bool = True,
 ) -> tuple[ImageSource, ImageSource]:
     """Open a training and a test part with the same classes, those of the training part.
 
@@ -57,13 +59,16 @@ def open_split(
         test: the test part.
         seed: random seed of the division.
         num_scenes, scene_size: number and side in pixels of generated scenes, divided likewise.
+        labelled: False asks for no class; other data are divided at random.
 
     Raises:
         FileNotFoundError: a part is missing.
         ValueError: no labels, or classes of the test part that the training part lacks.
     """
     if test is not None:
-        parts = _named(open_source(path)), _named(open_source(test))
+        parts = open_source(path), open_source(test)
+        if labelled:
+            parts = _named(parts[0]), _named(parts[1])
     elif os.fspath(path) == "scenes":
         scenes = open_source("scenes", num_images=num_scenes, size=scene_size)
         cut = round(train_share * num_scenes)
@@ -77,7 +82,14 @@ def open_split(
             )
         parts = open_source(Path(path) / "train"), open_source(Path(path) / found[0])
     else:
-        return _divide(open_source(path), train_share, seed=seed, name=os.fspath(path))
+        source = open_source(path)
+        if not labelled:
+            order = np.random.default_rng(seed).permutation(len(source))
+            train, rest = np.split(order, [round(train_share * len(source))])
+            return SubsetSource(source, np.sort(train)), SubsetSource(source, np.sort(rest))
+        return _divide(source, train_share, seed=seed, name=os.fspath(path))
+    if not labelled:
+        return parts
     _check_labels(parts[0], os.fspath(path))
     align_classes(*parts, name=os.fspath(path))
     return parts

@@ -44,7 +44,7 @@ def cached_features(
     """
     path = None
     if folder is not None:
-        name = f"{backbone.digest} {size} {precision} {key} {_fingerprint(source)}"
+        name = f"{backbone.digest} {size} {precision} {key} {fingerprint(source)}"
         path = Path(folder) / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.safetensors"
         if path.is_file():
             stored = load_file(path)
@@ -66,11 +66,11 @@ def cached_features(
     return features, labels
 
 
-def _fingerprint(source: ImageSource) -> str:
+def fingerprint(source: ImageSource) -> str:
     """What identifies the images of a source without decoding them."""
     indices = getattr(source, "indices", None)
     if indices is not None:  # a subset
-        return f"{hashlib.sha256(indices.tobytes()).hexdigest()} {_fingerprint(source.source)}"  # type: ignore[attr-defined]
+        return f"{hashlib.sha256(indices.tobytes()).hexdigest()} {fingerprint(source.source)}"  # type: ignore[attr-defined]
     parts = [type(source).__name__, str(len(source)), str(source.num_bands)]
     paths = getattr(source, "paths", None)
     if paths is None:

@@ -2,32 +2,38 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
-import torch
 from lightning.fabric import Fabric
 
 from cmid.checkpoints.backbones import load_backbone
-from cmid.data.source import ImageSource
-from cmid.data.splits import SubsetSource, open_split
-from cmid.evaluation.cache import cached_features
-from cmid.evaluation.config import ComparisonConfig
-from cmid.evaluation.multilabel import read_multilabels
-from cmid.evaluation.tasks import SINGLE_LABEL, Labelled, MeasureConfig, measure
-from cmid.files import write_json
-from cmid.reporting import Row, Table, markdown_table
-
-_AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
-_SEVERAL = "it needs one label an image"
+from cmid.data.opening import open_source
+from cmid.evaluation.config import ComparisonConfig, LabelConfig
+from cmid.evaluation.label_curve import LabelCurves
+from cmid.evaluation.leak_check import check_leaks
+from cmid.evaluation.results import Results, read_results
+from cmid.evaluation.tasks import Evaluation
+from cmid.evaluation.tested import TestedImages, pooled_features
+from cmid.evaluation.tested_masks import TestedMasks
+from cmid.reporting import markdown_table
 
 
-def compare_backbones(config: ComparisonConfig) -> None:
-    """Evaluate every backbone; print a table and write ``config.out``.
+def compare_backbones(
+    config: ComparisonConfig,
+    *,
+    curves: LabelConfig = LabelConfig(),
+    draw: Callable[[Results, str], None] | None = None,
+) -> None:
+    """Evaluate every backbone; print tables and write ``config.out``, and what lies beside it.
 
     What cannot be measured is left out, with a line on the error stream; ``config.out`` grows with
     every backbone.
+
+    Args:
+        curves: asks for curves of label efficiency in place of scores, if it names labels.
+        draw: is called at the end with all results and ``config.out``, if there is one.
 
     Raises:
         ValueError, OSError, ImportError: with a one-line message.
@@ -38,115 +44,110 @@ def compare_backbones(config: ComparisonConfig) -> None:
         devices = 1
     fabric = Fabric(accelerator=config.accelerator, devices=devices)
     fabric.launch()
-    train, test = open_split(config.data, config.test, seed=config.seed)
-    labels = None
-    if config.multilabel:
-        labels = _multilabels(config.multilabel, train, test)
-    settings = MeasureConfig(k=config.k, shots=config.shots, seeds=config.seeds, seed=config.seed)
-    tasks = _possible(config.tasks, multilabel=labels is not None)
-    results: dict[str, dict[str, float]] = {}
-    left_out: dict[str, dict[str, str]] = {}
+    masks = (Path(config.data) / "img_dir").is_dir()
+    tested = TestedMasks(config) if masks else TestedImages(config)
+    if config.leaks or config.drop_leaks or config.pretraining:
+        _look_for_leaks(fabric, tested, config)
+    measured = _measured(fabric, tested, config, curves)
+    results = Results(tested.about)
+    for path in config.earlier:
+        _join(results, read_results(path), path, own=config.backbones)
     failure: Exception | None = None
     for spec in config.backbones:
         try:
-            parts = _features(fabric, spec, (train, test), config)
-            if labels is not None:
-                parts = (parts[0][0], labels[0]), (parts[1][0], labels[1])
-            if not fabric.is_global_zero:
-                continue
-            found = measure(*parts, tasks, settings)
+            for name, found in measured(spec):
+                failure = failure or found.error
+                if tested.left_out or found.left_out:
+                    results.left_out[name] = tested.left_out | found.left_out
+                results.add(name, found.found)
+                if config.out:
+                    results.write(config.out)
         except Exception as error:
             if fabric.world_size > 1 or len(config.backbones) == 1:
                 raise
             # The others' scores are worth having; the error is raised behind them.
             failure = failure or error
-            left_out[spec] = {"all": str(error)}
-            continue
-        results[spec], failure = found.scores, failure or found.error
-        skipped = {name: _SEVERAL for name in config.tasks if name not in tasks}
-        if skipped or found.left_out:
-            left_out[spec] = skipped | found.left_out
-        if config.out:
-            about = {"data": config.data, "train_images": len(train), "test_images": len(test)}
-            about |= {"left_out": left_out} if left_out else {}
-            write_json(config.out, {**about, "results": results})
+            results.left_out[spec] = {"all": str(error)}
     if fabric.is_global_zero:
-        _print(results, left_out, config.out)
+        _print(results, config.out)
+        if config.out and results.found and draw is not None:
+            draw(results, config.out)
     if failure is not None:
         raise failure
 
 
-def _possible(tasks: Sequence[str], *, multilabel: bool) -> list[str]:
-    """The tasks that the labels allow; all, if that would leave none."""
-    kept = [task for task in tasks if not (multilabel and task in SINGLE_LABEL)]
-    return kept or [*tasks]
+def _measured(
+    fabric: Fabric,
+    tested: TestedImages | TestedMasks,
+    config: ComparisonConfig,
+    curves: LabelConfig,
+) -> Callable[[str], Iterator[tuple[str, Evaluation]]]:
+    """What measures a backbone, and tells it in one row or several; in none on other processes."""
+
+    def scores(spec: str) -> Iterator[tuple[str, Evaluation]]:
+        backbone = load_backbone(
+            spec, img_size=config.size, in_chans=tested.num_bands, seed=config.seed
+        ).to(fabric.device)
+        found = tested.measure(fabric, backbone)
+        if found is not None:
+            yield spec, found
+
+    if not curves.labels:
+        return scores
+    if isinstance(tested, TestedMasks):
+        raise ValueError("--labels needs images of one class each")
+    drawn = LabelCurves(tested, config, curves)
+    tested.about["labels"] = drawn.places
+    return lambda spec: ((name, Evaluation(own, {})) for name, own in drawn.lines(fabric, spec))
 
 
-def _print(
-    results: Mapping[str, Mapping[str, float]],
-    left_out: Mapping[str, Mapping[str, str]],
-    out: str | None,
+def _look_for_leaks(
+    fabric: Fabric, tested: TestedImages | TestedMasks, config: ComparisonConfig
 ) -> None:
-    if results:
-        print(comparison_table(results))
+    """Count and name them, by the embeddings of the first backbone, too; drop them if asked to."""
+    train, test = tested.images()
+    learned = {"training": train}
+    if config.pretraining:
+        learned["pretraining"] = open_source(config.pretraining)
+    backbone = load_backbone(
+        config.backbones[0], img_size=config.size, in_chans=tested.num_bands, seed=config.seed
+    ).to(fabric.device)
+    parts = {"training": ("train", train), "test": ("test", test)}
+    parts |= {"pretraining": ("pretraining", learned["pretraining"])} if config.pretraining else {}
+    features = {
+        name: pooled_features(fabric, backbone, source, key=key, config=config)[0]
+        for name, (key, source) in parts.items()
+    }
+    found = check_leaks(test, learned, features) if fabric.is_global_zero else None
+    found = fabric.broadcast(found)
+    assert found is not None
+    kept = sorted({*range(len(test))} - found.leaked)
+    if fabric.is_global_zero:
+        print("\n".join(found.lines()))
+    if config.drop_leaks and found.leaked:
+        if not kept:
+            raise ValueError("all test images leak: nothing is left to measure")
+        tested.keep(kept)
+        if fabric.is_global_zero:
+            print(f"{len(found.leaked)} test images are left out, {len(kept)} are measured")
+    tested.about["leaks"] = found.content()
+
+
+def _join(results: Results, earlier: Results, path: str, *, own: Sequence[str]) -> None:
+    if earlier.about["test_digest"] != results.about["test_digest"]:
+        raise ValueError(
+            f"{path} is of other test images ({earlier.about['data']}): only results of the same"
+            " images, divided by the same --seed, compare"
+        )
+    for name, found in earlier.found.items():
+        results.add(f"{name} ({path})" if name in {*results.found, *own} else name, found)
+
+
+def _print(results: Results, out: str | None) -> None:
+    if results.found:
+        print("\n\n".join(markdown_table(table, aligned=True) for table in results.tables()))
         if out:
             print(f"wrote {out}")
-    for spec, reasons in left_out.items():
+    for spec, reasons in results.left_out.items():
         for name, reason in reasons.items():
             print(f"LEFT OUT: {spec}, {name}: {reason}", file=sys.stderr)
-
-
-def comparison_table(results: Mapping[str, Mapping[str, float]]) -> str:
-    """A Markdown table: a row a backbone, a column a measure; deviations stand behind means."""
-    names = list(dict.fromkeys(name for scores in results.values() for name in scores))
-    shown = [n for n in names if not n.endswith((" std", " l2", "without_match"))]
-    rows = []
-    for backbone, scores in results.items():
-        cells = []
-        for name in shown:
-            cell = f"{scores[name]:.3f}" if name in scores else ""
-            if f"{name} std" in scores:
-                cell += f" ± {scores[f'{name} std']:.3f}"
-            cells.append(cell)
-        rows.append(Row(backbone, tuple(cells)))
-    return markdown_table(Table(("backbone", *shown), tuple(rows)), aligned=True)
-
-
-def _features(
-    fabric: Fabric, spec: str, parts: Sequence[ImageSource], config: ComparisonConfig
-) -> tuple[Labelled, Labelled]:
-    backbone = load_backbone(
-        spec, img_size=config.size, in_chans=parts[0].num_bands, seed=config.seed
-    ).to(fabric.device)
-    train, test = (
-        cached_features(
-            backbone,
-            part,
-            folder=config.cache,
-            key=name,
-            size=config.size or backbone.size,
-            batch_size=config.batch_size,
-            num_workers=config.num_workers,
-            precision=_AUTOCAST.get(config.precision, torch.float32),
-            rank=fabric.global_rank,
-            world_size=fabric.world_size,
-        )
-        for name, part in zip(("train", "test"), parts, strict=True)
-    )
-    return train, test
-
-
-def _multilabels(path: str, *parts: ImageSource) -> tuple[torch.Tensor, ...]:
-    names = [_names(part) for part in parts]
-    labels, _ = read_multilabels(path, [name for part in names for name in part])
-    return labels.split([len(part) for part in names])
-
-
-def _names(source: ImageSource) -> list[str]:
-    if isinstance(source, SubsetSource):
-        names = _names(source.source)
-        return [names[index] for index in source.indices]
-    paths = getattr(source, "paths", None)
-    if paths is None:
-        raise ValueError("--multilabel needs image files, whose names its rows give")
-    return [os.fsdecode(bytes(path)) for path in paths]

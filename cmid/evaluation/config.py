@@ -10,7 +10,8 @@ from cmid.options import at_least, option
 
 Fit = Literal["crop", "squash"]
 Identity = Literal["name", "pixels"]
-TaskName = Literal["knn", "linear", "fewshot", "retrieval", "clustering"]
+TaskName = Literal["knn", "linear", "fewshot", "retrieval", "clustering", "regression", "dense"]
+LABEL_TASKS: tuple[TaskName, ...] = get_args(TaskName)[:5]
 PREFIX = "a satellite image. "
 
 
@@ -45,6 +46,33 @@ def _devices(text: str) -> str:
     return text
 
 
+def _labels(text: str) -> str:
+    if text != "all" and not (text.isdecimal() and int(text)):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a whole number nor 'all'")
+    return text
+
+
+@dataclass(frozen=True)
+class LabelConfig:
+    """Curves of label efficiency.
+
+    Attributes:
+        labels: in place of tasks, accuracy with so many labelled images a class (1 5 10 50 all):
+            frozen and fine-tuned, beside random weights frozen and trained from scratch.
+        draws: draws of labelled images for trainings of the whole network (--seeds: for linear
+            probes).
+        steps: optimizer steps of each training, whatever its weights and labels.
+        train_batch: images of a step.
+        train_lr: highest learning rate (AdamW).
+    """
+
+    labels: tuple[str, ...] = option((), type=_labels, metavar="N")
+    draws: Annotated[int, at_least(1)] = 3
+    steps: Annotated[int, at_least(1)] = 400
+    train_batch: Annotated[int, at_least(2)] = 64
+    train_lr: Annotated[float, at_least(0)] = 1e-3
+
+
 @dataclass(frozen=True)
 class ComparisonConfig:
     """Backbones whose frozen features are measured on labelled images.
@@ -53,8 +81,16 @@ class ComparisonConfig:
         backbones: see above; one or several.
         data: see above.
         test: test part, when it does not lie beside train/.
-        tasks: knn, linear, fewshot, retrieval, clustering (default: all).
+        tasks: knn, linear, fewshot, retrieval, clustering; regression of --targets; dense of masks
+            (default: all that the data allow).
         multilabel: CSV with several labels an image (tasks without few-shot and clustering).
+        targets: CSV with numbers of each image, which regression predicts.
+        num_classes: classes of masks, 0 and up, 255 for pixels to ignore (--foreground: two).
+        zero_ignored: masks hold 1 and up, and 0 for pixels to ignore.
+        foreground: stored label of class 1 of two, such as 255 of black and white masks.
+        leaks: count and name test images that are near-duplicates of training images.
+        pretraining: what the backbones were pretrained on, to look for test images there, too.
+        drop_leaks: leave such test images out.
         size: pixels per side (default: the backbone's).
         k: neighbours of kNN.
         shots: labelled images of each class in few-shot classification.
@@ -66,14 +102,22 @@ class ComparisonConfig:
         accelerator: cpu, cuda, mps or auto.
         devices: how many (default: all).
         cache: folder for features; a second run reads them.
-        out: JSON file to write.
+        out: JSON file to write; with it come .csv, .png, and .safetensors for --earlier.
+        earlier: files of --out of earlier calls on the same test images, to compare with.
     """
 
     backbones: tuple[str, ...] = field(metadata={"option": {"metavar": "BACKBONE"}})
     data: str
     test: str | None = None
-    tasks: tuple[TaskName, ...] = option(get_args(TaskName), metavar="TASK")
+    tasks: tuple[TaskName, ...] = option((), metavar="TASK")
     multilabel: str | None = None
+    targets: str | None = None
+    num_classes: Annotated[int, at_least(2, 255)] | None = None
+    zero_ignored: bool = False
+    foreground: Annotated[int, at_least(0, 255)] | None = None
+    leaks: bool = False
+    pretraining: str | None = None
+    drop_leaks: bool = False
     size: Annotated[int, at_least(1)] | None = None
     k: Annotated[int, at_least(1)] = 20
     shots: tuple[Annotated[int, at_least(1)], ...] = (1, 5, 10)
@@ -86,3 +130,4 @@ class ComparisonConfig:
     devices: str = option("auto", type=_devices)
     cache: str | None = None
     out: str | None = None
+    earlier: tuple[str, ...] = option((), metavar="FILE")

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from tqdm import tqdm
 
 from cmid.checkpoints.backbones import Backbone
+from cmid.data.segmentation import ChosenMasks
 from cmid.data.source import Image
-from cmid.evaluation.iou import IGNORED, class_iou, confusion_matrix, mean_iou
+from cmid.evaluation.iou import IGNORED, confusion_matrix
 from cmid.evaluation.linear import LinearClassifier, fit_linear
+from cmid.evaluation.score import Score
 from cmid.models.intermediates import intermediate_maps, one_of_each_stride
 from cmid.views.crops import resize
 
-Pairs = Sequence[tuple[Tensor, Tensor]]
+Pairs = Sequence[tuple[Tensor, Tensor]] | ChosenMasks
 
 
 @torch.no_grad()
@@ -61,6 +65,23 @@ def dense_probe(
     cells: int = 40_000,
     seed: int = 0,
 ) -> dict[str, float]:
+    """The values of `dense_results`, that is ``mIoU`` and ``IoU c`` of each class, in [0, 1]."""
+    options: dict[str, Any] = {"num_classes": num_classes, "l2": l2, "cells": cells, "seed": seed}
+    return {k: own.value for k, own in dense_results(backbone, train, test, **options).items()}
+
+
+@torch.no_grad()
+def dense_results(
+    backbone: Backbone,
+    train: Pairs,
+    test: Pairs,
+    *,
+    num_classes: int,
+    l2: float = 1e-3,
+    cells: int = 40_000,
+    seed: int = 0,
+    progress: str | None = None,
+) -> dict[str, Score]:
     """Semantic segmentation by a linear classifier on `hypercolumns`.
 
     The classifier learns each cell's shares of classes (ignored pixels apart) from ``cells`` cells
@@ -69,6 +90,7 @@ def dense_probe(
     Args:
         train, test: pairs of ``(C, H, W)`` stored values and ``(H, W)`` masks, 255 where ignored.
         l2: regularisation of `fit_linear`, on standardised features.
+        progress: title of a progress bar.
 
     Returns:
         ``mIoU`` over all pixels of all test images, and ``IoU c`` of each class, in [0, 1]. Classes
@@ -79,25 +101,51 @@ def dense_probe(
     """
     if not train:
         raise ValueError("dense probing needs at least one training image with its mask")
+    bar = tqdm(total=len(train) + len(test), desc=progress, unit="image", disable=progress is None)
     features, targets = _training_cells(
-        backbone, train, num_classes=num_classes, per_image=cells // len(train), seed=seed
+        backbone,
+        _told(train, bar),
+        num_classes=num_classes,
+        per_image=cells // len(train),
+        seed=seed,
     )
     if int((targets.sum(dim=0) > 0).sum()) < 2:
         raise ValueError("the training masks hold one class only: nothing to tell apart")
     mean, std = features.mean(dim=0), features.std(dim=0).clamp_min(1e-6)
     classifier = fit_linear((features - mean) / std, targets, l2=l2, max_iter=100)
-    confusion = torch.zeros(num_classes, num_classes, dtype=torch.int64)
-    for mask, logits in _predictions(backbone, test, classifier, mean, std):
-        confusion += confusion_matrix(logits.argmax(dim=0).cpu(), mask, num_classes)
-    if not int(confusion.sum()):
+    confusions = [
+        confusion_matrix(logits.argmax(dim=0).cpu(), mask, num_classes)
+        for mask, logits in _predictions(backbone, _told(test, bar), classifier, mean, std)
+    ]
+    bar.close()
+    if not any(int(confusion.sum()) for confusion in confusions):
         raise ValueError("the test masks hold no pixel that counts: there is nothing to score")
-    scores = class_iou(confusion)
-    each = {f"IoU {k}": float(score) for k, score in enumerate(scores) if not score.isnan()}
-    return {"mIoU": float(mean_iou(confusion)), **each}
+    return iou_results(torch.stack(confusions))
+
+
+def iou_results(confusions: Tensor) -> dict[str, Score]:
+    """``mIoU`` and ``IoU c`` of ``(N, K, K)`` counts of N images, see `cmid.evaluation.iou`."""
+    hits = confusions.diagonal(dim1=1, dim2=2)
+    either = confusions.sum(dim=1) + confusions.sum(dim=2) - hits
+    parts = torch.stack([hits, either], dim=1).numpy()  # (N, 2, K)
+    each = {f"IoU {k}": Score("ratio", parts[:, :, k]) for k in range(parts.shape[2])}
+    occurring = {name: score for name, score in each.items() if score.rows[:, 1].any()}
+    return {"mIoU": Score("mIoU", confusions.numpy()), **occurring}
+
+
+def _told(pairs: Pairs, bar: tqdm[Any]) -> Iterator[tuple[Tensor, Tensor]]:
+    for index in range(len(pairs)):
+        yield pairs[index]
+        bar.update()
 
 
 def _training_cells(
-    backbone: Backbone, train: Pairs, *, num_classes: int, per_image: int, seed: int
+    backbone: Backbone,
+    train: Iterable[tuple[Tensor, Tensor]],
+    *,
+    num_classes: int,
+    per_image: int,
+    seed: int,
 ) -> tuple[Tensor, Tensor]:
     """``(N, D)`` features and ``(N, K)`` class shares of cells drawn from every image."""
     generator = torch.Generator().manual_seed(seed)
@@ -117,7 +165,11 @@ def _training_cells(
 
 
 def _predictions(
-    backbone: Backbone, test: Pairs, classifier: LinearClassifier, mean: Tensor, std: Tensor
+    backbone: Backbone,
+    test: Iterable[tuple[Tensor, Tensor]],
+    classifier: LinearClassifier,
+    mean: Tensor,
+    std: Tensor,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     for pixels, mask in test:
         columns = hypercolumns(backbone, pixels)

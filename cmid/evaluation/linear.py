@@ -115,7 +115,7 @@ def linear_probe(
     targets = labels.float() if multilabel else one_hot(labels)
     mean, std = features.mean(dim=0), features.std(dim=0, correction=0).clamp_min(1e-6)
     features, test = (features - mean) / std, (test - mean) / std
-    held_out = _held_out(labels, validation, seed=seed)
+    held_out = held_out_part(labels, validation, seed=seed)
     best, best_score, classifier = strengths[0], -math.inf, None
     for l2 in sorted(strengths, reverse=True):  # from smooth to sharp, each starts at the last
         classifier = fit_linear(
@@ -141,7 +141,20 @@ def few_shot_accuracy(
     shots: int,
     seeds: int = 10,
 ) -> tuple[float, float]:
-    """Accuracy with ``shots`` labelled images a class: mean and standard deviation over draws.
+    """Mean and standard deviation over draws of the accuracy of `few_shot_hits`."""
+    each = few_shot_hits(train, test, shots=shots, seeds=seeds).float().mean(dim=0)
+    return float(each.mean()), float(each.std(correction=0))
+
+
+@torch.no_grad()
+def few_shot_hits(
+    train: tuple[Tensor, Tensor],
+    test: tuple[Tensor, Tensor],
+    *,
+    shots: int,
+    seeds: int = 10,
+) -> Tensor:
+    """Which test images are classified rightly with ``shots`` labelled images a class.
 
     Logistic regression with C = 1 on L2-normalised features (RFS, arXiv:2003.11539). Draw ``s`` of
     any backbone uses the same images, so that backbones compare.
@@ -149,6 +162,9 @@ def few_shot_accuracy(
     Args:
         train: ``(N, D)`` features and ``(N,)`` classes to draw from.
         test: ``(M, D)`` and ``(M,)``.
+
+    Returns:
+        ``(M, S)`` bool, a column a draw.
 
     Raises:
         ValueError: a class with fewer images than ``shots``.
@@ -159,17 +175,21 @@ def few_shot_accuracy(
     fewest = int(counts[counts > 0].min())
     if fewest < shots:
         raise ValueError(f"{shots} shots need {shots} images of every class, one has {fewest}")
-    accuracies = []
+    hits = []
     for seed in range(seeds):
-        generator = torch.Generator().manual_seed(seed)
-        order = torch.randperm(len(labels), generator=generator).to(labels.device)
-        drawn = torch.cat([order[labels[order] == c][:shots] for c in labels.unique()])
+        drawn = draw_of_each_class(labels, shots, seed=seed)
         classifier = fit_linear(
             features[drawn], one_hot(labels[drawn], len(counts)), l2=1 / len(drawn)
         )
-        accuracies.append((classifier(queries).argmax(dim=1) == test[1]).float().mean())
-    stacked = torch.stack(accuracies)
-    return float(stacked.mean()), float(stacked.std(correction=0))
+        hits.append(classifier(queries).argmax(dim=1) == test[1])
+    return torch.stack(hits, dim=1)
+
+
+def draw_of_each_class(labels: Tensor, count: int, *, seed: int) -> Tensor:
+    """Indices of ``count`` images of each class; fewer, where a class has no more."""
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
+    order = order.to(labels.device)
+    return torch.cat([order[labels[order] == c][:count] for c in labels.unique()])
 
 
 def one_hot(labels: Tensor, classes: int | None = None) -> Tensor:
@@ -183,8 +203,8 @@ def one_hot(labels: Tensor, classes: int | None = None) -> Tensor:
     return F.one_hot(labels, classes or int(labels.max()) + 1).float()
 
 
-def _held_out(labels: Tensor, share: float, *, seed: int) -> Tensor:
-    """Mask of the validation part; every class with two or more images gives its share."""
+def held_out_part(labels: Tensor, share: float, *, seed: int) -> Tensor:
+    """``(N,)`` mask of a validation part; every class of two or more images gives its share."""
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
     held_out = torch.zeros(len(labels), dtype=torch.bool)
     groups = (

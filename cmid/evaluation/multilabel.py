@@ -8,12 +8,9 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torchmetrics.functional.classification import (
-    multilabel_average_precision,
-    multilabel_f1_score,
-)
 
 from cmid.data.tables import Table
+from cmid.evaluation.score import Score
 
 _NAME_COLUMNS = ("name", "image", "filename", "file", "path")
 
@@ -30,32 +27,37 @@ def mean_average_precision(scores: Tensor, labels: Tensor) -> float:
     """
     if not labels.any():
         raise ValueError("no image has any label: there is nothing to rank")
-    per_label = multilabel_average_precision(
-        scores.float(), labels.long(), num_labels=labels.shape[1], average="none"
-    )
-    return float(per_label[labels.sum(dim=0) > 0].mean())
+    return Score("AP", torch.stack([scores.float(), labels.float()], dim=1).cpu().numpy()).value
 
 
 def multilabel_scores(probabilities: Tensor, labels: Tensor) -> dict[str, float]:
+    """The values of `multilabel_results`."""
+    return {name: own.value for name, own in multilabel_results(probabilities, labels).items()}
+
+
+def multilabel_results(probabilities: Tensor, labels: Tensor) -> dict[str, Score]:
     """Measures of multi-label classification, each in [0, 1].
 
     Args:
-        probabilities: ``(N, L)`` in [0, 1]; a label counts as predicted from 0.5.
+        probabilities: ``(N, L)`` in [0, 1]; a label counts as predicted beyond 0.5.
         labels: ``(N, L)`` 0/1.
 
     Returns:
         ``mAP`` (macro), ``micro_f1``, ``macro_f1``.
+
+    Raises:
+        ValueError: no image has a label.
     """
-    count = labels.shape[1]
-    # Votes may exceed 1 by rounding, and torchmetrics takes values beyond [0, 1] for logits.
-    probabilities = probabilities.clamp(0, 1)
-    f1 = {
-        f"{average}_f1": float(
-            multilabel_f1_score(probabilities, labels.long(), num_labels=count, average=average)
-        )
-        for average in ("micro", "macro")
+    if not labels.any():
+        raise ValueError("no image has any label: there is nothing to rank")
+    probabilities, labels = probabilities.float().cpu(), labels.float().cpu()
+    predicted = (probabilities > 0.5).float()
+    parts = torch.stack([2 * predicted * labels, predicted + labels], dim=1)  # (N, 2, L)
+    return {
+        "mAP": Score("AP", torch.stack([probabilities, labels], dim=1).numpy()),
+        "micro_f1": Score("ratio", parts.sum(dim=2).numpy()),
+        "macro_f1": Score("ratio", parts.numpy()),
     }
-    return {"mAP": mean_average_precision(probabilities, labels), **f1}
 
 
 def read_multilabels(
@@ -80,6 +82,20 @@ def read_multilabels(
         ValueError: images without labels (counted, the first named), values other than 0 and 1,
             two rows for one image.
     """
+    columns, chosen = rows_of_images(path, names)
+    if len(columns) == 1:
+        return _from_lists([values[0] for values in chosen])
+    return _from_columns(chosen, columns, where=Path(path))
+
+
+def rows_of_images(
+    path: str | os.PathLike[str], names: Sequence[str]
+) -> tuple[tuple[str, ...], list[list[str]]]:
+    """Columns of a CSV file, but for the one that names images, and their values of each image.
+
+    Raises:
+        FileNotFoundError, ValueError: as `read_multilabels`.
+    """
     path = Path(path)
     table = Table(path)
     header, rows = table.header, list(table.rows())
@@ -100,9 +116,7 @@ def read_multilabels(
     if missing:
         raise ValueError(f"{path} has no labels for {len(missing)} images, first {missing[0]}")
     chosen = [entries[Path(name).stem] for name in names]
-    if len(columns) == 1:
-        return _from_lists([values[0] for values in chosen])
-    return _from_columns(chosen, tuple(header[i].strip() for i in columns), where=path)
+    return tuple(header[i].strip() for i in columns), chosen
 
 
 def _from_lists(lists: list[str]) -> tuple[Tensor, tuple[str, ...]]:

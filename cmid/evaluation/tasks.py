@@ -9,10 +9,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from cmid.evaluation.knn import knn_accuracy, knn_scores
-from cmid.evaluation.linear import few_shot_accuracy, linear_probe
-from cmid.evaluation.multilabel import multilabel_scores
-from cmid.evaluation.retrieval import clustering_nmi, retrieval_scores
+from cmid.evaluation.knn import knn_scores
+from cmid.evaluation.linear import few_shot_hits, linear_probe
+from cmid.evaluation.multilabel import multilabel_results
+from cmid.evaluation.regression import ridge_probe
+from cmid.evaluation.retrieval import clusters_of, retrieval_results
+from cmid.evaluation.score import Score
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +29,7 @@ class MeasureConfig:
         k: neighbours that vote. temperature: softmax temperature of their votes.
         shots: labelled images a class, each a measure; seeds: draws of them.
         recall_at: ranks of retrieval.
+        targets: names of the numbers that regression predicts.
         seed: random seed of the linear probe's validation part and of k-means.
     """
 
@@ -35,48 +38,73 @@ class MeasureConfig:
     shots: Sequence[int] = (1, 5, 10)
     seeds: int = 10
     recall_at: Sequence[int] = (1, 5, 10)
+    targets: Sequence[str] = ()
     seed: int = 0
 
 
-def _knn(train: Labelled, test: Labelled, settings: MeasureConfig) -> dict[str, float]:
-    options = {"k": settings.k, "temperature": settings.temperature}
+Found = dict[str, Score | float]
+
+
+def _knn(train: Labelled, test: Labelled, settings: MeasureConfig) -> Found:
+    votes = knn_scores(*train, test[0], k=settings.k, temperature=settings.temperature)
     if train[1].ndim == 2:
-        votes = knn_scores(*train, test[0], **options)  # type: ignore[arg-type]
-        measures = multilabel_scores(votes, test[1])
-        return {f"knn {name}": value for name, value in measures.items()}
-    return {"knn": knn_accuracy(*train, *test, **options)}  # type: ignore[arg-type]
+        return {f"knn {name}": own for name, own in multilabel_results(votes, test[1]).items()}
+    return {"knn": _share(votes.argmax(dim=1) == test[1])}
 
 
-def _linear(train: Labelled, test: Labelled, settings: MeasureConfig) -> dict[str, float]:
+def _linear(train: Labelled, test: Labelled, settings: MeasureConfig) -> Found:
     logits, strength = linear_probe(train, test[0], seed=settings.seed)
     if train[1].ndim == 2:
-        measures = multilabel_scores(logits.sigmoid(), test[1])
-        return {f"linear {name}": v for name, v in measures.items()} | {"linear l2": strength}
-    accuracy = float((logits.argmax(dim=1) == test[1]).float().mean())
-    return {"linear": accuracy, "linear l2": strength}
+        measures = multilabel_results(logits.sigmoid(), test[1])
+        return {f"linear {name}": own for name, own in measures.items()} | {"linear l2": strength}
+    return {"linear": _share(logits.argmax(dim=1) == test[1]), "linear l2": strength}
 
 
-def _few_shot(train: Labelled, test: Labelled, settings: MeasureConfig) -> dict[str, float]:
+def _few_shot(train: Labelled, test: Labelled, settings: MeasureConfig) -> Found:
     (shots,) = settings.shots
-    mean, std = few_shot_accuracy(train, test, shots=shots, seeds=settings.seeds)
-    return {f"{shots}-shot": mean, f"{shots}-shot std": std}
+    hits = few_shot_hits(train, test, shots=shots, seeds=settings.seeds)
+    spread = float(hits.float().mean(dim=0).std(correction=0))
+    return {f"{shots}-shot": Score("draws", hits.cpu().numpy()), f"{shots}-shot std": spread}
 
 
-def _retrieval(train: Labelled, test: Labelled, settings: MeasureConfig) -> dict[str, float]:
-    return retrieval_scores(train, test, ks=settings.recall_at)
+def _retrieval(train: Labelled, test: Labelled, settings: MeasureConfig) -> Found:
+    hits, precisions = retrieval_results(train, test, ks=settings.recall_at)
+    found: Found = {f"recall@{k}": _share(each) for k, each in hits.items()}
+    found["mAP"] = Score("mean", precisions.cpu().numpy())
+    return found | {"queries_without_match": float(len(test[0]) - len(precisions))}
 
 
-def _clustering(train: Labelled, test: Labelled, settings: MeasureConfig) -> dict[str, float]:
-    return {"NMI": clustering_nmi(*test, seed=settings.seed)}
+def _clustering(train: Labelled, test: Labelled, settings: MeasureConfig) -> Found:
+    clusters = clusters_of(*test, seed=settings.seed)
+    return {"NMI": Score("NMI", torch.stack([test[1].cpu(), clusters], dim=1).numpy())}
 
 
-Measure = Callable[[Labelled, Labelled, MeasureConfig], dict[str, float]]
+def _regression(train: Labelled, test: Labelled, settings: MeasureConfig) -> Found:
+    if not train[1].is_floating_point():
+        raise ValueError("it needs numbers of the images: give --targets")
+    predicted, strength = ridge_probe(train, test[0], seed=settings.seed)
+    found: Found = {"ridge l2": strength}
+    for k, name in enumerate(settings.targets):
+        pair = torch.stack([predicted[:, k], test[1][:, k]], dim=1).cpu().numpy()  # (M, 2)
+        if (pair[:, 1] == pair[0, 1]).all():
+            raise ValueError(f"all test images have the same {name}: there is nothing to explain")
+        found |= {f"R2 {name}": Score("R2", pair)}
+        found |= {f"RMSE {name}": Score("root", (pair[:, 0] - pair[:, 1]) ** 2)}
+    return found
+
+
+def _share(hits: Tensor) -> Score:
+    return Score("share", hits.cpu().numpy())
+
+
+Measure = Callable[[Labelled, Labelled, MeasureConfig], Found]
 TASKS: dict[str, Measure] = {
     "knn": _knn,
     "linear": _linear,
     "fewshot": _few_shot,
     "retrieval": _retrieval,
     "clustering": _clustering,
+    "regression": _regression,
 }
 SINGLE_LABEL = ("fewshot", "clustering")
 
@@ -86,15 +114,25 @@ class Evaluation:
     """What a backbone reached, and what could not be measured.
 
     Attributes:
-        scores: scores by name, in [0, 1] (``linear l2`` is the chosen regularisation,
-            ``queries_without_match`` a count).
+        found: by name, scores in [0, 1] with the images that they are of, and numbers about them
+            (``linear l2`` is the chosen regularisation, ``queries_without_match`` a count).
         left_out: reason by measure, in one line each.
         error: the first failure that nobody expects; its measure is in ``left_out``, too.
     """
 
-    scores: dict[str, float]
+    found: Found
     left_out: dict[str, str]
     error: Exception | None = None
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """The numbers alone."""
+        return plain(self.found)
+
+
+def plain(found: Found) -> dict[str, float]:
+    """Numbers without the images that they are of."""
+    return {k: own.value if isinstance(own, Score) else own for k, own in found.items()}
 
 
 def evaluate(
@@ -121,8 +159,9 @@ def measure(
     """Run measures on features; one that fails costs no other its score.
 
     Args:
-        train: ``(N, D)`` features; ``(N,)`` int64 classes, or ``(N, L)`` 0/1 labels.
-        test: ``(M, D)``; ``(M,)`` or ``(M, L)``.
+        train: ``(N, D)`` features; ``(N,)`` int64 classes, ``(N, L)`` 0/1 labels, or ``(N, T)``
+            float numbers.
+        test: ``(M, D)``; ``(M,)``, ``(M, L)`` or ``(M, T)``.
         tasks: names of `TASKS`.
 
     Raises:
@@ -130,21 +169,21 @@ def measure(
             features that are not finite; or no task could be measured for want of data.
     """
     _check(train, test, tasks)
-    scores: dict[str, float] = {}
+    found: Found = {}
     left_out: dict[str, str] = {}
     failure: Exception | None = None
     for name, task, own in _measures(tasks, settings):
         try:
-            scores |= TASKS[task](train, test, own)
+            found |= TASKS[task](train, test, own)
         except (ImportError, ValueError) as error:
             left_out[name] = str(error)
         except Exception as error:
             left_out[name] = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
             failure = failure or error
-    if not scores and failure is None and left_out:
+    if not found and failure is None and left_out:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
         raise ValueError(f"nothing could be measured: {reasons}")
-    return Evaluation(scores, left_out, failure)
+    return Evaluation(found, left_out, failure)
 
 
 def _measures(

@@ -15,14 +15,12 @@ from cmid.boxes import box_corners
 from cmid.evaluation.answers import (
     BlindAnswers,
     Question,
-    bootstrap,
     box_iou,
     judge,
     matched_iou,
     measure,
     named,
     normal,
-    proportion,
     read_letter,
     read_number,
     rotations,
@@ -247,17 +245,6 @@ def test_counts_are_scored_exactly_within_one_and_by_their_error() -> None:
     exact, near, error = measure(judged)
     assert (exact.value, near.value, error.value) == (0.25, 0.5, 2)
     assert (exact.unreadable, error.count) == (0.25, 3)
-
-
-def test_intervals_hold_the_score() -> None:
-    low, high = proportion(90, 100)
-    assert (low, high) == pytest.approx((0.826, 0.945), abs=1e-3)
-    assert proportion(0, 10)[0] == 0
-    assert all(map(math.isnan, proportion(0, 0)))
-    values = np.arange(100) / 99
-    low, high = bootstrap(lambda rows: float(values[rows].mean()), 100)
-    assert 0.42 < low < 0.47 < 0.53 < high < 0.58
-    assert all(map(math.isnan, bootstrap(lambda rows: 0.0, 1)))
 
 
 def test_a_guesser_knows_what_is_usual_for_the_same_words() -> None:

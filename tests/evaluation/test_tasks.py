@@ -147,6 +147,19 @@ def test_a_backbone_that_does_not_exist_costs_the_others_nothing(images: Path) -
     assert content["results"]["random:resnet18"]["knn"] >= 0
 
 
+def test_another_call_is_compared_with_on_the_same_images_only(
+    images: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    comparison.compare_backbones(arguments(images, tasks=("knn",)))
+    earlier = (str(images.parent / "scores.json"),)
+    again = arguments(images, tasks=("knn",), earlier=earlier, out=str(images.parent / "new.json"))
+    comparison.compare_backbones(again)
+    printed = capsys.readouterr().out
+    assert f"| random:resnet18 ({earlier[0]}) - random:resnet18 | tie [" in printed
+    with pytest.raises(ValueError, match="is of other test images"):
+        comparison.compare_backbones(arguments(images, seed=1, earlier=earlier))
+
+
 def test_default_tasks_with_several_labels_leave_out_what_needs_one(images: Path) -> None:
     rows = [f"{name}{number},1,{number % 2}" for name in "ab" for number in range(5)]
     (images.parent / "labels.csv").write_text("\n".join(["image,sea,car", *rows]))

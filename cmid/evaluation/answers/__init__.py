@@ -6,7 +6,6 @@ __getattr__, __all__ = lazily(
     __name__,
     blind=["BlindAnswers"],
     grounding=["box_iou", "matched_iou"],
-    intervals=["bootstrap", "proportion"],
     judging=["Judgement", "judge"],
     matching=["named", "normal", "read_letter", "read_number", "same"],
     measures=["Measure", "measure"],

@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from cmid.evaluation.answers.intervals import Interval, bootstrap, proportion
 from cmid.evaluation.answers.judging import Judgement
 from cmid.evaluation.answers.matching import normal
 from cmid.evaluation.answers.question import Question
+from cmid.evaluation.intervals import Interval, bootstrap, proportion
 
 Judged = Sequence[tuple[Question, Judgement]]
 

@@ -1,0 +1,100 @@
+"""How sure a score is: 95 % intervals over what was asked, questions or test images."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+Interval = tuple[float, float]
+_LEVEL = 0.95
+_RESAMPLES = 1000
+_AT_ONCE = 2**22  # redrawn rows
+
+
+def proportion(hits: int, count: int) -> Interval:
+    """Of a share of ``count`` answers (Wilson, 1927); (nan, nan) of none.
+
+    Not by a bootstrap, which takes a share of 1 in 20 answers for certain.
+    """
+    if not count:
+        return math.nan, math.nan
+    found = stats.binomtest(hits, count).proportion_ci(_LEVEL, method="wilson")
+    return float(found.low), float(found.high)
+
+
+def paired_proportions(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> Interval:
+    """Of the difference of two shares of the same answers (Bonett & Price, 2012, eq. 9).
+
+    An adjusted Wald interval, which holds what it says where few answers differ; a bootstrap calls
+    four of them a difference.
+    """
+    count = len(first)
+    gained = (float((first & ~second).sum()) + 1) / (count + 2)
+    lost = (float((second & ~first).sum()) + 1) / (count + 2)
+    middle = gained - lost
+    half = stats.norm.ppf(0.5 + _LEVEL / 2) * math.sqrt((gained + lost - middle**2) / (count + 2))
+    return max(middle - half, -1.0), min(middle + half, 1.0)
+
+
+def over_draws(rows: NDArray[np.float64]) -> Interval:
+    """Of the mean of ``(N, S)`` results of N images in S draws, both of which are samples.
+
+    Student's t with the variance of two crossed random effects (that of draws, that of images, less
+    what both count), and Satterthwaite's degrees of freedom. A bootstrap of ten draws is too narrow
+    by a tenth.
+    """
+    count, draws = rows.shape
+    if count < 2 or draws < 2:
+        return math.nan, math.nan
+    mean, images, each = rows.mean(), rows.mean(axis=1), rows.mean(axis=0)
+    rest = rows - images[:, None] - each + mean
+    parts = images.var(ddof=1) / count, each.var(ddof=1) / draws
+    both = (rest**2).sum() / ((count - 1) * (draws - 1)) / (count * draws)
+    variance = max(sum(parts) - both, *parts)
+    if not variance > 0:
+        return float(mean), float(mean)
+    freedom = sum(parts) ** 2 / (parts[0] ** 2 / (count - 1) + parts[1] ** 2 / (draws - 1))
+    half = float(stats.t.ppf(0.5 + _LEVEL / 2, freedom)) * math.sqrt(variance)
+    return float(mean) - half, float(mean) + half
+
+
+def bootstrap(
+    statistic: Callable[[NDArray[np.int64]], Any],
+    count: int,
+    *,
+    vectorized: bool = False,
+    centred: bool = False,
+) -> Interval:
+    """Of any number that is computed from ``count`` answers, by redrawn ones.
+
+    Args:
+        statistic: from ``(count,)`` indices of answers to the number; with ``vectorized`` from
+            ``(R, count)`` to ``(R,)`` numbers.
+        centred: move the interval back by what redrawing moves the number on average.
+    """
+    if count < 2:
+        return math.nan, math.nan
+
+    def of_all(indices: NDArray[np.int64], axis: int = -1) -> Any:
+        return statistic(np.atleast_2d(indices)).reshape(indices.shape[:-1])
+
+    found: Any = stats.bootstrap(
+        (np.arange(count),),
+        of_all if vectorized else statistic,
+        n_resamples=_RESAMPLES,
+        batch=max(1, _AT_ONCE // count) if vectorized else None,
+        vectorized=vectorized,
+        confidence_level=_LEVEL,
+        method="percentile",
+        random_state=np.random.default_rng(0),
+    )
+    low, high = found.confidence_interval
+    moved = 0.0
+    if centred:
+        moved = found.bootstrap_distribution.mean() - of_all(np.arange(count))
+    return float(low - moved), float(high - moved)

@@ -1,0 +1,154 @@
+"""What backbones are measured on: labelled images in a training and a test part."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from lightning.fabric import Fabric
+from torch import Tensor
+
+from cmid.checkpoints.backbones import Backbone
+from cmid.data.source import ImageSource
+from cmid.data.splits import SubsetSource, open_split
+from cmid.evaluation.cache import cached_features
+from cmid.evaluation.config import LABEL_TASKS, ComparisonConfig
+from cmid.evaluation.multilabel import read_multilabels
+from cmid.evaluation.regression import read_targets
+from cmid.evaluation.tasks import SINGLE_LABEL, Evaluation, Labelled, MeasureConfig, measure
+
+_AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+_SEVERAL = "it needs one label an image"
+_MASKS = "it needs images in img_dir/ and masks in ann_dir/"
+_NUMBERS = "it needs numbers of the images: give --targets"
+
+
+class TestedImages:
+    """Images with a class each, with several labels, or with numbers.
+
+    Attributes:
+        num_bands: bands of the images.
+        about: what a file of results says of them.
+        left_out: why tasks that were asked for cannot be measured.
+
+    Raises:
+        ValueError, OSError: as `open_split` and `read_multilabels`.
+    """
+
+    __test__ = False  # no test of pytest
+
+    def __init__(self, config: ComparisonConfig) -> None:
+        self.config = config
+        unlabelled = config.targets is not None
+        self.parts = open_split(config.data, config.test, seed=config.seed, labelled=not unlabelled)
+        self.num_bands = self.parts[0].num_bands
+        self.labels: Sequence[Tensor] | None = None
+        allowed: tuple[str, ...] = LABEL_TASKS
+        names: tuple[str, ...] = ()
+        reasons = {"dense": _MASKS, "regression": _NUMBERS}
+        if config.targets:
+            self.labels, names = _read(read_targets, config.targets, *self.parts)
+            allowed, reasons = ("regression",), {"dense": _MASKS}
+        elif config.multilabel:
+            self.labels, _ = _read(read_multilabels, config.multilabel, *self.parts)
+            allowed = tuple(task for task in LABEL_TASKS if task not in SINGLE_LABEL)
+            reasons |= dict.fromkeys(SINGLE_LABEL, _SEVERAL)
+        asked = config.tasks or (allowed if config.targets else LABEL_TASKS)
+        self.tasks = [task for task in asked if task in allowed]
+        self.left_out = {
+            task: reasons.get(task, "numbers are no classes")
+            for task in asked
+            if task not in allowed
+        }
+        if not self.tasks:
+            task, reason = next(iter(self.left_out.items()))
+            raise ValueError(f"{task} cannot be measured on {config.data}: {reason}")
+        train, test = self.parts
+        self.about: dict[str, Any] = {
+            "data": config.data,
+            "train_images": len(train),
+            "test_images": len(test),
+            "test_digest": _digest(test),
+        }
+        self.settings = MeasureConfig(
+            k=config.k, shots=config.shots, seeds=config.seeds, targets=names, seed=config.seed
+        )
+
+    def features(self, fabric: Fabric, backbone: Backbone) -> tuple[Labelled, Labelled]:
+        """Pooled features of both parts with their labels, the same on every process."""
+        train, test = (
+            pooled_features(fabric, backbone, part, key=name, config=self.config)
+            for name, part in zip(("train", "test"), self.parts, strict=True)
+        )
+        if self.labels is not None:
+            return (train[0], self.labels[0]), (test[0], self.labels[1])
+        return train, test
+
+    def images(self) -> tuple[ImageSource, ImageSource]:
+        """Training and test images."""
+        return self.parts
+
+    def keep(self, indices: list[int]) -> None:
+        """Leave all but some test images out."""
+        train, test = self.parts
+        self.parts = train, SubsetSource(test, indices)
+        if self.labels is not None:
+            self.labels = self.labels[0], self.labels[1][indices]
+        self.about |= {"test_images": len(indices), "test_digest": _digest(self.parts[1])}
+
+    def measure(self, fabric: Fabric, backbone: Backbone) -> Evaluation | None:
+        """Scores on the first process, None on the others."""
+        parts = self.features(fabric, backbone)
+        return measure(*parts, self.tasks, self.settings) if fabric.is_global_zero else None
+
+
+def pooled_features(
+    fabric: Fabric, backbone: Backbone, source: ImageSource, *, key: str, config: ComparisonConfig
+) -> Labelled:
+    """Features and labels of a source, as `cached_features`, with the options of a comparison."""
+    return cached_features(
+        backbone,
+        source,
+        folder=config.cache,
+        key=key,
+        size=config.size or backbone.size,
+        batch_size=config.batch_size,
+        num_workers=config.num_workers,
+        precision=_AUTOCAST.get(config.precision, torch.float32),
+        rank=fabric.global_rank,
+        world_size=fabric.world_size,
+    )
+
+
+def _digest(source: ImageSource) -> str:
+    """What tells the images of a part from others, without reading them."""
+    try:
+        names = _names(source)
+    except ValueError:
+        indices = getattr(source, "indices", None)
+        names = [type(source).__name__, str(len(source) if indices is None else indices.tolist())]
+    return hashlib.sha256("\n".join(names).encode()).hexdigest()
+
+
+def _read(
+    reader: Callable[[str, list[str]], tuple[Tensor, tuple[str, ...]]],
+    path: str,
+    *parts: ImageSource,
+) -> tuple[Sequence[Tensor], tuple[str, ...]]:
+    """What a table says of the images of each part, and the names of its columns."""
+    names = [_names(part) for part in parts]
+    labels, columns = reader(path, [name for part in names for name in part])
+    return labels.split([len(part) for part in names]), columns
+
+
+def _names(source: ImageSource) -> list[str]:
+    if isinstance(source, SubsetSource):
+        names = _names(source.source)
+        return [names[index] for index in source.indices]
+    paths = getattr(source, "paths", None)
+    if paths is None:
+        raise ValueError("a table of labels needs image files, whose names its rows give")
+    return [os.fsdecode(bytes(path)) for path in paths]
