@@ -51,10 +51,11 @@ class MemoryConfig:
         out: folder of scenes, maps and scene_memory.json; scenes and maps are deleted.
         size: side of the large scene in pixels.
         valid: share of its columns that holds values.
-        low: height of scenes of the large one's width, and of half of it.
+        low: height of scenes of the large one's width, and of half of it, whose probabilities are
+            mapped, too.
         small: side of the scene that is mapped whole, half without values, and killed.
         backbone: what maps whole and half scenes, too: a network with a price.
-        probabilities: write the probabilities of the large scene's classes, too.
+        probabilities: map those of the large scene, too.
         case: one case as JSON, in a process of its own.
     """
 
@@ -223,15 +224,14 @@ def main(config: MemoryConfig) -> None:
 
 def _cases(config: MemoryConfig) -> list[Case]:
     small, size, low = config.small, config.size, config.low
-    some: dict[str, Any] = {"valid": config.valid, "probabilities": config.probabilities}
     return [
         Case("whole", small, small),
         Case("half nodata", small, small, 0.5),
         Case("whole, backbone", small, small, backbone=config.backbone),
         Case("half nodata, backbone", small, small, 0.5, backbone=config.backbone),
-        Case("low and narrow", low, size // 2, **some),
-        Case("low", low, size, **some),
-        Case("large", size, size, **some),
+        Case("low and narrow", low, size // 2, config.valid, probabilities=True),
+        Case("low", low, size, config.valid, probabilities=True),
+        Case("large", size, size, config.valid, probabilities=config.probabilities),
     ]
 
 

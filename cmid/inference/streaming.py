@@ -63,8 +63,8 @@ def map_scene(
     model: DenseModel, tiled: TiledScene, *, turns: bool = False, first: int = 0
 ) -> Iterator[Piece]:
     """Apply a model to a part of a scene, see `stitched`."""
-    for *place, values, missing in stitched(model, tiled, turns=turns, first=first):
-        yield Piece(*place, values.numpy(), missing)
+    for number, row, column, values, missing in stitched(model, tiled, turns=turns, first=first):
+        yield Piece(number, row, column, values.numpy(), missing)
 
 
 def stitched(

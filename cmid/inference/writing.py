@@ -21,6 +21,7 @@ from cmid.inference.unfinished import Unfinished
 
 # A tag of every map: the job as JSON.
 JOB_TAG = "CMID_JOB"
+_COLUMNS = 2048  # that GDAL is given at a time
 
 
 def write_maps(
@@ -57,21 +58,35 @@ def write_maps(
     """
     names = [product.name for product in products]
     unfinished = Unfinished(out, job, names=names, count=count, resume=resume)
-    first = unfinished.first
-    with tqdm(total=count, initial=first, desc="map", unit="strip", disable=None) as bar:
-        # A piece becomes at once what is stored, which is many times smaller.
-        bands: list[list[NDArray[Any]]] = []
-        for piece in pieces(first) if first < count else ():
-            bands.append([product.bands(piece) for product in products])
-            if piece.column + piece.missing.shape[1] == area.width:
-                strip = zip(*bands, strict=True)
-                unfinished.save(piece.number, (np.concatenate(some, axis=2) for some in strip))
-                bands.clear()
-                bar.update()
+    _save_strips(unfinished, products, pieces, count=count, width=area.width)
     paths = [_assemble(out, unfinished, product, count, area) for product in products]
     paths += then(paths) if then else []
     unfinished.remove()
     return paths
+
+
+def _save_strips(
+    unfinished: Unfinished,
+    products: Sequence[Product],
+    pieces: Callable[[int], Iterator[Piece]],
+    *,
+    count: int,
+    width: int,
+) -> None:
+    """Keep the strips that are missing; of numbers only a piece is held at a time."""
+    first = unfinished.first
+    strip: list[NDArray[Any]] = []
+    with tqdm(total=count, initial=first, desc="map", unit="strip", disable=None) as bar:
+        for piece in pieces(first) if first < count else ():
+            bands = [product.bands(piece) for product in products]
+            if not piece.column:
+                strip = [np.empty((*b.shape[:2], width), dtype=b.dtype) for b in bands]
+            end = piece.column + piece.missing.shape[1]
+            for whole, part in zip(strip, bands, strict=True):
+                whole[..., piece.column : end] = part
+            if end == width:
+                unfinished.save(piece.number, strip)
+                bar.update()
 
 
 def _assemble(out: Path, unfinished: Unfinished, product: Product, count: int, area: Area) -> Path:
@@ -84,7 +99,7 @@ def _assemble(out: Path, unfinished: Unfinished, product: Product, count: int, a
             _write(part, unfinished, product, count, area)
             # Of a full disk GDAL may say nothing, and leave a file of which parts are missing.
             with opened(part) as file:
-                for window, values in _strips(unfinished, product, count):
+                for window, values in _parts(unfinished, product, count):
                     if not np.array_equal(file.read(window=window), values, equal_nan=True):
                         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except errors as error:
@@ -93,15 +108,17 @@ def _assemble(out: Path, unfinished: Unfinished, product: Product, count: int, a
     return path
 
 
-def _strips(
+def _parts(
     unfinished: Unfinished, product: Product, count: int
 ) -> Iterator[tuple[Any, NDArray[np.generic]]]:
-    """Where each strip lies, as rasterio has it, and its bands."""
+    """Windows of the raster, as rasterio has them, and their bands."""
     row = 0
     for number in range(count):
-        values = unfinished.load(product.name, number)
-        _, height, width = values.shape
-        yield rasterio_module().windows.Window(0, row, width, height), values
+        strip = unfinished.load(product.name, number)
+        height = strip.shape[1]
+        for left in range(0, strip.shape[2], _COLUMNS):
+            values = strip[..., left : left + _COLUMNS]
+            yield rasterio_module().windows.Window(left, row, values.shape[2], height), values
         row += height
 
 
@@ -117,8 +134,8 @@ def _write(path: Path, unfinished: Unfinished, product: Product, count: int, are
     with opened(plain, "w", **kind, **place, **georeference) as file:
         product.describe(file)
         file.update_tags(**{JOB_TAG: (unfinished.folder / "job.json").read_text()})
-        for window, values in _strips(unfinished, product, count):
+        for window, values in _parts(unfinished, product, count):
             file.write(values, window=window)
-    options = {"bigtiff": "if_safer", "overview_resampling": product.resampling}
-    options |= {"blocksize": product.block, **product.creation}
+    overviews = {"overview_resampling": product.resampling}
+    options = {"bigtiff": "if_safer", "blocksize": product.block, **overviews, **product.creation}
     geo_module("rasterio.shutil").copy(plain, path, driver="COG", **options)

@@ -109,6 +109,11 @@ def test_weights_of_all_tiles_add_up_to_their_totals(height, width, size, halo, 
                 total[rows, columns] += grid.weights(tile, cell)
         assert np.allclose(total, np.outer(*grid.totals(cell)), atol=1e-5)
         assert total.min() > 0
+        for side, length in zip(grid.reaches(cell), grid.padded, strict=True):
+            assert [reach.first for reach in side[1:]] == [reach.done for reach in side[:-1]]
+            assert side[-1].done == side[-1].stop == length // cell
+            # This is what is held along the whole scene, however close its last tiles lie.
+            assert {reach.stop - reach.done for reach in side} <= {0, 4 * overlap // cell}
 
 
 @pytest.mark.parametrize("cell", [1, 4])

@@ -16,7 +16,7 @@ from mmengine.config import Config
 
 from benchmarks.openmmlab.experiment import build_runner, load_config
 from benchmarks.segmentation.mapping import SegmentationModel
-from cmid.data.scenes import SEMANTIC_CLASSES, generate_scene
+from cmid.data.scenes import SEMANTIC_CLASSES
 from cmid.data.windows import Window
 from cmid.inference.scenes import Scene
 from cmid.inference.streaming import map_scene
@@ -25,6 +25,7 @@ from cmid.inference.tiles import TileGrid
 from tests.integration import in_process
 
 CONFIG = "configs/segmentation/upernet_resnet18_scenes.py"
+SIDE = 96
 
 
 @pytest.fixture(scope="module")
@@ -41,17 +42,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Config, Path]:
     torch.save(state, folder / "iter_1.pth")
     config.dump(folder / "config.py")
     return config, folder
-
-
-@pytest.fixture
-def scene(tmp_path: Path) -> Path:
-    image = generate_scene(0, size=96).image.numpy()
-    path = tmp_path / "scene.tif"
-    profile = {"driver": "GTiff", "count": 3, "height": 96, "width": 96, "dtype": "uint8"}
-    transform = rasterio.transform.from_origin(5e5, 5e6, 0.5, 0.5)
-    with rasterio.open(path, "w", crs="EPSG:32633", transform=transform, **profile) as file:
-        file.write(image)
-    return path
 
 
 def test_one_tile_is_what_the_model_predicts(trained, scene):
