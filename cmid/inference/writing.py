@@ -117,9 +117,10 @@ def _parts(
         strip = unfinished.load(product.name, number)
         height = strip.shape[1]
         for left in range(0, strip.shape[2], _COLUMNS):
-            values = strip[..., left : left + _COLUMNS]
+            values = strip[..., left : left + _COLUMNS].copy()
             yield rasterio_module().windows.Window(left, row, values.shape[2], height), values
         row += height
+        del strip  # before there is the next one
 
 
 def _write(path: Path, unfinished: Unfinished, product: Product, count: int, area: Area) -> None:
