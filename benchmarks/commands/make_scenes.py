@@ -10,7 +10,7 @@ detection            train/, val/, train.json, val.json (COCO)
 oriented_detection   {train,val}/images, {train,val}/labelTxt (DOTA)
 change_detection     {train,val}/{A,B,label}
 geotiff              one large scene: first.tif, second.tif, labels.tif, change.tif, and tiles of
-                     its upper quarter as for segmentation
+                     its upper quarter as for segmentation, of both dates and what has changed
 """
 
 from __future__ import annotations

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from cmid.inference.regions import Limited
     from cmid.inference.scenes import Scene
 
+_NOT_OF_THE_JOB = ("out", "resume", "picture")
+
 
 @dataclass(frozen=True)
 class MapConfig:
@@ -53,11 +55,14 @@ class MapConfig:
         templates: what names are put into: satellite, aerial, plain, imagenet (80 of CLIP), a text
             with {}, or a file.
         vectors: write embeddings as GeoParquet, too, a square for each cell.
+        picture: write a small PNG of each raster, too: colours of classes, principal components of
+            embeddings.
         form: how embeddings are stored; int8 has a scale for each dimension.
         tile: side of the tiles in pixels, a multiple of the model's stride (default: what a
-            transformer or a classifier was trained with, else 512).
+            transformer, a classifier or a segmentation was trained with, else 512).
         halo: pixels at the borders of tiles that are only context (default: an eighth of a tile).
-        overlap: pixels over which tiles fade into each other (default: an eighth of a tile).
+        overlap: pixels over which tiles fade into each other (default: an eighth of a tile, or
+            the model's stride where that is more).
         batch_size: tiles at a time.
         tta: average over flips and quarter turns.
         window: part of the scene in pixels: left, top, width, height.
@@ -88,6 +93,7 @@ class MapConfig:
     phrase: tuple[str, ...] | None = None
     templates: str = "imagenet"
     vectors: bool = False
+    picture: bool = False
     form: Literal["float16", "int8"] = "float16"
     tile: Annotated[int, at_least(1)] | None = None
     halo: Annotated[int, at_least(0)] | None = None
@@ -141,15 +147,16 @@ def main(config: MapConfig) -> None:
     scene, window = _scene(config)
     model, size, products = open_model(config, scene, window, device)
     eighth = size // 8 // model.stride * model.stride
+    fading = eighth or (model.stride if size > model.stride else 0)
     grid = TileGrid(
         height=window.height,
         width=window.width,
         size=size,
         halo=eighth if config.halo is None else config.halo,
-        overlap=eighth if config.overlap is None else config.overlap,
+        overlap=fading if config.overlap is None else config.overlap,
         stride=model.stride,
     )
-    given = {name: value for name, value in vars(config).items() if name not in ("out", "resume")}
+    given = {name: value for name, value in vars(config).items() if name not in _NOT_OF_THE_JOB}
     job = {
         **{name: list(v) if isinstance(v, tuple) else v for name, v in given.items()},
         "files": [[file.path, on_disk(file.path).stat().st_mtime_ns] for file in scene.files],
@@ -183,6 +190,10 @@ def main(config: MapConfig) -> None:
         from cmid.inference.embeddings import write_cells
 
         paths += write_cells(paths[0])
+    if config.picture:
+        from cmid.visualization.maps import write_picture
+
+        paths += [write_picture(path) for path in paths if path.suffix == ".tif"]
     for path in paths:
         print(f"map: {path}")
 

@@ -50,6 +50,8 @@ def open_model(config: MapConfig, scene: AnyScene, window: Window, device: str) 
         raise ValueError(f"{config.model} tells no classes of pixels, which --polygons outlines")
     if config.vectors and not (products and isinstance(products[0], Embeddings | SmallEmbeddings)):
         raise ValueError(f"{config.model} gives no embeddings, which --vectors are")
+    if config.picture and not products:
+        raise ValueError(f"{config.model} finds objects: --picture is of rasters")
     _check_bands(scene, len(model.fill), config.model)
     return model, size, products
 
@@ -83,7 +85,10 @@ def _open_trained(config: MapConfig, device: str) -> Opened:
     from benchmarks.segmentation.mapping import SegmentationModel
 
     model = SegmentationModel(settings, checkpoint, device)
-    return model, config.tile or 512, _of_classes(config, model.classes, model.colours)
+    # Heads that pool over the whole image know it at the size of the training.
+    trained = min(settings.model.data_preprocessor.get("size") or (512,)) // STRIDE * STRIDE
+    size = config.tile or max(STRIDE, trained)
+    return model, size, _of_classes(config, model.classes, model.colours)
 
 
 def _open_backbone(config: MapConfig, scene: AnyScene, window: Window, device: str) -> Opened:

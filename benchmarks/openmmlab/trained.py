@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from mmengine.config import Config
+from mmengine.runner.checkpoint import get_torch_safe_globals
 from torch import Tensor
 
 from benchmarks.openmmlab.experiment import build_runner
@@ -58,7 +60,9 @@ def load_trained(config: Config, checkpoint: Path, device: str) -> TrainedModel:
         FileNotFoundError: no checkpoint.
         ValueError: a checkpoint that does not name its classes.
     """
-    meta = open_weights(checkpoint).get("meta", {}).get("dataset_meta")
+    # With the weights lies the history of the log, in a class of mmengine's.
+    with torch.serialization.safe_globals(get_torch_safe_globals()):
+        meta = open_weights(checkpoint).get("meta", {}).get("dataset_meta")
     if not isinstance(meta, Mapping) or not meta.get("classes"):
         raise ValueError(
             f"{checkpoint} does not tell its classes: give one that tools/train.py wrote"

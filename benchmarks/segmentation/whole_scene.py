@@ -6,12 +6,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from cmid.data.rasters import opened, rasterio_module
 from cmid.data.scenes.annotations import SEMANTIC_CLASSES
-from cmid.data.scenes.mosaic import PLACE, mosaic
+from cmid.data.scenes.mosaic import PLACE, Strip, mosaic
 from cmid.data.writing import write_image
 from cmid.files import check_new, whole_file
 from cmid.inference.products import Classes
@@ -26,12 +25,13 @@ _COLOURS = (
 
 
 def write_whole_scene(out: Path, *, size: int, bands: int, seed: int, crs: str) -> int:
-    """Write a scene, and tiles of its upper quarter as mmsegmentation lays them.
+    """Write a scene, and tiles of its upper quarter as mmsegmentation lays them, and pairs of them.
 
     ``first.tif`` and ``second.tif`` are uint8 of both dates, ``labels.tif`` holds indices into
     `SEMANTIC_CLASSES` at the first, ``change.tif`` 1 where the material has changed. Pixels are a
     metre, or 0.00001 degrees. ``quarter/{img_dir,ann_dir}/{train,val}`` are tiles of 128 pixels,
-    every fifth for validation.
+    every fifth for validation; ``second_dir`` holds them at the second date, ``change_dir`` what
+    has changed.
 
     Args:
         size: height and width in pixels, four tiles or more.
@@ -63,7 +63,7 @@ def write_whole_scene(out: Path, *, size: int, bands: int, seed: int, crs: str) 
                 window = rasterio_module().windows.Window(0, strip.row, size, layer.shape[1])
                 file.write(layer, window=window)
             if strip.row < quarter:
-                number = _write_tiles(out / "quarter", strip.first, strip.labels, number)
+                number = _write_tiles(out / "quarter", strip, number)
     return number
 
 
@@ -83,15 +83,15 @@ def _georeference(crs: str) -> dict[str, Any]:
     }
 
 
-def _write_tiles(
-    folder: Path, pixels: NDArray[np.uint8], labels: NDArray[np.uint8], number: int
-) -> int:
-    """Cut a strip of tiles; returns the number that the next one has."""
-    for left in range(0, pixels.shape[2] - TILE + 1, TILE):
+def _write_tiles(folder: Path, strip: Strip, number: int) -> int:
+    """Cut a strip to tiles; returns the number that the next one has."""
+    for left in range(0, strip.labels.shape[1] - TILE + 1, TILE):
         part = "val" if number % 5 == 4 else "train"
         columns = slice(left, left + TILE)
-        tile = pixels[:, :, columns].transpose(1, 2, 0)
-        write_image(folder / f"img_dir/{part}/{number:05}.tif", tile)
-        write_image(folder / f"ann_dir/{part}/{number:05}.png", labels[:, columns])
+        for name, pixels in (("img_dir", strip.first), ("second_dir", strip.second)):
+            tile = pixels[:, :, columns].transpose(1, 2, 0)
+            write_image(folder / name / part / f"{number:05}.tif", tile)
+        for name, mask in (("ann_dir", strip.labels), ("change_dir", strip.change)):
+            write_image(folder / name / part / f"{number:05}.png", mask[:, columns])
         number += 1
     return number

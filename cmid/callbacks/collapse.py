@@ -13,6 +13,8 @@ from cmid.evaluation import effective_rank, relative_std
 class CollapseMonitor(L.Callback):
     """Log effective rank and spread of a method's pooled features, warn when they vanish.
 
+    What else the method watches is logged with them (`PretrainMethod.watched`).
+
     Args:
         every_n_steps: how often.
         min_rank: warn below this effective rank.
@@ -34,7 +36,8 @@ class CollapseMonitor(L.Callback):
             return
         rank = effective_rank(outputs["features"])
         std = relative_std(outputs["features"])
-        pl_module.log_dict({"features/effective_rank": rank, "features/relative_std": std})
+        logged = {"features/effective_rank": rank, "features/relative_std": std}
+        pl_module.log_dict(logged | pl_module.watched())
         if not self.warned and (rank < self.min_rank or std < self.min_std):
             self.warned = True
             warn(

@@ -10,7 +10,8 @@ import pickle
 import re
 import struct
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,7 @@ def open_weights(path: Path) -> dict[str, Any]:
                 raise ValueError(what)
         if path.suffix == ".safetensors":
             return load_file(path)
-        with torch.serialization.safe_globals(_HARMLESS):
+        with _harmless():
             # Memory-mapped where the format allows: an optimizer's state is never read.
             content = torch.load(
                 path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
@@ -96,6 +97,17 @@ def sha256_of(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+@contextmanager
+def _harmless() -> Iterator[None]:
+    """Let torch read `_HARMLESS`; what it was let read before stays, which torch forgets."""
+    before = torch.serialization.get_safe_globals()
+    try:
+        with torch.serialization.safe_globals(_HARMLESS):
+            yield
+    finally:
+        torch.serialization.add_safe_globals(before)
 
 
 def _read_sharded(path: Path) -> dict[str, Any]:
@@ -126,7 +138,7 @@ def _read_sharded(path: Path) -> dict[str, Any]:
 
 def _refusal(path: Path, error: Exception) -> str:
     """One line of why a pickled file was not opened, and what to do."""
-    with torch.serialization.safe_globals(_HARMLESS):
+    with _harmless():
         try:
             names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
         except (OSError, RuntimeError, ValueError, pickle.UnpicklingError):

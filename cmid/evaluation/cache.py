@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from cmid.checkpoints.backbones import Backbone
 from cmid.data.source import ImageSource
@@ -24,6 +24,7 @@ def cached_features(
     folder: str | os.PathLike[str] | None,
     key: str,
     size: int,
+    model: nn.Module | None = None,
     precision: torch.dtype = torch.float32,
     rank: int = 0,
     **options: Any,
@@ -37,6 +38,7 @@ def cached_features(
     Args:
         folder: cache folder; None reads the images.
         key: what the source is, for sources that are not image files (their own description).
+        model: what makes features of the backbone other than pooled ones; ``key`` names it, too.
         size, precision, rank, **options: see `extract_features`.
 
     Returns:
@@ -50,7 +52,7 @@ def cached_features(
             stored = load_file(path)
             return stored["features"], stored["labels"]
     features, labels = extract_features(
-        PooledFeatures(backbone.encoder),
+        model or PooledFeatures(backbone.encoder),
         source,
         standardize=backbone.standardize,
         size=size,

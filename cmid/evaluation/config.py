@@ -10,7 +10,9 @@ from cmid.options import at_least, option
 
 Fit = Literal["crop", "squash"]
 Identity = Literal["name", "pixels"]
-TaskName = Literal["knn", "linear", "fewshot", "retrieval", "clustering", "regression", "dense"]
+TaskName = Literal[
+    "knn", "linear", "fewshot", "retrieval", "clustering", "stages", "regression", "dense"
+]
 LABEL_TASKS: tuple[TaskName, ...] = get_args(TaskName)[:5]
 PREFIX = "a satellite image. "
 
@@ -82,7 +84,7 @@ class ComparisonConfig:
         data: see above.
         test: test part, when it does not lie beside train/.
         tasks: knn, linear, fewshot, retrieval, clustering; regression of --targets; dense of masks
-            (default: all that the data allow).
+            (default: all that the data allow); stages (kNN and collapse of each stage).
         multilabel: CSV with several labels an image (tasks without few-shot and clustering).
         targets: CSV with numbers of each image, which regression predicts.
         num_classes: classes of masks, 0 and up, 255 for pixels to ignore (--foreground: two).

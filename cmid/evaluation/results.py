@@ -20,6 +20,7 @@ from cmid.files import whole_file, write_json
 from cmid.reporting import Row, Table
 
 _COLUMNS = 5  # measures beside each other
+_TOLD = ("effective rank", "relative std")  # numbers without intervals that are printed, too
 
 
 @dataclass(frozen=True)
@@ -107,11 +108,20 @@ class Results:
 
     def tables(self) -> list[Table]:
         """Scores with their intervals, those bold that none leads; then the differences."""
-        measures = list(dict.fromkeys(measure for _, measure, _ in self._scores()))
+        measures = list(
+            dict.fromkeys(
+                measure
+                for found in self.found.values()
+                for measure, value in found.items()
+                if isinstance(value, Score) or measure.endswith(_TOLD)
+            )
+        )
         tables = [
             self._table(measures[start : start + _COLUMNS])
             for start in range(0, len(measures), _COLUMNS)
         ]
+        compared = {each.measure for each in self.differences}
+        measures = [measure for measure in measures if measure in compared]
         pairs = dict.fromkeys((each.first, each.second) for each in self.differences)
         for start in range(0, len(measures) * bool(pairs), _COLUMNS):
             shown = measures[start : start + _COLUMNS]
@@ -131,8 +141,12 @@ class Results:
         rows = []
         for name, found in self.found.items():
             scores = [found.get(measure) for measure in measures]
-            cells = tuple(shown(each) if isinstance(each, Score) else "" for each in scores)
-            best = frozenset(k for k, measure in enumerate(measures) if name in leading[measure])
+            cells = tuple("" if each is None else shown(each) for each in scores)
+            best = frozenset(
+                k
+                for k, measure in enumerate(measures)
+                if name in leading[measure] and not measure.endswith(_TOLD)
+            )
             rows.append(Row(name, cells, best if len(self.found) > 1 else frozenset()))
         return Table(("backbone", *measures), tuple(rows))
 
@@ -147,8 +161,10 @@ class Results:
         return {name for name, found in self.found.items() if measure in found} - behind
 
 
-def shown(score: Score) -> str:
-    """A score and its interval."""
+def shown(score: Score | float) -> str:
+    """A score and its interval, or a number without one."""
+    if not isinstance(score, Score):
+        return f"{score:.3f}"
     low, high = score.interval
     return f"{score.value:.3f}" + ("" if math.isnan(low) else f" [{low:.3f}, {high:.3f}]")
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from lightning.fabric import Fabric
-from torch import Tensor
+from torch import Tensor, nn
 
 from cmid.checkpoints.backbones import Backbone
 from cmid.data.source import ImageSource
@@ -18,7 +19,15 @@ from cmid.evaluation.cache import cached_features
 from cmid.evaluation.config import LABEL_TASKS, ComparisonConfig
 from cmid.evaluation.multilabel import read_multilabels
 from cmid.evaluation.regression import read_targets
-from cmid.evaluation.tasks import SINGLE_LABEL, Evaluation, Labelled, MeasureConfig, measure
+from cmid.evaluation.stages import PooledStages, stage_scores
+from cmid.evaluation.tasks import (
+    SINGLE_LABEL,
+    Evaluation,
+    Found,
+    Labelled,
+    MeasureConfig,
+    measure,
+)
 
 _AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 _SEVERAL = "it needs one label an image"
@@ -46,7 +55,7 @@ class TestedImages:
         self.parts = open_split(config.data, config.test, seed=config.seed, labelled=not unlabelled)
         self.num_bands = self.parts[0].num_bands
         self.labels: Sequence[Tensor] | None = None
-        allowed: tuple[str, ...] = LABEL_TASKS
+        allowed: tuple[str, ...] = (*LABEL_TASKS, "stages")
         names: tuple[str, ...] = ()
         reasons = {"dense": _MASKS, "regression": _NUMBERS}
         if config.targets:
@@ -55,7 +64,7 @@ class TestedImages:
         elif config.multilabel:
             self.labels, _ = _read(read_multilabels, config.multilabel, *self.parts)
             allowed = tuple(task for task in LABEL_TASKS if task not in SINGLE_LABEL)
-            reasons |= dict.fromkeys(SINGLE_LABEL, _SEVERAL)
+            reasons |= dict.fromkeys((*SINGLE_LABEL, "stages"), _SEVERAL)
         asked = config.tasks or (allowed if config.targets else LABEL_TASKS)
         self.tasks = [task for task in asked if task in allowed]
         self.left_out = {
@@ -101,12 +110,32 @@ class TestedImages:
 
     def measure(self, fabric: Fabric, backbone: Backbone) -> Evaluation | None:
         """Scores on the first process, None on the others."""
-        parts = self.features(fabric, backbone)
-        return measure(*parts, self.tasks, self.settings) if fabric.is_global_zero else None
+        train, test = self.features(fabric, backbone)
+        found: Found = {}
+        if "stages" in self.tasks:
+            stages = PooledStages(backbone.encoder)
+            bank, queries = (
+                pooled_features(
+                    fabric, backbone, part, key=f"{name}, stages", config=self.config, model=stages
+                )
+                for name, part in zip(("train", "test"), self.parts, strict=True)
+            )
+            found = stage_scores(stages, bank, queries, self.settings)
+        if not fabric.is_global_zero:
+            return None
+        others = [task for task in self.tasks if task != "stages"]
+        measured = measure(train, test, others, self.settings)
+        return replace(measured, found=measured.found | found)
 
 
 def pooled_features(
-    fabric: Fabric, backbone: Backbone, source: ImageSource, *, key: str, config: ComparisonConfig
+    fabric: Fabric,
+    backbone: Backbone,
+    source: ImageSource,
+    *,
+    key: str,
+    config: ComparisonConfig,
+    model: nn.Module | None = None,
 ) -> Labelled:
     """Features and labels of a source, as `cached_features`, with the options of a comparison."""
     return cached_features(
@@ -114,6 +143,7 @@ def pooled_features(
         source,
         folder=config.cache,
         key=key,
+        model=model,
         size=config.size or backbone.size,
         batch_size=config.batch_size,
         num_workers=config.num_workers,

@@ -1,7 +1,7 @@
 """An index of embeddings of whole scenes: on disk in LanceDB, searched by cosine similarity.
 
-The table holds unit vectors in half precision. A search compares the query with every cell, by
-8-bit copies in memory (faiss), and orders the best of them by what the table holds.
+The table holds unit vectors in half precision. A search compares the query with short codes of all
+cells in memory (faiss), and orders the best of them by what the table holds.
 """
 
 from __future__ import annotations
@@ -23,8 +23,14 @@ from cmid.inference.embedding_maps import EmbeddingMap
 
 ABOUT = "index.json"
 _TABLE = "cells"
+_PLACE = ("map", "row", "column")
+_CODES = "codes.faiss"
 _AT_A_TIME = 50_000
-_REORDERED = 4  # for each hit that is wanted
+_REORDERED = 20  # for each hit that is wanted
+# More cells than this have codes of four bits for two numbers, which are read in a seventh of the
+# time that those of half precision take. Others need no training, and are found exactly.
+_EXACT = 100_000
+_TRAINED_ON = 20_000
 # What the maps of one index have in common, else their embeddings do not compare.
 _COMMON = ("model", "digest", "bands", "sensor", "nodata")
 
@@ -56,7 +62,7 @@ def build_index(paths: Sequence[Path | str], out: Path | str) -> SearchIndex:
         ValueError: maps that do not fit together, or that hold nothing.
         ModuleNotFoundError: LanceDB or faiss is not installed.
     """
-    lancedb, _ = _libraries()
+    lancedb, faiss = _libraries()
     import pyarrow as pa
 
     maps = [EmbeddingMap(path) for path in paths]
@@ -65,10 +71,10 @@ def build_index(paths: Sequence[Path | str], out: Path | str) -> SearchIndex:
         odd += ["reference system"] * (other.area.crs != maps[0].area.crs)
         if odd:
             raise ValueError(f"{other.path} is of another {odd[0]} than {maps[0].path}: index both")
-    largest = np.zeros(maps[0].channels, dtype=np.float32)
+    channels = maps[0].channels
     counts = {"cells": 0, "left_out": 0}
-    vectors = pa.list_(pa.float16(), len(largest))
-    numbers = [(name, pa.int32()) for name in ("map", "row", "column")]
+    vectors = pa.list_(pa.float16(), channels)
+    numbers = [(name, pa.int32()) for name in _PLACE]
     schema = pa.schema([*numbers, ("vector", vectors)])
 
     def batches() -> Iterator[Any]:
@@ -79,13 +85,12 @@ def build_index(paths: Sequence[Path | str], out: Path | str) -> SearchIndex:
                 counts["cells"] += len(row)
                 counts["left_out"] += missing.size - len(row)
                 unit = values[row, column] / lengths[row, column, None]
-                np.maximum(largest, np.abs(unit).max(axis=0, initial=0), out=largest)
                 flat = pa.array(unit.astype(np.float16).ravel())
                 places = [np.full(len(row), number), row + top, column]
                 yield pa.record_batch(
                     [
                         *(pa.array(place.astype(np.int32)) for place in places),
-                        pa.FixedSizeListArray.from_arrays(flat, len(largest)),
+                        pa.FixedSizeListArray.from_arrays(flat, channels),
                     ],
                     schema=schema,
                 )
@@ -96,15 +101,32 @@ def build_index(paths: Sequence[Path | str], out: Path | str) -> SearchIndex:
         )
         if not table.count_rows():
             raise ValueError(f"{maps[0].path} has no cell with an embedding: nothing to search")
+        faiss.write_index(_coded(table, channels), str(folder / _CODES))
         about = {
             "job": maps[0].job,
             "maps": [_described(each) for each in maps],
             "crs": maps[0].area.crs.to_wkt() if maps[0].area.crs else None,
-            "scales": (np.maximum(largest, 1e-6) / 127).tolist(),
             **counts,
         }
         write_json(folder / ABOUT, about)
     return SearchIndex(out)
+
+
+def _coded(table: Any, channels: int) -> Any:
+    """Codes of all vectors, in faiss."""
+    faiss, count = _libraries()[1], table.count_rows()
+    if count > _EXACT:
+        parts = channels // 2 if channels % 2 == 0 else channels
+        codes = faiss.IndexPQFastScan(channels, parts, 4, faiss.METRIC_INNER_PRODUCT)
+        some = np.random.default_rng(0).choice(count, min(count, _TRAINED_ON), replace=False)
+        sample = table.take_offsets(np.sort(some).tolist()).select(["vector"]).to_arrow()
+        codes.train(_vectors(sample["vector"].combine_chunks()).astype(np.float32))
+    else:
+        kind = faiss.ScalarQuantizer.QT_fp16
+        codes = faiss.IndexScalarQuantizer(channels, kind, faiss.METRIC_INNER_PRODUCT)
+    for batch in table.search().select(["vector"]).to_batches(_AT_A_TIME):
+        codes.add(_vectors(batch["vector"]).astype(np.float32))
+    return codes
 
 
 def _described(each: EmbeddingMap) -> dict[str, Any]:
@@ -118,8 +140,7 @@ class SearchIndex:
 
     Attributes:
         about: ``job`` (model, digest, bands ... of the maps), ``maps`` (``path``, ``scenes``,
-            ``transform``), ``crs``, ``scales`` of 8-bit vectors, counts of ``cells`` and of those
-            ``left_out``.
+            ``transform``), ``crs``, counts of ``cells`` and of those ``left_out``.
 
     Raises:
         FileNotFoundError: no index is there.
@@ -127,13 +148,14 @@ class SearchIndex:
     """
 
     def __init__(self, folder: Path | str) -> None:
-        if not (Path(folder) / ABOUT).is_file():
+        if not all((Path(folder) / name).is_file() for name in (ABOUT, _CODES)):
             raise FileNotFoundError(
                 f"{folder} is no index: make one with tools/search.py build EMBEDDINGS"
             )
         self.about: Mapping[str, Any] = json.loads((Path(folder) / ABOUT).read_text())
-        self._scales: NDArray[np.float32] = np.array(self.about["scales"], dtype=np.float32)
-        self._table = _libraries()[0].connect(str(folder)).open_table(_TABLE)
+        lancedb, faiss = _libraries()
+        self._table = lancedb.connect(str(folder)).open_table(_TABLE)
+        self._codes = faiss.read_index(str(Path(folder) / _CODES))
 
     def __len__(self) -> int:
         return int(self.about["cells"])
@@ -143,22 +165,21 @@ class SearchIndex:
     ) -> tuple[Hit, ...]:
         """The most similar cells, best first.
 
-        The first call reads all vectors.
-
         Args:
             query: ``(channels)``, of any length but 0.
             count: how many at most.
             apart: of cells nearer to each other than this, in rows and columns, only the best is
                 a hit.
         """
-        unit = query / np.linalg.norm(query)
-        some = min(len(self), _REORDERED * count * (2 * apart - 1) ** 2)
-        found = np.sort(self._codes.search(self._whole(unit[None]), some)[1][0])
+        unit = (query / np.linalg.norm(query)).astype(np.float32)
+        some = min(len(self), _EXACT, _REORDERED * count * (2 * apart - 1) ** 2)
+        found = np.sort(self._codes.search(unit[None], some)[1][0])
+        found = found[found >= 0]
         # LanceDB answers in the order of the table.
-        taken = self._table.take_offsets(found.tolist()).to_arrow()
+        taken = self._table.take_offsets(found.tolist()).select(["vector"]).to_arrow()
         vectors = _vectors(taken["vector"].combine_chunks()).astype(np.float32)
         scores = vectors @ unit
-        places = np.stack([taken[name].to_numpy() for name in ("map", "row", "column")], axis=1)
+        places = self._places[found]
         hits: list[Hit] = []
         kept: list[NDArray[Any]] = []
         for number in np.argsort(-scores, kind="stable"):
@@ -169,21 +190,11 @@ class SearchIndex:
                 hits.append(Hit(float(scores[number]), *place.tolist()))
         return tuple(hits)
 
-    def _whole(self, unit: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Queries ``(N, channels)`` as whole numbers: faiss cuts off what is behind the point."""
-        scaled = unit * self._scales
-        return np.rint(127 * scaled / np.abs(scaled).max(axis=1, keepdims=True))
-
     @cached_property
-    def _codes(self) -> Any:
-        """All vectors as 8-bit numbers in memory."""
-        faiss = _libraries()[1]
-        kind = faiss.ScalarQuantizer.QT_8bit_direct_signed
-        codes = faiss.IndexScalarQuantizer(len(self._scales), kind, faiss.METRIC_INNER_PRODUCT)
-        for batch in self._table.search().select(["vector"]).to_batches(_AT_A_TIME):
-            vectors = _vectors(batch["vector"]).astype(np.float32)
-            codes.add(np.rint(vectors / self._scales).clip(-127, 127))
-        return codes
+    def _places(self) -> NDArray[np.int32]:
+        """Map, row and column of all vectors: with them LanceDB takes 4 times as long."""
+        table = self._table.search().select([*_PLACE]).to_arrow()
+        return np.stack([table[name].to_numpy() for name in _PLACE], axis=1)
 
 
 def _vectors(column: Any) -> NDArray[np.float16]:

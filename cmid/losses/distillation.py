@@ -38,6 +38,8 @@ class LocalDistillationLoss(nn.Module):
 
     Attributes:
         center: ``(1, P, 1)``.
+        used: number of prototypes that the teacher used for the last batch, the exponential of the
+            entropy of its mean distribution, from 1 (collapse) to P.
     """
 
     center: Tensor
@@ -53,6 +55,7 @@ class LocalDistillationLoss(nn.Module):
         self.student_temperature = student_temperature
         self.center_momentum = center_momentum
         self.register_buffer("center", torch.zeros(1, num_prototypes, 1))
+        self.used: Tensor | None = None
 
     def forward(self, student: Tensor, teacher: Tensor, teacher_temperature: float) -> Tensor:
         """Compute the loss, then move the centre.
@@ -71,9 +74,11 @@ class LocalDistillationLoss(nn.Module):
             student = student.float().transpose(1, 2)  # (B, cells, P)
             sharpened = (teacher - self.center).transpose(1, 2) / teacher_temperature
             log_prediction = torch.log_softmax(student / self.student_temperature, dim=-1)
-            loss = -(torch.softmax(sharpened, dim=-1) * log_prediction).sum(dim=-1).mean()
+            target = torch.softmax(sharpened, dim=-1)
+            loss = -(target * log_prediction).sum(dim=-1).mean()
             if self.training:
                 self.update_center(teacher)
+                self.used = torch.special.entr(target.mean(dim=(0, 1))).sum().exp()
         return loss
 
     @torch.no_grad()

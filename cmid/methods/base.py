@@ -16,6 +16,7 @@ import cmid
 from cmid.data.statistics import MILLION_AID, ChannelStatistics
 from cmid.methods.compilation import compile_encoder
 from cmid.methods.freezing import freeze_unused
+from cmid.methods.gradient_balance import gradient_norms
 from cmid.methods.sharding import shard_method
 from cmid.models import MaskedEncoder
 from cmid.models.stochastic import switch_off_randomness
@@ -64,6 +65,8 @@ class PretrainMethod(L.LightningModule, ABC):
         compile: ``torch.compile`` for nothing, each block of the backbone, or the whole of it.
         channels_last: memory format that convolutions prefer.
         grad_checkpointing: recompute activations in the backward pass to save memory.
+        watch_gradients: log every so many steps how strongly each weighted loss pulls at the
+            encoder, at the cost of a backward pass a loss; 0: never.
         seed: seed of the randomness on the device (colour).
 
     Attributes:
@@ -91,6 +94,7 @@ class PretrainMethod(L.LightningModule, ABC):
         compile: Literal["none", "blocks", "whole"] = "none",
         channels_last: bool = False,
         grad_checkpointing: bool = False,
+        watch_gradients: int = 0,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -98,6 +102,7 @@ class PretrainMethod(L.LightningModule, ABC):
         self.statistics = statistics
         self.optimizer_parameters = optimizer
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        self.watch_gradients = watch_gradients
         self.seed = seed
         self.left_out: list[nn.Parameter] = []
         self._backbone_args = backbone_args or {}
@@ -145,6 +150,10 @@ class PretrainMethod(L.LightningModule, ABC):
     def reconstruction(self, views: Views) -> Tensor | None:
         """Reconstructed standardised views ``(2B, C, S, S)``, where the method makes some."""
         return None
+
+    def watched(self) -> dict[str, Tensor]:
+        """Numbers of the last batch that tell how training fares, for the log."""
+        return {}
 
     def provenance(self) -> dict[str, Any]:
         """More plain values that checkpoints and exports say about the method."""
@@ -201,6 +210,9 @@ class PretrainMethod(L.LightningModule, ABC):
         require_finite(total, terms, step=self.global_step)
         self.log_dict({f"loss/{name}": term.detach() for name, term in terms.items()})
         self.log("loss", total.detach(), prog_bar=True)
+        if self.watch_gradients and self.global_step % self.watch_gradients == 0:
+            norms = gradient_norms(terms, self.term_weights(), self.encoders().values())
+            self.log_dict({f"gradients/{name}": norm for name, norm in norms.items()})
         return {"loss": total, "features": features}
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:

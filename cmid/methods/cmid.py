@@ -251,6 +251,10 @@ class CMID(PretrainMethod):
         shared = weights.pop("reconstruction")
         return {"spatial": shared, "frequency": shared, **weights}
 
+    def watched(self) -> dict[str, Tensor]:
+        used = self.local_loss.used
+        return {} if used is None else {"prototypes/used": used}
+
     def temperature_of_epoch(self) -> float:
         """Temperature of the teacher's softmax over prototypes in this epoch."""
         p = self.teacher_parameters

@@ -67,7 +67,8 @@ def principal_components(dense: Tensor) -> Tensor:
     if len(cells) < 4:
         raise ValueError(f"{len(cells)} cells have no three components; use larger images or more")
     centred = cells - cells.mean(dim=0)
-    basis = torch.linalg.svd(centred, full_matrices=False).Vh[:3]
+    # Cells are many more than channels, so not the decomposition of all of them.
+    basis = torch.linalg.eigh(centred.T @ centred).eigenvectors[:, -3:].flip(1).T
     # The sign of a component is arbitrary; the same images shall give the same colours.
     basis = basis * basis.gather(1, basis.abs().argmax(dim=1, keepdim=True)).sign()
     values = centred @ basis.T

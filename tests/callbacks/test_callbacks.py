@@ -139,6 +139,7 @@ def test_collapse_is_warned_of_once(
 
     class Module:
         log_dict = staticmethod(logged.update)
+        watched = staticmethod(lambda: {"prototypes/used": 3.0})
 
     class Trainer:
         global_step = 10
@@ -147,7 +148,11 @@ def test_collapse_is_warned_of_once(
         monitor.on_train_batch_end(Trainer(), Module(), {"features": features}, {}, 0)  # type: ignore[arg-type]
     warned = [w for w in recwarn if "features collapse at step 10" in str(w.message)]
     assert len(warned) == int(warns)
-    assert set(logged) == {"features/effective_rank", "features/relative_std"}
+    assert set(logged) == {
+        "features/effective_rank",
+        "features/relative_std",
+        "prototypes/used",
+    }
 
 
 def test_curves_join_the_logs_of_resumed_parts(tmp_path: Path) -> None:

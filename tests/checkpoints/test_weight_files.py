@@ -43,6 +43,14 @@ class Dangerous:
         return print, ("this must never run",)
 
 
+def test_what_torch_was_let_read_before_it_may_read_afterwards(tmp_path: Path) -> None:
+    kind = type(np.dtype("float32"))
+    with torch.serialization.safe_globals([kind]):
+        torch.save({"weight": torch.ones(2)}, tmp_path / "a.pth")
+        open_weights(tmp_path / "a.pth")
+        assert kind in torch.serialization.get_safe_globals()
+
+
 @pytest.mark.parametrize("zipped", [True, False])
 @pytest.mark.parametrize(("value", "name"), [(Config(), "Config"), (Dangerous(), "print")])
 def test_classes_that_could_run_code_are_named_with_a_remedy(

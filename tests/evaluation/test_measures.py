@@ -94,7 +94,7 @@ def test_retrieval_equals_scikit_learn() -> None:
     distance, order = neighbours.kneighbors(queries[0].numpy())
     relevant = gallery[1].numpy()[order] == queries[1].numpy()[:, None]
     precision = [average_precision_score(r, -d) for r, d in zip(relevant, distance, strict=True)]
-    assert scores["mAP"] == pytest.approx(np.mean(precision), abs=1e-5)
+    assert scores["mAP"] == pytest.approx(np.mean(precision), abs=1e-6)
     for k in (1, 5):
         assert scores[f"recall@{k}"] == pytest.approx(relevant[:, :k].any(1).mean(), abs=1e-6)
 
@@ -128,10 +128,10 @@ def test_multilabel_votes_and_scores_equal_scikit_learn() -> None:
     votes = knn_scores(*train, test[0])
     scores = multilabel_scores(votes, test[1])
     truth, predicted = test[1].numpy(), (votes > 0.5).numpy()
-    assert scores["mAP"] == pytest.approx(average_precision_score(truth, votes.numpy()), abs=1e-4)
+    assert scores["mAP"] == pytest.approx(average_precision_score(truth, votes.numpy()), abs=1e-6)
     for average in ("micro", "macro"):
         expected = f1_score(truth, predicted, average=average)
-        assert scores[f"{average}_f1"] == pytest.approx(expected, abs=1e-5)
+        assert scores[f"{average}_f1"] == pytest.approx(expected, abs=1e-6)
 
 
 def test_all_measures_of_one_and_of_several_labels() -> None:

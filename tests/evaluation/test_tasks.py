@@ -147,6 +147,17 @@ def test_a_backbone_that_does_not_exist_costs_the_others_nothing(images: Path) -
     assert content["results"]["random:resnet18"]["knn"] >= 0
 
 
+def test_stages_tell_what_they_know_and_whether_they_collapsed(
+    images: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    comparison.compare_backbones(arguments(images, tasks=("stages",)))
+    scores = json.loads((images.parent / "scores.json").read_text())["results"]["random:resnet18"]
+    for number in (1, 2, 3, 4):
+        assert 0 <= scores[f"stage {number} knn"] <= 1
+        assert 0 <= scores[f"stage {number} effective rank"] <= 2  # of two test images
+    assert "stage 4 relative std" in capsys.readouterr().out
+
+
 def test_another_call_is_compared_with_on_the_same_images_only(
     images: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from torch import nn
 
 from cmid.checkpoints import load_backbone
@@ -29,6 +30,7 @@ from cmid.inference.products import Classes, Embeddings, Probabilities  # noqa: 
 from cmid.inference.scenes import Scene  # noqa: E402
 from cmid.inference.streaming import Piece, map_scene  # noqa: E402
 from cmid.inference.writing import write_maps  # noqa: E402
+from cmid.visualization.maps import write_picture  # noqa: E402
 
 TRANSFORM = rasterio.transform.from_origin(500_000, 5_000_000, 10, 10)
 
@@ -251,6 +253,12 @@ def test_classes_and_probabilities_say_what_they_are(tmp_path):
         "classes.tif",
         "probabilities.tif",
     ]
+    pixels = np.array(Image.open(write_picture(paths[0])))
+    assert (pixels[:5, :, 3] == 0).all()
+    colours = np.array(products[0].colours)
+    assert (pixels[5:, :, :3] == colours[values.argmax(axis=0)[5:]]).all()
+    grey = np.array(Image.open(write_picture(paths[1])))[5:, :, 0].ravel()
+    assert np.corrcoef(grey, wanted[0, 5:].ravel())[0, 1] > 0.95
 
 
 @pytest.mark.parametrize("form", ["float16", "int8"])
@@ -259,9 +267,12 @@ def test_the_command_maps_a_part_where_it_lies(tmp_path, form):
     bounds = ("500400", "4998400", "502000", "4999600")  # 160 x 120 pixels from (40, 40)
     outcome = in_process.run(
         "tools/map.py", "random:test_resnet", scene, "--out", tmp_path / "maps", "--form", form,
-        "--tile", "96", "--bounds", *bounds,
+        "--tile", "96", "--bounds", *bounds, "--picture",
     )  # fmt: skip
     assert outcome.status == 0, outcome.err
+    cells = np.array(Image.open(tmp_path / "maps/embeddings.png"))
+    assert (cells[..., 3] == 255).all()
+    assert len(np.unique(cells[..., :3].reshape(-1, 3), axis=0)) > 10
     model = EmbeddingModel(load_backbone("random:test_resnet"))
     with rasterio.open(tmp_path / "maps/embeddings.tif") as file:
         assert file.bounds[0] == 500_400
@@ -271,7 +282,8 @@ def test_the_command_maps_a_part_where_it_lies(tmp_path, form):
         found = file.read() * np.array(file.scales)[:, None, None]
     part = Window(40, 40, 120, 160)
     halo = 96 // 8 // model.stride * model.stride
-    grid = TileGrid(height=120, width=160, size=96, halo=halo, overlap=halo, stride=model.stride)
+    fading = halo or model.stride
+    grid = TileGrid(height=120, width=160, size=96, halo=halo, overlap=fading, stride=model.stride)
     wanted = stitched(model, Scene(scene), grid, part)
     tolerance = 1e-3 if form == "float16" else 1.2 / 127
     assert np.abs(found - wanted).max() <= tolerance * np.abs(wanted).max()

@@ -73,6 +73,21 @@ def test_a_search_finds_the_most_similar_cells_of_all(tmp_path, int8, channels):
         )
 
 
+def test_of_many_cells_codes_tell_candidates_and_vectors_the_order(tmp_path, monkeypatch):
+    monkeypatch.setattr("cmid.inference.index._EXACT", 1000)
+    values = noise(24, 40, 50)
+    index = build_index([write_map(tmp_path / "a", values)], tmp_path / "index")
+    unit = values / np.linalg.norm(values, axis=0)
+    for seed in range(5):
+        query = noise(24, seed=seed + 1)
+        scores = np.einsum("dij,d->ij", unit, query / np.linalg.norm(query))
+        wanted = np.argsort(-scores, axis=None)[:10].tolist()
+        hits = index.search(query, count=10)
+        assert len({h.row * 50 + h.column for h in hits} & {*wanted}) >= 9
+        assert all(abs(h.score - scores[h.row, h.column]) < 2e-3 for h in hits)
+    assert (tmp_path / "index/codes.faiss").stat().st_size < 2000 * 24
+
+
 def test_hits_keep_their_distance_and_are_the_best_that_do(tmp_path):
     values = noise(8, 20, 20)
     index = build_index([write_map(tmp_path / "a", values)], tmp_path / "index")

@@ -9,6 +9,7 @@ import torch
 from cmid.data import PretrainData, SceneSource
 from cmid.methods import CMID
 from cmid.methods.cmid import LossConfig
+from cmid.methods.gradient_balance import gradient_norms
 from cmid.models import ema_momentum
 from cmid.optimization import (
     OptimizerConfig,
@@ -278,6 +279,28 @@ def test_a_loss_that_is_not_a_number_stops_the_run_and_says_so() -> None:
         model.student.encoder.mask_token.fill_(float("nan"))
     with pytest.raises(FloatingPointError, match=r"step 0 .*spatial nan.*base_lr"):
         train(model, steps=1)
+
+
+def test_the_log_tells_how_each_loss_pulls_and_how_many_prototypes_are_in_use() -> None:
+    model = method(watch_gradients=1)
+    logged = train(model, steps=1).callback_metrics
+    norms = {name: float(value) for name, value in logged.items() if "gradients/" in name}
+    assert norms.keys() == {
+        f"gradients/{name}" for name in ("spatial", "frequency", "contrastive", "local")
+    }
+    assert min(norms.values()) > 0
+    prototypes = model.local_loss.center.shape[1]
+    assert 1 <= float(model.watched()["prototypes/used"]) <= prototypes
+
+
+def test_gradient_norms_are_those_of_a_backward_pass_and_leave_no_gradient() -> None:
+    layer, inputs = torch.nn.Linear(4, 3), torch.randn(8, 4)
+    terms = {"a": layer(inputs).square().mean(), "b": torch.tensor(1.0)}
+    norms = gradient_norms(terms, {"a": 2.0}, [layer])
+    assert layer.weight.grad is None
+    (2 * terms["a"]).backward()
+    expected = torch.cat([p.grad.flatten() for p in layer.parameters()]).norm()  # type: ignore[union-attr]
+    torch.testing.assert_close(norms, {"a": expected})
 
 
 def test_checkpoint_describes_the_backbone() -> None:

@@ -28,9 +28,10 @@ SIZE = 64
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Generated pairs, and one in the form of Taizhou: four files in ``marked``."""
+    """Generated pairs, also of four bands; one in the form of Taizhou: files in ``marked``."""
     folder = tmp_path_factory.mktemp("change")
     write_scenes(folder / "scenes", train=4, val=1, size=SIZE, seed=0)
+    write_scenes(folder / "scenes4", train=2, val=1, size=SIZE, seed=0, bands=4)
     (folder / "marked").mkdir()
     rasterio = pytest.importorskip("rasterio")
     rng = np.random.default_rng(0)
@@ -62,7 +63,8 @@ def on_generated_files(path: Path, data: Path) -> Config:
                 dataset.data_root = str(data / "marked")
             else:
                 part = "train" if loader is config.train_dataloader else "val"
-                dataset.update(data_root=str(data / "scenes" / part), folders=["A", "B", "label"])
+                root = data / ("scenes4" if "geotiff" in path.stem else "scenes") / part
+                dataset.update(data_root=str(root), folders=["A", "B", "label"])
     return config
 
 

@@ -13,6 +13,7 @@ pytest.importorskip("rasterio", reason="extra geo is not installed")
 
 import rasterio
 from mmengine.config import Config
+from mmengine.logging import HistoryBuffer
 
 from benchmarks.openmmlab.experiment import build_runner, load_config
 from benchmarks.segmentation.mapping import SegmentationModel
@@ -39,6 +40,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Config, Path]:
     runner = build_runner(config)
     meta = {"classes": SEMANTIC_CLASSES, "palette": [[n, 2 * n, 255 - n] for n in range(11)]}
     state = {"meta": {"dataset_meta": meta}, "state_dict": runner.model.state_dict()}
+    state["message_hub"] = {"log_scalars": {"loss": HistoryBuffer([0.5], [1])}}  # as mmengine does
     torch.save(state, folder / "iter_1.pth")
     config.dump(folder / "config.py")
     return config, folder

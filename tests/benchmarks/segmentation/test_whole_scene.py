@@ -61,12 +61,13 @@ def test_labels_change_where_the_change_raster_says_so_and_colours_do(scene):
 def test_tiles_are_the_upper_quarter(scene):
     tiles = sorted((scene / "quarter/img_dir").rglob("*.tif"))
     assert [tile.parent.name for tile in tiles] == ["train"] * 4
-    first, labels = read(scene / "first.tif"), read(scene / "labels.tif")
+    whole = {name: read(scene / f"{name}.tif") for name in ("first", "second", "labels", "change")}
+    folders = {"first": "img_dir", "second": "second_dir", "labels": "ann_dir"}
     for number, tile in enumerate(tiles):
         columns = slice(128 * number, 128 * (number + 1))
-        assert np.array_equal(read(tile), first[:, :128, columns])
-        mask = scene / "quarter/ann_dir/train" / f"{tile.stem}.png"
-        assert np.array_equal(read(mask), labels[:, :128, columns])
+        for name, folder in {**folders, "change": "change_dir"}.items():
+            (part,) = (scene / "quarter" / folder / "train").glob(f"{tile.stem}.*")
+            assert np.array_equal(read(part), whole[name][:, :128, columns])
 
 
 def test_a_scene_is_the_same_for_a_seed_and_has_no_straight_borders():
