@@ -138,6 +138,7 @@ def main(config: MapConfig) -> None:
     from cmid.inference.boxes import find_boxes, write_boxes
     from cmid.inference.polygons import write_polygons
     from cmid.inference.streaming import map_scene
+    from cmid.inference.tiled import TiledScene
     from cmid.inference.tiles import TileGrid
     from cmid.inference.writing import write_maps
 
@@ -164,13 +165,13 @@ def main(config: MapConfig) -> None:
         "names": [list(product.names) for product in products],
     }
     out = Path(config.out)
-    tiles: dict[str, Any] = {"window": window, "batch_size": config.batch_size, "turns": config.tta}
+    tiled = TiledScene(scene, window, grid, config.batch_size)
     whole: dict[str, Any] = {"count": len(grid.tops), "job": job, "resume": config.resume}
     if products:
         paths = write_maps(
             out,
             products,
-            lambda first: map_scene(model, scene, grid, first=first, **tiles),
+            lambda first: map_scene(model, tiled, turns=config.tta, first=first),
             area=scene.area.part(window, model.cell),
             then=(lambda rasters: write_polygons(rasters[0], simplify=config.simplify))
             if config.polygons
@@ -181,7 +182,7 @@ def main(config: MapConfig) -> None:
         paths = write_boxes(
             out,
             model,
-            lambda first: find_boxes(model, scene, grid, first=first, **tiles),
+            lambda first: find_boxes(model, tiled, turns=config.tta, first=first),
             area=scene.area.part(window),
             **whole,
         )

@@ -244,7 +244,7 @@ def _classify(config: ClassifyConfig) -> None:
         for path in write_maps(
             out,
             [Classes(names, ((190, 190, 190), (220, 40, 40))), Probabilities(names)],
-            partial(classifier.strips, each),
+            partial(classifier.pieces, each),
             count=len(each.tops),
             area=each.area,
             job={"embeddings": each.path, **vars(config), "source": [*config.source]},

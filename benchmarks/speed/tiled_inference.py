@@ -32,6 +32,7 @@ from cmid.data.windows import Window
 from cmid.inference.products import Classes
 from cmid.inference.scenes import Scene
 from cmid.inference.streaming import map_scene
+from cmid.inference.tiled import TiledScene
 from cmid.inference.tiles import TileGrid
 from cmid.inference.writing import write_maps
 from cmid.options import at_least, option
@@ -85,14 +86,23 @@ def _ours(model: Network, scene: Path, out: Path | None) -> Scores | None:
         height=area.height, width=area.width, size=_TILE, halo=_HALO, overlap=_HALO, stride=32
     )
 
-    def strips(first: int) -> Any:
-        window = Window(0, 0, area.height, area.width)
-        return map_scene(model, Scene(scene), grid, window=window, batch_size=4, first=first)
-
+    tiled = TiledScene(Scene(scene), Window(0, 0, area.height, area.width), grid)
     if out is None:
-        return np.concatenate([strip.values for strip in strips(0)], axis=1)
+        scores = np.empty((_CLASSES, area.height, area.width), dtype=np.float32)
+        for piece in map_scene(model, tiled):
+            height, width = piece.missing.shape
+            rows, columns = slice(piece.row, piece.row + height), slice(piece.column, None)
+            scores[:, rows, columns][..., :width] = piece.values
+        return scores
     products = [Classes(tuple(f"class {n}" for n in range(_CLASSES)))]
-    write_maps(out, products, strips, count=len(grid.tops), area=area, job={})
+    write_maps(
+        out,
+        products,
+        lambda first: map_scene(model, tiled, first=first),
+        count=len(grid.tops),
+        area=area,
+        job={},
+    )
     return None
 
 

@@ -10,6 +10,7 @@ by each scorer, and every selection is trained on for equally many steps by tool
 from __future__ import annotations
 
 import hashlib
+import json
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -57,6 +58,7 @@ class HelpConfig:
         steps: training steps of each CLIP; 0 only counts what is found.
         seeds: of training.
         architecture: the CLIP that is trained on each selection, from random weights.
+        train: more options of tools/train_clip.py as NAME=VALUE.
         test: unseen scenes for zero-shot classification and retrieval.
     """
 
@@ -71,6 +73,7 @@ class HelpConfig:
     steps: Annotated[int, at_least(0)] = 250
     seeds: tuple[int, ...] = (0, 1, 2)
     architecture: str = "configs/vision_language/models/vit_tiny_patch8_64.json"
+    train: tuple[str, ...] = ()
     test: Annotated[int, at_least(20)] = 500
 
 
@@ -220,7 +223,11 @@ def _train(name: str, selection: Path | None, seed: int, config: HelpConfig) -> 
     if selection is not None:
         arguments["data.selection"] = selection
     words = [f"--{key}={value}" for key, value in arguments.items()]
-    subprocess.run([sys.executable, "tools/train_clip.py", *words], check=True)
+    words += [f"--{option}" for option in config.train]
+    done = folder / "options.json"
+    if not done.is_file() or json.loads(done.read_text()) != words:
+        subprocess.run([sys.executable, "tools/train_clip.py", *words], check=True)
+        write_json(done, words)
     return _evaluate(folder / "clip", config.test)
 
 

@@ -16,6 +16,7 @@ from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 from torchmetrics.functional.classification import binary_auroc
 from tqdm import trange
 
@@ -25,7 +26,8 @@ from cmid.files import write_json
 from cmid.options import at_least, option
 from cmid.reporting import Row, Table, markdown_table
 from cmid.vision_language.clip.storage import load_clip
-from cmid.vision_language.scoring.dual_encoder import DualEncoderScorer
+from cmid.vision_language.clip.text_tower import TextFeatures
+from cmid.vision_language.scoring.dual_encoder import DualEncoderScorer, EncodedPairs
 from cmid.vision_language.scoring.held_out import pair_accuracy
 from cmid.vision_language.scoring.objective import preference_loss
 from cmid.vision_language.scoring.preferences import Preference, PreferenceSource
@@ -108,26 +110,24 @@ def train_head(
     )
     place = {text: number for number, text in enumerate(texts)}
     with torch.no_grad():
-        said = torch.cat(
-            [scorer.clip.encode_texts(texts[k : k + 256]) for k in range(0, len(texts), 256)]
-        )
-        seen = [
-            scorer.clip.encode_images(source.images[k : k + 128])
-            for k in range(0, len(source.images), 128)
-        ]
+        said = [scorer.clip.text.read([text]) for text in texts]
+        seen = [scorer.clip.encode_images(part) for part in source.images.split(128)]
     pooled = torch.cat([part.pooled for part in seen])
     dense = torch.cat([part.dense for part in seen]) if config.patches else None
     if text_alone:
         pooled = torch.zeros_like(pooled)
 
     def score(scenes: Sequence[int], candidates: Sequence[str], questions: Any) -> Tensor:
-        different = sorted(set(scenes))
-        rows = torch.tensor([different.index(scene) for scene in scenes])
-        memory = None if dense is None else scorer.remember(dense[different])
-        said_here = said[[place[text] for text in candidates]]
-        return scorer.compare(
-            pooled[list(scenes)], said_here, None if memory is None else memory[rows]
+        images, image_of = torch.tensor(scenes).unique(return_inverse=True)
+        rows = {text: row for row, text in enumerate(dict.fromkeys(candidates))}
+        pairs = EncodedPairs(
+            pooled[images],
+            None if dense is None else scorer.remember(dense[images]),
+            _together([said[place[text]] for text in rows]),
+            image_of,
+            torch.tensor([rows[text] for text in candidates]),
         )
+        return scorer.compare_encoded(pairs)
 
     head = [p for n, p in scorer.named_parameters() if not n.startswith("clip.")]
     optimizer = torch.optim.AdamW(head, lr=1e-3, betas=(0.9, 0.95), weight_decay=0.1)
@@ -141,6 +141,16 @@ def train_head(
         loss.backward()
         optimizer.step()
         schedule.step()
+
+
+def _together(texts: Sequence[TextFeatures]) -> TextFeatures:
+    """Texts of one row each, in one."""
+    tokens, masks = ([getattr(t, name)[0] for t in texts] for name in ("tokens", "mask"))
+    return TextFeatures(
+        torch.cat([t.pooled for t in texts]),
+        pad_sequence(tokens, batch_first=True),
+        pad_sequence(masks, batch_first=True),
+    )
 
 
 def judge(

@@ -133,3 +133,7 @@ class ComparisonConfig:
     cache: str | None = None
     out: str | None = None
     earlier: tuple[str, ...] = option((), metavar="FILE")
+
+    def __post_init__(self) -> None:
+        if self.out and self.out.endswith((".csv", ".png", ".safetensors")):
+            raise ValueError(f"--out {self.out}: name the JSON file, the others come beside it")

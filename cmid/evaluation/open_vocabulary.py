@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ from cmid.data.windows import Window
 from cmid.evaluation.config import SlidingConfig
 from cmid.evaluation.image_text import evaluation_mode, normalized
 from cmid.inference.streaming import stitched
+from cmid.inference.tiled import TiledScene
 from cmid.inference.tiles import TileGrid
 from cmid.models.dual_encoder import ImageTextModel
 from cmid.views.crops import resize
@@ -133,15 +135,11 @@ def _similarity_rows(
         height=height, width=width, size=size, halo=0, overlap=size - stride, alike=True
     )
     asked = QuerySimilarities(model, queries, cls_weight=settings.cls_weight)
-    strips = stitched(
-        asked,
-        _InMemory(image),
-        grid,
-        window=Window(0, 0, height, width),
-        batch_size=settings.batch_size,
-        device=asked.device,
-    )
-    return (rows for _, _, rows, _ in strips)
+    window = Window(0, 0, height, width)
+    tiled = TiledScene(_InMemory(image), window, grid, settings.batch_size)
+    pieces = stitched(asked, tiled, device=asked.device)
+    for _, strip in itertools.groupby(pieces, key=lambda piece: piece[0]):
+        yield torch.cat([values for _, _, _, values, _ in strip], dim=2)
 
 
 def _working_image(model: ImageTextModel, pixels: Tensor, settings: SlidingConfig) -> Tensor:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 from cmid.data.rasters import geo_module
 from cmid.data.windows import Window
 from cmid.inference.scenes import Area
-from cmid.inference.streaming import Readable, read_inside
+from cmid.inference.tiled import TiledScene
 from cmid.inference.tiles import TileGrid
 from cmid.inference.unfinished import Unfinished
 from cmid.inference.vectors import Columns, check_vectors, write_features
@@ -82,14 +82,7 @@ class FoundBoxes(NamedTuple):
 
 
 def find_boxes(
-    model: BoxModel,
-    scene: Readable,
-    grid: TileGrid,
-    *,
-    window: Window,
-    batch_size: int = 8,
-    turns: bool = False,
-    first: int = 0,
+    model: BoxModel, tiled: TiledScene, *, turns: bool = False, first: int = 0
 ) -> Iterator[FoundBoxes]:
     """Apply a model to a part of a scene, row of tiles by row of tiles.
 
@@ -99,36 +92,20 @@ def find_boxes(
     tiles without a valid pixel are not computed.
 
     Args:
-        grid: tiles of the window. window: the part, in pixels of the scene.
-        batch_size: tiles at a time.
         turns: look at the eight flips and quarter turns of every tile, too.
         first: the first row that is wanted.
     """
-    rows = [grid.row(number) for number in range(first, len(grid.tops))]
-    batches = [
-        (number, row[n : n + batch_size])
-        for number, row in enumerate(rows, first)
-        for n in range(0, len(row), batch_size)
-    ]
-
-    def read(tiles: Sequence[Window]) -> list[tuple[NDArray[Any], NDArray[np.bool_]]]:
-        return [read_inside(scene, tile, window, model.fill) for tile in tiles]
-
-    kept: list[NDArray[np.float64]] = [np.zeros((0, 7))]
-    with ThreadPoolExecutor(1) as reader:
-        ahead = reader.submit(read, batches[0][1])
-        for place, (number, tiles) in enumerate(batches):
-            seen = ahead.result()
-            following = batches[place + 1] if place + 1 < len(batches) else (-1, [])
-            ahead = reader.submit(read, following[1])
-            valid = [n for n, (_, missing) in enumerate(seen) if not missing.all()]
-            if valid:
-                pixels = torch.from_numpy(np.stack([seen[n][0] for n in valid]))
-                for n, found in zip(valid, _look(model, pixels, turns=turns), strict=True):
-                    kept.append(_own(found, grid, tiles[n], seen[n][1]).table)
-            if following[0] != number:
-                yield FoundBoxes(number, Boxes.of(np.concatenate(kept)))
-                kept = [np.zeros((0, 7))]
+    last = len(tiled.grid.lefts) - 1
+    kept: list[NDArray[np.float64]] = []
+    look = functools.partial(_look, model, turns=turns)
+    for tile, found in tiled.results(look, fill=model.fill, start=first):
+        if found is not None:
+            place = tiled.grid.tile(tile.row, tile.column)
+            kept.append(_own(found, tiled.grid, place, tile.missing).table)
+        if tile.column == last:
+            if tile.row >= first:
+                yield FoundBoxes(tile.row, Boxes.of(np.concatenate([np.zeros((0, 7)), *kept])))
+            kept = []
 
 
 def write_boxes(

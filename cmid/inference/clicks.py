@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmid.inference.embedding_maps import Cells, EmbeddingMap
-from cmid.inference.streaming import Strip
+from cmid.inference.streaming import Piece
 from cmid.inference.vectors import read_geometries
 
 _TRUST = 10.0  # in the points, against the wish for small weights
@@ -27,12 +27,12 @@ class CellClassifier:
     weights: Cells
     bias: float
 
-    def strips(self, each: EmbeddingMap, first: int = 0) -> Iterator[Strip]:
+    def pieces(self, each: EmbeddingMap, first: int = 0) -> Iterator[Piece]:
         """Scores of both classes, 0 and that of the second, from a part of the rows on."""
         for number, (top, values, missing) in enumerate(each.rows(first), start=first):
             score = (_unit(values) @ self.weights + self.bias).astype(np.float32)
             scores = np.where(missing, 0, np.stack([np.zeros_like(score), score]))
-            yield Strip(number, top, scores, missing)
+            yield Piece(number, top, 0, scores, missing)
 
 
 def fit_clicks(

@@ -18,6 +18,7 @@ from cmid.inference.pairs import ScenePair
 from cmid.inference.regions import Limited
 from cmid.inference.scenes import Scene
 from cmid.inference.streaming import DenseModel, map_scene
+from cmid.inference.tiled import TiledScene
 from cmid.inference.tiles import TileGrid
 from cmid.inference.vectors import Columns, write_features
 
@@ -55,8 +56,8 @@ def mean_embedding(
     height, width = window[2:]
     grid = TileGrid(height=height, width=width, size=size, halo=0, overlap=0, stride=model.stride)
     total = np.zeros(model.channels, dtype=np.float32)
-    for strip in map_scene(model, scene, grid, window=window, batch_size=1):
-        found = strip.values[:, ~strip.missing]
+    for piece in map_scene(model, TiledScene(scene, window, grid, 1)):
+        found = piece.values[:, ~piece.missing]
         total += (found / np.linalg.norm(found, axis=0).clip(1e-12)).sum(axis=1)
     if not total.any():
         raise ValueError(f"{scene.name} has no valid pixel: nothing to search for")
@@ -88,8 +89,8 @@ def feature_scales(
         grid = TileGrid(
             height=part.height, width=part.width, size=size, halo=0, overlap=0, stride=model.stride
         )
-        for strip in map_scene(model, scene, grid, window=part):
-            largest = np.maximum(largest, np.abs(strip.values).max(axis=(1, 2)))
+        for piece in map_scene(model, TiledScene(scene, part, grid)):
+            largest = np.maximum(largest, np.abs(piece.values).max(axis=(1, 2)))
     if not largest.any():
         raise ValueError(f"{scene.name}: none of {tiles} tiles has a valid pixel: write float16")
     return tuple((torch.from_numpy(largest).clamp(min=1e-6) * 1.1 / 127).tolist())

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cmid.inference.streaming import Strip
+from cmid.inference.streaming import Piece
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Product(ABC):
     block = 512  # side of the file's tiles; a reader of one pixel holds a tile with all bands
 
     @abstractmethod
-    def bands(self, strip: Strip) -> NDArray[Any]:
+    def bands(self, piece: Piece) -> NDArray[Any]:
         """``(count, rows, columns)`` of ``dtype``, with ``nodata`` where nothing is known."""
 
     @property
@@ -55,7 +55,7 @@ class Classes(Product):
 
     Attributes:
         colours: red, green and blue of each class, 0 to 255; else hues around the circle.
-        members: the class of each number of a strip, where classes have several names.
+        members: the class of each number of a cell, where classes have several names.
     """
 
     colours: Sequence[tuple[int, int, int]] | None = None
@@ -68,10 +68,10 @@ class Classes(Product):
         if len(self.names) > 255:
             raise ValueError(f"a map holds 255 classes at most, not {len(self.names)}")
 
-    def bands(self, strip: Strip) -> NDArray[Any]:
-        found = strip.values.argmax(axis=0).astype(np.uint8)
+    def bands(self, piece: Piece) -> NDArray[Any]:
+        found = piece.values.argmax(axis=0).astype(np.uint8)
         found = np.array(self.members, dtype=np.uint8)[found] if self.members else found
-        found[strip.missing] = 255
+        found[piece.missing] = 255
         return found[None]
 
     @property
@@ -99,10 +99,10 @@ class Probabilities(Product):
     name = "probabilities"
     resampling = "average"
 
-    def bands(self, strip: Strip) -> NDArray[Any]:
-        raised = np.exp(strip.values - strip.values.max(axis=0))
+    def bands(self, piece: Piece) -> NDArray[Any]:
+        raised = np.exp(piece.values - piece.values.max(axis=0))
         found = np.rint(254 * raised / raised.sum(axis=0)).astype(np.uint8)
-        found[:, strip.missing] = 255
+        found[:, piece.missing] = 255
         return found
 
     def describe(self, file: Any) -> None:
@@ -115,7 +115,7 @@ class Similarities(Product):
     """Cosine similarities to texts in steps of 1/10000; of a class the largest of its names.
 
     Attributes:
-        members: the class of each number of a strip, where classes have several names.
+        members: the class of each number of a cell, where classes have several names.
     """
 
     members: tuple[int, ...] = ()
@@ -125,13 +125,13 @@ class Similarities(Product):
     nodata: ClassVar[float] = -32768
     resampling = "average"
 
-    def bands(self, strip: Strip) -> NDArray[Any]:
-        values = strip.values
+    def bands(self, piece: Piece) -> NDArray[Any]:
+        values = piece.values
         if self.members:
             owners = np.array(self.members)
             values = np.stack([values[owners == k].max(axis=0) for k in range(len(self.names))])
         found = np.rint(10_000 * values).astype(np.int16)
-        found[:, strip.missing] = -32768
+        found[:, piece.missing] = -32768
         return found
 
     def describe(self, file: Any) -> None:
@@ -153,9 +153,9 @@ class Embeddings(Product):
     resampling = "average"
     block = 128
 
-    def bands(self, strip: Strip) -> NDArray[Any]:
-        found = strip.values.astype(np.float16).astype(np.float32)
-        found[:, strip.missing] = np.nan
+    def bands(self, piece: Piece) -> NDArray[Any]:
+        found = piece.values.astype(np.float16).astype(np.float32)
+        found[:, piece.missing] = np.nan
         return found
 
 
@@ -175,10 +175,10 @@ class SmallEmbeddings(Product):
     resampling = "average"
     block = 128
 
-    def bands(self, strip: Strip) -> NDArray[Any]:
+    def bands(self, piece: Piece) -> NDArray[Any]:
         scales = np.array(self.scales, dtype=np.float32)[:, None, None]
-        found = np.rint(strip.values / scales).clip(-127, 127).astype(np.int8)
-        found[:, strip.missing] = -128
+        found = np.rint(piece.values / scales).clip(-127, 127).astype(np.int8)
+        found[:, piece.missing] = -128
         return found
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,14 +12,30 @@ from numpy.typing import NDArray
 from cmid.data.windows import Window, window_starts
 
 
+class Reach(NamedTuple):
+    """What of one side of a scene a tile counts for, in cells.
+
+    Attributes:
+        start: its first cell. first: the first one that it counts for.
+        done: the first one that the next tile counts for, too. stop: the first one that it does not
+            count for any more.
+    """
+
+    start: int
+    first: int
+    done: int
+    stop: int
+
+
 @dataclass(frozen=True, kw_only=True)
 class TileGrid:
     """Square tiles that cover a scene, whose results fade into each other.
 
     From a border between tiles inwards the result of a tile counts nothing for ``halo`` pixels,
-    then rises along a cosine for ``overlap`` pixels. A convolutional network that sees no further
-    than ``halo`` so gives what it would give on the whole scene. At the border of the scene a
-    result counts in full. All lengths but the scene's are in pixels and multiples of ``stride``.
+    then rises along a cosine for ``overlap`` pixels, while that of the tile before it falls. A
+    convolutional network that sees no further than ``halo`` so gives what it would give on the
+    whole scene. At the border of the scene a result counts in full. All lengths but the scene's are
+    in pixels and multiples of ``stride``.
 
     Attributes:
         height, width: of the scene. size: side of a tile, with its halo.
@@ -77,9 +94,9 @@ class TileGrid:
         """First columns of the columns of tiles."""
         return window_starts(self.padded[1], self.size, self.step)
 
-    def row(self, number: int) -> list[Window]:
-        """The tiles of a row, from left to right."""
-        return [Window(self.tops[number], left, self.size, self.size) for left in self.lefts]
+    def tile(self, row: int, column: int) -> Window:
+        """A tile by the numbers of its row and its column."""
+        return Window(self.tops[row], self.lefts[column], self.size, self.size)
 
     def weights(self, window: Window, cell: int) -> NDArray[np.float32]:
         """How much the cells of a tile count, ``(size / cell, size / cell)`` in [0, 1].
@@ -104,15 +121,34 @@ class TileGrid:
             sums.append(total)
         return sums[0], sums[1]
 
+    def reaches(self, cell: int) -> tuple[list[Reach], list[Reach]]:
+        """What each row and each column of tiles counts for."""
+        sides = []
+        for starts in (self.tops, self.lefts):
+            side = []
+            for number, start in enumerate(starts):
+                first = start + self.halo if number else 0
+                done = stop = start + self.size
+                if number + 1 < len(starts):
+                    done = starts[number + 1] + self.halo
+                    stop = stop if self.alike else done + self.overlap
+                side.append(Reach(*(n // cell for n in (start, first, done, stop))))
+            sides.append(side)
+        return sides[0], sides[1]
+
     def _profile(self, start: int, starts: list[int], cell: int) -> NDArray[np.float32]:
         weights = np.ones(self.size // cell, dtype=np.float32)
         if self.alike:
             return weights
-        fade = self.overlap // cell
-        cosine = 0.5 - 0.5 * np.cos(np.pi * (np.arange(fade) + 0.5) / max(1, fade))
-        rise = np.concatenate([np.zeros(self.halo // cell), cosine]).astype(np.float32)
+        halo, fade = self.halo // cell, self.overlap // cell
+        rise = 0.5 - 0.5 * np.cos(np.pi * (np.arange(fade) + 0.5) / max(1, fade))
+        rise = rise.astype(np.float32)
         if start != starts[0]:
-            weights[: len(rise)] *= rise
+            weights[:halo] = 0
+            weights[halo : halo + fade] *= rise
         if start != starts[-1]:
-            weights[len(weights) - len(rise) :] *= rise[::-1]
+            # The last tile lies closer to the one before it than others do.
+            done = (starts[starts.index(start) + 1] - start) // cell + halo
+            weights[done : done + fade] *= rise[::-1]
+            weights[done + fade :] = 0
         return weights

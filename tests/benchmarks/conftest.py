@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+from pathlib import Path
 
 import pytest
+
+from cmid.data.scenes import generate_scene
 
 
 @pytest.fixture(autouse=True)
@@ -12,3 +15,16 @@ def _unformatted_configurations(monkeypatch: pytest.MonkeyPatch) -> None:
     """mmengine writes a configuration several times a run, and beautifies it for seconds."""
     if importlib.util.find_spec("yapf"):
         monkeypatch.setattr("yapf.yapflib.yapf_api.FormatCode", lambda text, **_: (text, True))
+
+
+@pytest.fixture
+def scene(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A georeferenced picture of as many pixels a side as the module's SIDE says."""
+    import rasterio
+
+    side, path = request.module.SIDE, tmp_path / "scene.tif"
+    profile = {"driver": "GTiff", "count": 3, "height": side, "width": side, "dtype": "uint8"}
+    transform = rasterio.transform.from_origin(5e5, 5e6, 0.5, 0.5)
+    with rasterio.open(path, "w", crs="EPSG:32633", transform=transform, **profile) as file:
+        file.write(generate_scene(0, size=side).image.numpy())
+    return path

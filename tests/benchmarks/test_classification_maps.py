@@ -9,23 +9,11 @@ import pytest
 import torch
 
 rasterio = pytest.importorskip("rasterio", reason="extra geo is not installed")
-pytest.importorskip("rio_cogeo", reason="extra geo is not installed")
 
 from benchmarks.classification.mapping import fine_tuned, open_fine_tuned  # noqa: E402
-from cmid.data.scenes import generate_scene  # noqa: E402
 from tests.integration import in_process  # noqa: E402
 
 SIDE, TILE = 130, 32
-
-
-@pytest.fixture
-def scene(tmp_path: Path) -> Path:
-    path = tmp_path / "scene.tif"
-    profile = {"driver": "GTiff", "count": 3, "height": SIDE, "width": SIDE, "dtype": "uint8"}
-    transform = rasterio.transform.from_origin(5e5, 5e6, 0.5, 0.5)
-    with rasterio.open(path, "w", crs="EPSG:32633", transform=transform, **profile) as file:
-        file.write(generate_scene(0, size=SIDE).image.numpy())
-    return path
 
 
 def assert_tiles(out: Path, scene: Path, network, names, *, tile: int) -> None:

@@ -158,6 +158,11 @@ def test_stages_tell_what_they_know_and_whether_they_collapsed(
     assert "stage 4 relative std" in capsys.readouterr().out
 
 
+def test_the_file_of_scores_is_not_named_as_one_that_comes_beside_it() -> None:
+    with pytest.raises(ValueError, match=r"--out a\.csv: name the JSON file"):
+        ComparisonConfig(("random:resnet18",), "scenes", out="a.csv")
+
+
 def test_another_call_is_compared_with_on_the_same_images_only(
     images: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -17,6 +17,7 @@ shapely = pytest.importorskip("shapely")
 from cmid.data.windows import Window  # noqa: E402
 from cmid.inference.boxes import Boxes, find_boxes, polygons, write_boxes  # noqa: E402
 from cmid.inference.scenes import Scene  # noqa: E402
+from cmid.inference.tiled import TiledScene  # noqa: E402
 from cmid.inference.tiles import TileGrid  # noqa: E402
 
 SIDE = 240
@@ -79,8 +80,9 @@ def grid(size: int, *, halo: int = 0, overlap: int = 0) -> TileGrid:
     return TileGrid(height=SIDE, width=SIDE, size=size, halo=halo, overlap=overlap, stride=4)
 
 
-def found(model: Blobs, scene: Scene, tiles: TileGrid, **options) -> Boxes:
-    rows = [*find_boxes(model, scene, tiles, window=Window(0, 0, SIDE, SIDE), **options)]
+def found(model: Blobs, scene: Scene, tiles: TileGrid, batch_size=4, **options) -> Boxes:
+    tiled = TiledScene(scene, Window(0, 0, SIDE, SIDE), tiles, batch_size)
+    rows = [*find_boxes(model, tiled, **options)]
     assert [row.number for row in rows] == [*range(options.get("first", 0), len(tiles.tops))]
     return Boxes.of(np.concatenate([row.boxes.table for row in rows]))
 
@@ -132,7 +134,8 @@ def test_objects_lie_where_the_scene_lies_and_go_on_after_an_interruption(scene,
     tiles = TileGrid(height=180, width=170, size=64, halo=8, overlap=8, stride=4)
 
     def rows(first: int, *, stop: int | None = None):
-        for row in find_boxes(model, source, tiles, window=window, first=first):
+        tiled = TiledScene(source, window, tiles)
+        for row in find_boxes(model, tiled, first=first):
             if row.number == stop:
                 raise KeyboardInterrupt
             yield row
@@ -175,7 +178,7 @@ def test_a_scene_without_objects_has_empty_layers(scene, tmp_path):
     paths = write_boxes(
         tmp_path,
         model,
-        lambda first: find_boxes(model, source, tiles, window=Window(0, 0, SIDE, SIDE)),
+        lambda first: find_boxes(model, TiledScene(source, Window(0, 0, SIDE, SIDE), tiles)),
         count=len(tiles.tops),
         area=source.area,
         job={},

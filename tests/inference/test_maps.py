@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from cmid.checkpoints import load_backbone
 from cmid.data.windows import Window
 from cmid.files import NoRoomError
 from cmid.inference.embeddings import EmbeddingModel
+from cmid.inference.tiled import TiledScene
 from cmid.inference.tiles import TileGrid
 from tests.integration import in_process
 
@@ -26,7 +28,7 @@ from rio_cogeo.cogeo import cog_validate  # noqa: E402
 
 from cmid.inference.products import Classes, Embeddings, Probabilities  # noqa: E402
 from cmid.inference.scenes import Scene  # noqa: E402
-from cmid.inference.streaming import Strip, map_scene  # noqa: E402
+from cmid.inference.streaming import Piece, map_scene  # noqa: E402
 from cmid.inference.writing import write_maps  # noqa: E402
 from cmid.visualization.maps import write_picture  # noqa: E402
 
@@ -66,11 +68,25 @@ class Convolutions(nn.Module):
         return self.second(self.first(pixels.float() / 255).relu())
 
 
-def stitched(model, scene: Scene, grid: TileGrid, window: Window, **options) -> np.ndarray:
-    strips = [*map_scene(model, scene, grid, window=window, **options)]
-    rows = [strip.row for strip in strips]
-    assert rows == [*np.cumsum([0] + [strip.values.shape[1] for strip in strips[:-1]])]
-    return np.concatenate([strip.values for strip in strips], axis=1)
+def stitched(
+    model, scene: Scene, grid: TileGrid, window: Window, batch_size=4, **options
+) -> np.ndarray:
+    return joined(map_scene(model, TiledScene(scene, window, grid, batch_size), **options)).values
+
+
+def joined(pieces: Iterable[Piece]) -> Piece:
+    """What pieces are together; each lies where the ones before it end."""
+    strips, row = [], 0
+    for _, some in groupby(pieces, key=lambda piece: piece.number):
+        strip, column = [*some], 0
+        for piece in strip:
+            assert (piece.row, piece.column) == (row, column)
+            assert piece.values.shape[1:] == piece.missing.shape
+            column += piece.values.shape[2]
+        row += strip[0].values.shape[1]
+        strips.append(strip)
+    values = np.block([[piece.values for piece in strip] for strip in strips])
+    return Piece(0, 0, 0, values, np.block([[piece.missing for piece in s] for s in strips]))
 
 
 @settings(max_examples=60, deadline=None)
@@ -88,12 +104,18 @@ def test_weights_of_all_tiles_add_up_to_their_totals(height, width, size, halo, 
     for cell in (1, 4):
         total = np.zeros([length // cell for length in grid.padded], dtype=np.float32)
         for number in range(len(grid.tops)):
-            for tile in grid.row(number):
+            for place in range(len(grid.lefts)):
+                tile = grid.tile(number, place)
                 assert tile.top % 4 == tile.left % 4 == 0
                 rows, columns = (slice(s.start // cell, s.stop // cell) for s in tile.slices)
                 total[rows, columns] += grid.weights(tile, cell)
         assert np.allclose(total, np.outer(*grid.totals(cell)), atol=1e-5)
         assert total.min() > 0
+        for side, length in zip(grid.reaches(cell), grid.padded, strict=True):
+            assert [reach.first for reach in side[1:]] == [reach.done for reach in side[:-1]]
+            assert side[-1].done == side[-1].stop == length // cell
+            # This is what is held along the whole scene, however close its last tiles lie.
+            assert {reach.stop - reach.done for reach in side} <= {0, 4 * overlap // cell}
 
 
 @pytest.mark.parametrize("cell", [1, 4])
@@ -141,12 +163,12 @@ def test_tiles_without_a_valid_pixel_cost_nothing(tmp_path):
     scene = Scene(write(tmp_path / "a.tif", array, nodata=0))
     model = Convolutions()
     grid = TileGrid(height=128, width=128, size=32, halo=0, overlap=0, stride=4)
-    strips = [*map_scene(model, scene, grid, window=Window(0, 0, 128, 128))]
+    pieces = [*map_scene(model, TiledScene(scene, Window(0, 0, 128, 128), grid))]
     assert model.tiles == 8
-    for strip in strips:
-        assert strip.missing[:, :16].all()
-        assert not strip.missing[:, 16:].any()
-        assert not strip.values[:, :, :16].any()
+    assert len(pieces) == 16
+    for piece in pieces:
+        assert (piece.missing == (piece.column < 16)).all()
+        assert piece.values.any() == (piece.column >= 16)
 
 
 def test_flips_and_turns_are_undone(tmp_path):
@@ -173,11 +195,15 @@ def test_a_later_strip_is_the_same_when_a_map_begins_with_it(tmp_path):
     model = Convolutions()
     grid = TileGrid(height=200, width=60, size=48, halo=12, overlap=12, stride=4)
     window = Window(0, 0, 200, 60)
-    whole = [*map_scene(model, scene, grid, window=window)]
+    tiled = TiledScene(scene, window, grid)
+    whole = [*map_scene(model, tiled)]
     for first in (1, 5, len(grid.tops) - 1):
-        rest = [*map_scene(model, scene, grid, window=window, first=first)]
-        assert [strip.number for strip in rest] == [*range(first, len(grid.tops))]
-        for a, b in zip(whole[first:], rest, strict=True):
+        rest = [*map_scene(model, tiled, first=first)]
+        assert [piece.number for piece in rest[:: len(grid.lefts)]] == [
+            *range(first, len(grid.tops))
+        ]
+        for a, b in zip(whole[first * len(grid.lefts) :], rest, strict=True):
+            assert (a.row, a.column) == (b.row, b.column)
             assert np.array_equal(a.values, b.values)
 
 
@@ -206,7 +232,7 @@ def test_classes_and_probabilities_say_what_they_are(tmp_path):
     paths = write_maps(
         tmp_path / "maps",
         [*products, Probabilities(products[0].names)],
-        lambda first: iter([Strip(0, 0, values, missing)]),
+        lambda first: iter([Piece(0, 0, 0, values, missing)]),
         count=1,
         area=scene.area,
         job={},
@@ -268,20 +294,21 @@ def test_a_map_that_was_interrupted_goes_on_with_the_same_bytes(tmp_path):
     model = Convolutions()
     grid = TileGrid(height=300, width=100, size=48, halo=8, overlap=8, stride=4)
     window = Window(0, 0, 300, 100)
+    tiled = TiledScene(scene, window, grid)
     asked = []
 
-    def strips(first: int, *, stop: int | None = None) -> Iterator[Strip]:
+    def pieces(first: int, *, stop: int | None = None) -> Iterator[Piece]:
         asked.append(first)
-        for strip in map_scene(model, scene, grid, window=window, first=first):
-            if strip.number == stop:
+        for piece in map_scene(model, tiled, first=first):
+            if piece.number == stop:
                 raise KeyboardInterrupt
-            yield strip
+            yield piece
 
     def make(out: Path, *, stop: int | None = None, job: str = "this", resume: bool = False):
         return write_maps(
             out,
             [Embeddings(tuple("abcde"))],
-            lambda first: strips(first, stop=stop),
+            lambda first: pieces(first, stop=stop),
             count=len(grid.tops),
             area=scene.area.part(window, 4),
             job={"job": job},
@@ -316,7 +343,7 @@ def test_a_full_disk_ends_in_one_line_and_leaves_no_half_of_a_map(tmp_path, limi
             tmp_path / "maps",
             [Embeddings(("a",))],
             lambda first: (
-                Strip(n, 100 * n, values[:, 100 * n : 100 * (n + 1)], missing)
+                Piece(n, 100 * n, 0, values[:, 100 * n : 100 * (n + 1)], missing)
                 for n in range(first, 3)
             ),
             count=3,

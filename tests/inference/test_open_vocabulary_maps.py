@@ -12,18 +12,18 @@ import torch.nn.functional as F
 
 from cmid.evaluation.image_text import embed_texts
 from cmid.evaluation.open_vocabulary import QuerySimilarities
-from cmid.inference.streaming import Strip
+from cmid.inference.streaming import Piece
 from tests.evaluation.image_text_model import ColourCLIP, coloured
-from tests.inference.test_maps import noise, write
+from tests.inference.test_maps import joined, noise, write
 from tests.integration import in_process
 
 rasterio = pytest.importorskip("rasterio")
-pytest.importorskip("rio_cogeo")
 
 from cmid.data.windows import Window  # noqa: E402
 from cmid.inference.products import Classes, Similarities  # noqa: E402
 from cmid.inference.scenes import Scene  # noqa: E402
 from cmid.inference.streaming import map_scene  # noqa: E402
+from cmid.inference.tiled import TiledScene  # noqa: E402
 from cmid.inference.tiles import TileGrid  # noqa: E402
 
 
@@ -49,23 +49,23 @@ def test_every_pixel_gets_the_class_whose_name_it_resembles(tmp_path: Path) -> N
     queries = embed_texts(model, ["red", "a red", "green", "blue"])
     asked = QuerySimilarities(model, queries, fill=(127.0,) * 3)
     grid = TileGrid(height=40, width=90, size=16, halo=2, overlap=4)
-    strips = [*map_scene(asked, scene, grid, window=Window(0, 0, 40, 90), batch_size=20)]
+    whole = joined(map_scene(asked, TiledScene(scene, Window(0, 0, 40, 90), grid, 20)))
     classes = Classes(("red", "green", "blue"), members=members)
-    found = np.concatenate([classes.bands(strip)[0] for strip in strips])
+    found = classes.bands(whole)[0]
     assert (found[:8] == 255).all()
     truth = np.repeat([0, 1, 2], 30)
     assert (found[8:] == truth).mean() > 0.95
     similarity = Similarities(classes.names, members)
-    stored = np.concatenate([similarity.bands(strip) for strip in strips], axis=1)
+    stored = similarity.bands(whole)
     assert (stored[:, :8] == similarity.nodata).all()
     assert (stored[:, 8:].argmax(axis=0) == found[8:]).mean() > 0.999  # ties after rounding
 
 
 def test_of_a_class_the_name_that_fits_best_counts() -> None:
     values = np.array([0.1, 0.4, 0.3, -1.0], dtype=np.float32)[:, None, None]
-    strip = Strip(0, 0, values, np.zeros((1, 1), dtype=bool))
-    assert Similarities(("a", "b"), (0, 1, 1, 0)).bands(strip).ravel().tolist() == [1000, 4000]
-    assert Classes(("a", "b"), members=(1, 0, 1, 0)).bands(strip).item() == 0
+    piece = Piece(0, 0, 0, values, np.zeros((1, 1), dtype=bool))
+    assert Similarities(("a", "b"), (0, 1, 1, 0)).bands(piece).ravel().tolist() == [1000, 4000]
+    assert Classes(("a", "b"), members=(1, 0, 1, 0)).bands(piece).item() == 0
 
 
 def test_the_command_maps_words_phrases_and_embeddings(clip: Path, tmp_path: Path) -> None:

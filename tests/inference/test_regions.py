@@ -9,18 +9,18 @@ import numpy as np
 import pytest
 
 from cmid.data.windows import Window
-from tests.inference.test_maps import TRANSFORM, Convolutions, noise, write
+from tests.inference.test_maps import TRANSFORM, Convolutions, joined, noise, write
 from tests.integration import in_process
 
 rasterio = pytest.importorskip("rasterio")
 warp = pytest.importorskip("rasterio.warp")
 pyogrio = pytest.importorskip("pyogrio")
 shapely = pytest.importorskip("shapely")
-pytest.importorskip("rio_cogeo")
 
 from cmid.inference.regions import Limited, Region  # noqa: E402
 from cmid.inference.scenes import Area, Scene  # noqa: E402
 from cmid.inference.streaming import map_scene  # noqa: E402
+from cmid.inference.tiled import TiledScene  # noqa: E402
 from cmid.inference.tiles import TileGrid  # noqa: E402
 from cmid.inference.vectors import read_geometries, write_features  # noqa: E402
 
@@ -89,16 +89,13 @@ def test_outside_a_region_nothing_is_read_or_mapped_but_seen_as_context(tmp_path
     scene.read = lambda window, fill=0: asked.append(window) or read(window, fill)
     grid = TileGrid(height=128, width=128, size=32, halo=0, overlap=0, stride=4)
     model, every = Convolutions(), Convolutions()
-    strips = [*map_scene(model, Limited(scene, region), grid, window=whole)]
+    found = joined(map_scene(model, TiledScene(Limited(scene, region), whole, grid)))
     assert len(asked) == model.tiles == 6
     inside = np.zeros((32, 32), dtype=bool)
     inside[:18, 16:26] = True  # 70 rows are 17 cells and a half
-    missing = np.concatenate([strip.missing for strip in strips])
-    assert np.array_equal(missing, ~inside)
-    found = np.concatenate([strip.values for strip in strips], axis=1)
-    plain = [*map_scene(every, Scene(tmp_path / "a.tif"), grid, window=whole)]
-    wanted = np.concatenate([strip.values for strip in plain], axis=1)
-    assert np.allclose(found[:, inside], wanted[:, inside], atol=1e-6)
+    assert np.array_equal(found.missing, ~inside)
+    wanted = joined(map_scene(every, TiledScene(Scene(tmp_path / "a.tif"), whole, grid)))
+    assert np.allclose(found.values[:, inside], wanted.values[:, inside], atol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from cmid.inference.hits import displayed, hit_pictures  # noqa: E402
 from cmid.inference.index import SearchIndex, build_index  # noqa: E402
 from cmid.inference.products import Embeddings, SmallEmbeddings  # noqa: E402
 from cmid.inference.scenes import Area  # noqa: E402
-from cmid.inference.streaming import Strip  # noqa: E402
+from cmid.inference.streaming import Piece  # noqa: E402
 from cmid.inference.writing import write_maps  # noqa: E402
 
 TRANSFORM = rasterio.transform.from_origin(500_000, 5_000_000, 320, 320)
@@ -41,7 +41,7 @@ def write_map(
     (path,) = write_maps(
         folder,
         [SmallEmbeddings(names, scales) if int8 else Embeddings(names)],
-        lambda first: iter([Strip(0, 0, np.where(missing, 0, values), missing)]),
+        lambda first: iter([Piece(0, 0, 0, np.where(missing, 0, values), missing)]),
         count=1,
         area=Area(*values.shape[1:], CRS, TRANSFORM),
         job={**JOB, **job},

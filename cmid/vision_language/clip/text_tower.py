@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 KEPT_POSITIONS = 20
+
+
+@dataclass(frozen=True)
+class TextFeatures:
+    """``N`` texts as a whole and token by token.
+
+    Attributes:
+        pooled: ``(N, E)``, not normalised.
+        tokens: ``(N, L, D)`` as the last layer leaves them.
+        mask: ``(N, L)`` bool, True where a text has a token.
+    """
+
+    pooled: Tensor
+    tokens: Tensor
+    mask: Tensor
 
 
 class TextTower(nn.Module):
@@ -29,19 +45,41 @@ class TextTower(nn.Module):
         """Tokens of a text, the two marks of its ends included."""
         return self.module.context_length
 
+    @property
+    def token_width(self) -> int:
+        """``D``, the width of tokens."""
+        if hasattr(self.module, "width"):
+            return self.module.width
+        return self.module.config.hidden_size  # open_clip's adapter of transformers
+
     def forward(self, texts: Sequence[str]) -> Tensor:
         """Embed ``N`` texts: ``(N, E)``, not normalised."""
+        return self._run(texts)[0]
+
+    def read(self, texts: Sequence[str]) -> TextFeatures:
+        """Embed ``N`` texts and their tokens."""
+        self.module.output_tokens = True
+        try:
+            (pooled, tokens), lengths = self._run(texts)
+        finally:
+            self.module.output_tokens = False
+        places = torch.arange(tokens.shape[1], device=tokens.device)
+        return TextFeatures(pooled, tokens, places < lengths[:, None])
+
+    def _run(self, texts: Sequence[str]) -> tuple[Any, Tensor]:
+        """What the module makes of texts, and how many of its tokens belong to each."""
         module = self.module
         device = next(module.parameters()).device
         tokens = self.tokenizer(list(texts), context_length=self.context_length).to(device)
         if not _reads_to_the_end_mark(module):
-            return module(tokens)
+            return module(tokens), torch.full_like(tokens[:, 0], tokens.shape[1])
         # Nothing looks beyond the end mark, the largest token: padding is not computed.
-        length = int(tokens.argmax(dim=1).max()) + 1
+        lengths = tokens.argmax(dim=1) + 1
+        length = int(lengths.max())
         mask = module.attn_mask
         module.attn_mask = mask[:length, :length]
         try:
-            return module(tokens[:, :length])
+            return module(tokens[:, :length]), lengths
         finally:
             module.attn_mask = mask
 

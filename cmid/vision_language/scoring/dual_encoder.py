@@ -14,7 +14,8 @@ from cmid.evaluation.config import Fit
 from cmid.evaluation.image_text import fit_square
 from cmid.precision import full_precision
 from cmid.vision_language.clip.model import CLIP
-from cmid.vision_language.scoring.patch_attention import PatchAttention
+from cmid.vision_language.clip.text_tower import TextFeatures
+from cmid.vision_language.scoring.fusion import FusionEncoder
 from cmid.vision_language.scoring.scorer import LearnedScorer
 
 
@@ -25,14 +26,14 @@ class EncodedPairs:
     Attributes:
         pooled: ``(n, E)`` embeddings of the images.
         memory: what the head keeps of their patches, see `DualEncoderScorer.remember`.
-        texts: ``(m, E)`` embeddings of the texts.
+        texts: ``(m, E)`` embeddings of the texts, and their tokens.
         image_of: ``(B,)`` int64, row of each pair's image.
         text_of: ``(B,)`` int64, row of its text.
     """
 
     pooled: Tensor
     memory: Tensor | None
-    texts: Tensor
+    texts: TextFeatures
     image_of: Tensor
     text_of: Tensor
 
@@ -55,8 +56,8 @@ class DualEncoderScorer(LearnedScorer):
         hidden: width of the perceptron.
         fit: how an image becomes a square, see
             :func:`cmid.evaluation.image_text.fit_square`.
-        patches: the perceptron also sees what `PatchAttention` finds in the patches of the image,
-            which tells where things lie; pooled embeddings hardly do.
+        patches: the perceptron also sees what `FusionEncoder` makes of the tokens of the text and
+            the patches of the image: where things lie, which pooled embeddings do not tell.
     """
 
     def __init__(
@@ -65,8 +66,8 @@ class DualEncoderScorer(LearnedScorer):
         super().__init__()
         self.clip, self.hidden, self.fit = clip, hidden, fit
         width = clip.image.embed_dim
-        self.patches = PatchAttention(width) if patches else None
-        inputs = (6 if patches else 4) * width + 1
+        self.fusion = FusionEncoder(width, clip.text.token_width) if patches else None
+        inputs = 4 * width + 1 + (self.fusion.width if self.fusion is not None else 0)
         self.head = nn.Sequential(nn.Linear(inputs, hidden), nn.GELU(), nn.Linear(hidden, 1))
         for parameter in self.head[2].parameters():
             nn.init.zeros_(parameter)
@@ -105,35 +106,38 @@ class DualEncoderScorer(LearnedScorer):
         return EncodedPairs(
             seen.pooled,
             self.remember(seen.dense),
-            self.clip.encode_texts([*rows]),
+            self.clip.text.read([*rows]),
             torch.tensor([places[id(image)] for image in images], device=device),
             torch.tensor([rows[text] for text in joined], device=device),
         )
 
     def compare_encoded(self, pairs: EncodedPairs) -> Tensor:
         """Scores ``(B,)``, see `compare`."""
-        memory = None if pairs.memory is None else pairs.memory[pairs.image_of]
-        return self.compare(pairs.pooled[pairs.image_of], pairs.texts[pairs.text_of], memory)
+        texts, fused = pairs.texts, None
+        if self.fusion is not None and pairs.memory is not None:
+            with full_precision(pairs.memory):
+                tokens, mask = (x[pairs.text_of] for x in (texts.tokens.float(), texts.mask))
+                fused = self.fusion(pairs.memory[pairs.image_of], tokens, mask)
+        return self.compare(pairs.pooled[pairs.image_of], texts.pooled[pairs.text_of], fused)
 
     def remember(self, dense: Tensor) -> Tensor | None:
-        """What `PatchAttention` keeps of ``(B, E, N, M)`` patches; None for a head without it."""
-        if self.patches is None:
+        """What `FusionEncoder` keeps of ``(B, E, N, M)`` patches; None for a head without it."""
+        if self.fusion is None:
             return None
         with full_precision(dense):
-            return self.patches.remember(dense.float())
+            return self.fusion.remember(dense.float())
 
-    def compare(self, images: Tensor, texts: Tensor, memory: Tensor | None = None) -> Tensor:
+    def compare(self, images: Tensor, texts: Tensor, fused: Tensor | None = None) -> Tensor:
         """Scores ``(B,)`` of ``(B, E)`` embeddings, of any length and of any floating type.
 
         Args:
-            memory: what `remember` keeps of each image.
+            fused: ``(B, W)`` of `FusionEncoder`, for a head that sees patches.
         """
         with full_precision(images):
             image, text = (F.normalize(x.float(), dim=1) for x in (images, texts))
             cosine = (image * text).sum(dim=1)  # (B,)
             v, t = (x * math.sqrt(x.shape[1]) for x in (image, text))
             pair = [v, t, v * t, (v - t).abs(), cosine[:, None]]
-            if self.patches is not None:
-                assert memory is not None
-                pair.append(self.patches(memory, t))
+            if fused is not None:
+                pair.append(fused)
             return self.head(torch.cat(pair, dim=1))[:, 0] + self.cosine_weight * cosine

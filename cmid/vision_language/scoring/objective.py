@@ -62,7 +62,7 @@ def contrast_loss(
             rows.append(best[captions[-1]])
     images = pairs.pooled[pairs.image_of[rows]]
     texts = dict(zip(captions, pairs.text_of[rows].tolist(), strict=True))
-    gathered = gather_pairs(images, pairs.texts[[*texts.values()]], captions, [*texts])
+    gathered = gather_pairs(images, pairs.texts.pooled[[*texts.values()]], captions, [*texts])
     return multi_positive_loss(*gathered, scorer.cosine_weight)
 
 

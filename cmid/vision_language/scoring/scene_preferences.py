@@ -63,13 +63,21 @@ class ScenePreferences(PreferenceSource):
         size: height and width in pixels.
         seed: sources of different seeds share no scene (training and validation).
         kinds: which of `KINDS` to make.
+        relations: statements of relations that are taken of a scene, at most: it has several, and
+            they are learned the slowest.
 
     Raises:
         ValueError: no such kind, or too few scenes to make a preference.
     """
 
     def __init__(
-        self, num_images: int = 4000, *, size: int = 64, seed: int = 0, kinds: Sequence[str] = KINDS
+        self,
+        num_images: int = 4000,
+        *,
+        size: int = 64,
+        seed: int = 0,
+        kinds: Sequence[str] = KINDS,
+        relations: int = 1,
     ) -> None:
         unknown = sorted(set(kinds) - set(KINDS))
         if unknown:
@@ -80,7 +88,7 @@ class ScenePreferences(PreferenceSource):
         for index in range(num_images):
             scene = generate_scene(index, seed=seed, size=size)
             self.images[index] = scene.image
-            facts.append(observe(scene, self._random(f"scene {index}")))
+            facts.append(observe(scene, self._random(f"scene {index}"), relations=relations))
         made = [*_swapped(facts, self._random("swapped")), *_listed(facts, self._random("listed"))]
         made += _shortened(facts, self._random("shortened"))
         of_scene: dict[int, list[Preference]] = defaultdict(list)

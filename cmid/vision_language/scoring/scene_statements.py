@@ -51,7 +51,7 @@ class SceneFacts:
     """What preferences need to know of a scene.
 
     Attributes:
-        statements: at most one of each kind.
+        statements: at most one of each kind, but for relations.
         visible: classes that can be seen well, in the order of `SEMANTIC_CLASSES`.
         present: classes of which there is at least a trace.
         captions: all true captions.
@@ -77,22 +77,33 @@ class SceneFacts:
         return statement.value != own.value and statement.text not in self.captions
 
 
-def observe(scene: Scene, rng: random.Random) -> SceneFacts:
-    """The facts of a scene; which statement of a kind, and its wording, are drawn."""
+def observe(scene: Scene, rng: random.Random, *, relations: int = 1) -> SceneFacts:
+    """The facts of a scene; which statement of a kind, and its wording, are drawn.
+
+    Args:
+        relations: statements of relations at most.
+    """
     mask = scene.semantic_mask
     cover = np.bincount(mask.ravel(), minlength=len(SEMANTIC_CLASSES)) / mask.size
     counts = Counter(instance.category for instance in scene.instances)
     visible = tuple(n for n, share in zip(SEMANTIC_CLASSES, cover, strict=True) if share > _VISIBLE)
     traces = {name for name, share in zip(SEMANTIC_CLASSES, cover, strict=True) if share > 0}
+    related = [*_related(mask, visible), *_placed(mask, visible)]
     groups = (
         _counted(counts, rng),
         _seen(visible, rng),
-        [*_related(mask, visible), *_placed(mask, visible)],
+        related,
         _coloured(scene, cover[SEMANTIC_CLASSES.index("building")], rng),
         _told(scene),
     )
     return SceneFacts(
-        tuple(rng.choice(group) for group in groups if group),
+        tuple(
+            statement
+            for group in groups
+            for statement in rng.sample(
+                group, min(len(group), relations if group is related else 1)
+            )
+        ),
         visible,
         frozenset(traces | counts.keys()),
         frozenset(scene.captions),

@@ -38,7 +38,7 @@ def save_scorer(scorer: DualEncoderScorer | LanguageModelScorer, folder: str | P
         save_clip(scorer.clip, folder / _CLIP_FOLDER)
         about: dict[str, Any] = {"scorer": "dual_encoder"}
         about |= {"hidden": scorer.hidden, "fit": scorer.fit}
-        about["patches"] = scorer.patches is not None
+        about["patches"] = scorer.fusion is not None
         config: dict[str, Any] = {}
         weights = _own_weights(scorer)
     else:

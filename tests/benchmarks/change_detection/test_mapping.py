@@ -9,7 +9,7 @@ import pytest
 import torch
 
 pytest.importorskip("mmcv._ext", reason="extra openmmlab is not installed")
-pytest.importorskip("rio_cogeo", reason="extra geo is not installed")
+pytest.importorskip("rasterio", reason="extra geo is not installed")
 
 import rasterio
 from rasterio.transform import from_origin

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 pytest.importorskip("mmcv._ext", reason="extra openmmlab is not installed")
-pytest.importorskip("rio_cogeo", reason="extra geo is not installed")
+pytest.importorskip("rasterio", reason="extra geo is not installed")
 
 import rasterio
 from mmcv.ops import nms_rotated
@@ -18,7 +18,6 @@ from mmdet.structures import DetDataSample
 from benchmarks.detection.mapping import DetectionModel
 from benchmarks.detection.merging import remaining
 from benchmarks.openmmlab.experiment import build_runner, load_config
-from cmid.data.scenes import generate_scene
 from tests.integration import in_process
 
 gpd = pytest.importorskip("geopandas")
@@ -48,16 +47,6 @@ def trained(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, Path]:
     torch.save(state, tmp_path / "epoch_1.pth")
     config.dump(tmp_path / "config.py")
     return request.param, tmp_path
-
-
-@pytest.fixture
-def scene(tmp_path: Path) -> Path:
-    path = tmp_path / "scene.tif"
-    profile = {"driver": "GTiff", "count": 3, "height": SIDE, "width": SIDE, "dtype": "uint8"}
-    transform = rasterio.transform.from_origin(5e5, 5e6, 0.5, 0.5)
-    with rasterio.open(path, "w", crs="EPSG:32633", transform=transform, **profile) as file:
-        file.write(generate_scene(0, size=SIDE).image.numpy())
-    return path
 
 
 def test_boxes_are_those_of_the_model_and_lie_where_the_scene_lies(trained, scene, tmp_path):

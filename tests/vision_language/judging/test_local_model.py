@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 from cmid.vision_language.judging.config import AskingConfig, CandidatesConfig
 from cmid.vision_language.judging.making import make_preferences
@@ -64,3 +65,25 @@ def test_what_a_local_judge_babbles_is_dropped_and_told(
     assert made.judgements.malformed == 8
     assert sum(made.judgements.dropped.values()) == 4
     assert left_out(made)[0].startswith("4 x judgement: unreadable: it is")
+
+
+def test_a_local_model_is_measured_by_the_command_for_multimodal_models(
+    captioner: Path, tmp_path: Path
+) -> None:
+    from benchmarks.commands.evaluate_multimodal import main
+
+    for number, name in enumerate(("beach", "beach", "forest")):
+        path = tmp_path / f"data/{name}/{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (40, 30), (90, 60, 40 * number)).save(path)
+    main(
+        [str(captioner), "--suite", "classification", "--data", str(tmp_path / "data"),
+         "--batch_size", "2", "--device", "cpu", "--out", str(tmp_path / "out")]
+    )  # fmt: skip
+    lines = (tmp_path / "out/predictions.jsonl").read_text().splitlines()
+    said = [json.loads(line)["answer"] for line in lines]
+    assert len(said) == 3
+    assert any(said)  # random weights babble: that they are asked is what counts
+    score = json.loads((tmp_path / "out/scores.json").read_text())["scores"][0]
+    assert score["value"] == 0
+    assert score["unreadable"] == 1

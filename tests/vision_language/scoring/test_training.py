@@ -143,8 +143,8 @@ def test_images_weigh_the_same_however_many_preferences_they_have() -> None:
 @pytest.mark.parametrize(
     ("trained", "moved"),
     [
-        (("head",), {"head", "cosine_weight", "patches"}),
-        (("head", "vision"), {"head", "cosine_weight", "patches", "clip.image"}),
+        (("head",), {"head", "cosine_weight", "fusion"}),
+        (("head", "vision"), {"head", "cosine_weight", "fusion", "clip.image"}),
         (("language",), {"clip.text"}),
     ],
 )
@@ -190,14 +190,14 @@ def test_adapters_alone_learn_and_are_merged_into_the_saved_scorer(
     trained = {n for n, p in module.named_parameters() if p.requires_grad}
     assert any("lora_A" in name for name in trained)
     assert all(
-        "lora_" in name or ".head." in name or "patches" in name or "cosine" in name
+        "lora_" in name or ".head." in name or "fusion" in name or "cosine" in name
         for name in trained
     )
     torch.nn.init.normal_(next(m for n, m in module.named_parameters() if "head" in n))
     before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
     fit(module, scenes, batch=4, folder=tmp_path, limit_train_batches=2)
     assert all(
-        "lora_" in name or "head" in name or "patches" in name or "cosine" in name
+        "lora_" in name or "head" in name or "fusion" in name or "cosine" in name
         for name in changed(module, before)
     )
     images, texts = [scenes.read(0), scenes.read(12)], ["a harbour", "a forest"]
