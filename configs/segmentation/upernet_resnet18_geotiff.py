@@ -3,7 +3,8 @@
 # Data:      python tools/make_scenes.py --task geotiff
 # Command:   python tools/train.py configs/segmentation/upernet_resnet18_geotiff.py \
 #                --backbone runs/cmid_resnet18_geotiff/backbone
-# Time and score: 131 CPU s; mIoU 42.3 on the rest of the scene, see benchmarks/reports/2026-11-26-whole-scenes.md.
+# Time and score: 131 CPU s; mIoU 42.3 on the rest of the scene, see
+#            benchmarks/reports/2026-11-26-whole-scenes.md.
 _base_ = "upernet_resnet18_scenes_4band.py"
 widths = [32, 64, 128, 256]
 model = dict(
