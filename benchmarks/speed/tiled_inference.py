@@ -53,7 +53,7 @@ class TiledConfig:
         case: one library, in a process of its own.
     """
 
-    scene: Path
+    scene: str
     out: Path = option()
     size: Annotated[int, at_least(1024)] = 2048
     case: str | None = None
@@ -198,7 +198,7 @@ def main(config: TiledConfig) -> None:
         if importlib.util.find_spec(library) is None:
             print(f"{library} is not installed: left out")
             continue
-        words = [sys.executable, "-m", "benchmarks.speed.tiled_inference", str(config.scene)]
+        words = [sys.executable, "-m", "benchmarks.speed.tiled_inference", config.scene]
         case = [*words, "--out", str(config.out), "--case", library]
         done = subprocess.run(case, stdout=subprocess.PIPE, text=True, check=library == "cmid")
         if done.returncode:
