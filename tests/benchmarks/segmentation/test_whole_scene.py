@@ -108,3 +108,26 @@ def test_accuracy_counts_where_map_and_truth_lie_over_each_other(scene, tmp_path
         outcome = in_process.run("tools/make_scenes.py", *bad, *more)
         assert said in outcome.err.splitlines()[-1]
     assert not (tmp_path / "x").exists()
+
+
+def test_neighbours_among_cells_know_what_colours_tell(tmp_path, capsys):
+    from benchmarks.segmentation.cells import main
+
+    rng = np.random.default_rng(0)
+    classes = rng.integers(0, 3, (4, 4)).repeat(128, axis=0).repeat(128, axis=1).astype(np.uint8)
+    colours = [np.where(classes == n, 220, 30).astype(np.uint8) for n in range(3)]
+    classes[:32, :32] = 255
+    profile = {"driver": "GTiff", "width": 512, "height": 512, "dtype": "uint8"}
+    for name, bands in (("scene", colours), ("labels", [classes])):
+        with rasterio.open(tmp_path / f"{name}.tif", "w", count=len(bands), **profile) as file:
+            file.write(np.stack(bands))
+    command = ["random:test_resnet", "--scene", str(tmp_path / "scene.tif"), "--labels"]
+    command += [str(tmp_path / "labels.tif"), "--side", "256", "--lefts", "0", "256"]
+    main([*command, "--tops", "0", "256"])
+    accuracy, common, labelled, asked = (
+        float(cell) for cell in capsys.readouterr().out.splitlines()[-1].split("|")[2:-1]
+    )
+    assert (labelled, asked) == (127, 32)  # a cell of 32 pixels is unknown; every fourth is asked
+    assert accuracy > 85 > common
+    with pytest.raises(SystemExit, match=r"leave .*scene\.tif: lower them"):
+        main([*command, "--tops", "0", "300"])
