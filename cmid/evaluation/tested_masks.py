@@ -20,7 +20,7 @@ from cmid.evaluation.dense import dense_results
 from cmid.evaluation.tasks import Evaluation
 
 
-class Pictures(ImageSource):
+class _Pictures(ImageSource):
     """Image files, without their masks."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
@@ -85,7 +85,7 @@ class TestedMasks:
 
     def images(self) -> tuple[ImageSource, ImageSource]:
         """Training and test images."""
-        return Pictures(self.train.images), Pictures(self.test.images)
+        return _Pictures(self.train.images), _Pictures(self.test.images)
 
     def keep(self, indices: list[int]) -> None:
         """Leave all but some test images out."""
