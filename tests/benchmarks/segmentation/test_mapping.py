@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,8 @@ import rasterio
 from mmengine.config import Config
 from mmengine.logging import HistoryBuffer
 
+from benchmarks.commands.map import MapConfig
+from benchmarks.commands.map_models import open_model
 from benchmarks.openmmlab.experiment import build_runner, load_config
 from benchmarks.segmentation.mapping import SegmentationModel
 from cmid.data.scenes import SEMANTIC_CLASSES
@@ -60,6 +63,20 @@ def test_one_tile_is_what_the_model_predicts(trained, scene):
     with torch.no_grad():
         wanted = model.model.encode_decode(data["inputs"], [{"img_shape": (96, 96)}])[0]
     assert np.allclose(piece.values, wanted.numpy(), atol=1e-5)
+
+
+def test_tiles_have_the_size_of_the_training_by_default(trained, scene, tmp_path):
+    config, folder = trained
+    asked = MapConfig(
+        str(folder / "config.py"), (str(scene),), out=tmp_path,
+        checkpoint=str(folder / "iter_1.pth"), backbone="random:test_resnet",
+    )  # fmt: skip
+    sizes = [
+        open_model(each, Scene(scene), Window(0, 0, 96, 96), "cpu")[1]
+        for each in (asked, replace(asked, tile=64))
+    ]
+    assert sizes == [min(config.model.data_preprocessor.size) // 32 * 32, 64]
+    assert sizes[0] != 512
 
 
 def test_the_command_writes_classes_with_names_and_colours(trained, scene, tmp_path):
