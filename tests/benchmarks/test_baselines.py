@@ -1,14 +1,11 @@
 from __future__ import annotations
 
-import os
-import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import Tensor
 
 from benchmarks.baselines import BYOL, DINO, LeJEPA, MoCoV2, SimCLR, SimMIM
@@ -18,6 +15,7 @@ from benchmarks.baselines.sigreg import SIGReg, epps_pulley
 from benchmarks.baselines.simmim import masked_l1
 from cmid.methods import PretrainMethod
 from cmid.views import Views
+from tests.together import run_together
 
 AVERAGED = (MoCoV2, BYOL, DINO)
 EXPECTED = 1.0594  # sqrt(2 pi) (1 - 1 / sqrt 3)
@@ -193,12 +191,10 @@ def test_views_that_agree_cost_nothing() -> None:
         LeJEPA("resnet18", trade_off=1.5)
 
 
-def _gradient(rank: int, world: int, port: int, folder: Path) -> None:
+def _gradient(rank: int, world: int, folder: Path) -> None:
     """Gradient of a linear map by SIGReg of its part of the samples, averaged as DDP does."""
-    torch.set_num_threads(1)
     if world > 1:
-        os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-        dist.init_process_group("gloo", rank=rank, world_size=world)
+        dist.init_process_group("gloo")
     samples = torch.randn(32, 8, generator=torch.Generator().manual_seed(0)).chunk(world)[rank]
     weight = torch.eye(8, requires_grad=True)
     loss = SIGReg(16)(samples @ weight)
@@ -207,17 +203,12 @@ def _gradient(rank: int, world: int, port: int, folder: Path) -> None:
         dist.all_reduce(weight.grad)
     if rank == 0:
         torch.save((loss.detach(), weight.grad / world), folder / f"{world}.pt")
-    if world > 1:
-        dist.destroy_process_group()
 
 
 @pytest.mark.slow
 def test_two_processes_have_the_gradient_of_one_with_all_samples(tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    mp.spawn(_gradient, args=(2, port, tmp_path), nprocs=2)
-    _gradient(0, 1, port, tmp_path)
+    assert run_together(_gradient, 2, tmp_path) == [0, 0]
+    _gradient(0, 1, tmp_path)
     (two, its), (one, expected) = (torch.load(tmp_path / f"{n}.pt") for n in (2, 1))
     torch.testing.assert_close(two, one)
     torch.testing.assert_close(its, expected, rtol=1e-4, atol=1e-5)

@@ -6,10 +6,7 @@ of the two comes upon an image that nobody can read.
 
 from __future__ import annotations
 
-import os
-import socket
 import sys
-from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,14 +15,13 @@ import numpy as np
 import pytest
 import timm
 import torch
-import torch.multiprocessing as mp
 from PIL import Image
 
 from cmid.boundary import error_boundary
 from cmid.pretraining import pretrain
-from cmid.processes import leave_group
 from tests.integration.covering import BACKBONES, covering_rows
 from tests.integration.in_process import TINY, options
+from tests.together import leave_for_next, run_together
 
 ROWS = covering_rows(
     {
@@ -80,23 +76,12 @@ def arguments(row: dict[str, str], folder: Path, run_dir: Path) -> dict[str, Any
     return chosen
 
 
-def _rank(rank: int, ports: list[int], folder: Path) -> None:
+def _rank(rank: int, folder: Path) -> None:
     """Run all rows, and leave a file of each that is refused; then meet the faulty image."""
-    torch.set_num_threads(1)
     # Graphs are captured, cut where processes meet and differentiated as ever, then run as they
     # are: compiling them takes 40 s of one core for the smallest of these backbones.
     torch.compile = partial(torch.compile, backend="aot_eager")
-    os.environ |= {
-        "MASTER_ADDR": "127.0.0.1",
-        "WORLD_SIZE": "2",
-        "LOCAL_WORLD_SIZE": "2",
-        "LOCAL_RANK": str(rank),
-        "RANK": str(rank),
-        "GROUP_RANK": "0",
-        "TORCHELASTIC_RUN_ID": "test",
-    }
-    for name, row, port in zip(NAMES, ROWS, ports, strict=False):
-        os.environ["MASTER_PORT"] = str(port)
+    for name, row in zip(NAMES, ROWS, strict=True):
         chosen = arguments(row, folder, folder / name)
         try:
             if row["start"] == "last":
@@ -106,9 +91,7 @@ def _rank(rank: int, ports: list[int], folder: Path) -> None:
         except Exception as error:
             (folder / f"{name}.{rank}.txt").write_text(f"{type(error).__name__}: {error}")
         finally:
-            # Threads of the group that outlive the interpreter abort the process now and then.
-            leave_group()
-    os.environ["MASTER_PORT"] = str(ports[-1])
+            leave_for_next()
     (folder / "images/3.png").write_bytes(b"no image")
     chosen = arguments(ROWS[0], folder, folder / FAULTY) | {"trainer.strategy": "ddp"}
     with (folder / f"{FAULTY}.{rank}.txt").open("w") as sys.stderr:
@@ -120,18 +103,6 @@ def _rank(rank: int, ports: list[int], folder: Path) -> None:
             raise
 
 
-def free_ports(count: int) -> list[int]:
-    """Different ports that nobody listens at."""
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = []
-    for each in sockets:
-        with closing(each):
-            ports.append(each.getsockname()[1])
-    return ports
-
-
 @pytest.fixture(scope="module")
 def together(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[int | None]]:
     """The folder of all runs, and how the two processes ended."""
@@ -140,16 +111,7 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[int |
     images = np.random.default_rng(0).integers(0, 256, (8, 80, 80, 3), dtype=np.uint8)
     for number, image in enumerate(images):
         Image.fromarray(image).save(folder / f"images/{number}.png")
-    ports, context = free_ports(len(ROWS) + 1), mp.get_context("spawn")
-    jobs = [context.Process(target=_rank, args=(rank, ports, folder)) for rank in (0, 1)]
-    for job in jobs:
-        job.start()
-    for job in jobs:
-        job.join(timeout=900)
-    ended = [job.exitcode for job in jobs]
-    for job in jobs:
-        job.kill()
-    return folder, ended
+    return folder, run_together(_rank, folder, groups=len(ROWS) + 1)
 
 
 @pytest.mark.slow

@@ -5,8 +5,6 @@ All jobs of two processes share one start of them, which costs more than the tra
 
 from __future__ import annotations
 
-import os
-import socket
 import traceback
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,6 @@ import lightning as L
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import Tensor
 from torch.nn.functional import normalize
@@ -26,8 +23,8 @@ from cmid.methods import CMID
 from cmid.methods.branches import BatchAgreement
 from cmid.methods.cmid import LossConfig
 from cmid.optimization import OptimizerConfig
-from cmid.processes import leave_group
 from cmid.views import ColourConfig, TwoViews, ViewColourConfig
+from tests.together import leave_for_next, run_together
 
 STEPS = 3
 VIT = ("vit_tiny_patch16_224", {"depth": 1, "embed_dim": 48, "num_heads": 3})
@@ -124,26 +121,14 @@ class Recorded(L.Callback):
         self.losses.append(float(trainer.strategy.reduce(outputs["loss"].detach())))
 
 
-def _rank(rank: int, ports: list[int], folder: Path) -> None:
-    os.environ.update(
-        MASTER_ADDR="127.0.0.1",
-        WORLD_SIZE="2",
-        LOCAL_RANK=str(rank),
-        RANK=str(rank),
-        LOCAL_WORLD_SIZE="2",
-        GROUP_RANK="0",
-        TORCHELASTIC_RUN_ID="test",
-    )
-    torch.save(agree(rank, ports[-1]), folder / f"agreement.{rank}.pt")
-    for (name, (strategy, options)), port in zip(JOBS.items(), ports, strict=False):
-        os.environ["MASTER_PORT"] = str(port)
+def _rank(rank: int, folder: Path) -> None:
+    torch.save(agree(rank), folder / f"agreement.{rank}.pt")
+    for name, (strategy, options) in JOBS.items():
+        leave_for_next()
         try:
             train(strategy, 4, folder / f"{name}.ckpt", **options)
         except Exception:
             (folder / f"{name}.{rank}.txt").write_text(traceback.format_exc())
-        finally:
-            # Threads of the group that outlive the interpreter abort the process now and then.
-            leave_group()
 
 
 def embeddings(seed: int) -> tuple[Tensor, Tensor]:
@@ -154,27 +139,15 @@ def embeddings(seed: int) -> tuple[Tensor, Tensor]:
     return first, second
 
 
-def agree(rank: int, port: int) -> dict[str, Tensor]:
+def agree(rank: int) -> dict[str, Tensor]:
     """Loss without a queue, and its gradient, of this process' images: three and two of five."""
-    dist.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    dist.init_process_group("gloo")
     rows = slice(0, 3) if rank == 0 else slice(3, 5)
     query, key = [(first[rows], second[rows]) for first, second in (embeddings(0), embeddings(1))]
     query = (query[0].requires_grad_(), query[1])
     loss = BatchAgreement(temperature=0.3)(query, key)
     loss.backward()
-    leave_group()
     return {"loss": loss.detach(), "gradient": query[0].grad}
-
-
-def free_ports(count: int) -> list[int]:
-    """Different ports that nobody listens at."""
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
 
 
 @pytest.fixture(scope="module")
@@ -188,17 +161,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def together(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder with the results of all jobs of two processes, which ended well."""
     folder = tmp_path_factory.mktemp("together")
-    context = mp.get_context("spawn")
-    ports = free_ports(len(JOBS) + 1)
-    jobs = [context.Process(target=_rank, args=(rank, ports, folder)) for rank in (0, 1)]
-    for job in jobs:
-        job.start()
-    for job in jobs:
-        job.join(timeout=800)
-    for job in jobs:
-        if job.is_alive():
-            job.kill()
-    assert [job.exitcode for job in jobs] == [0, 0]
+    assert run_together(_rank, folder, groups=len(JOBS) + 1) == [0, 0]
     return folder
 
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import torch.multiprocessing as mp
 
 pytest.importorskip("transformers", reason="extra multimodal is not installed")
 
@@ -23,7 +20,7 @@ from cmid.multimodal.perceiver import PerceiverConfig
 from cmid.multimodal.stages import StageConfig
 from cmid.multimodal.tower import TowerConfig
 from cmid.optimization import OptimizerConfig
-from cmid.processes import leave_group
+from tests.together import run_together
 
 CONFIG = MultimodalConfig(
     tower=TowerConfig("random:test_resnet", size=32),
@@ -61,21 +58,13 @@ def train(processes: int, result: Path) -> None:
         torch.save({k: v.detach() for k, v in module.model.named_parameters()}, result)
 
 
-def join(rank: int, port: int, folder: Path) -> None:
-    os.environ |= {
-        **{"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"},
-        **{"RANK": str(rank), "LOCAL_RANK": str(rank), "NODE_RANK": "0", "LOCAL_WORLD_SIZE": "2"},
-    }
+def join(rank: int, folder: Path) -> None:
     train(2, folder / "two.pt")
-    leave_group()
 
 
 @pytest.mark.slow
 def test_two_processes_are_one(tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    mp.spawn(join, (port, tmp_path), nprocs=2)  # type: ignore[no-untyped-call]
+    assert run_together(join, tmp_path) == [0, 0]
     train(1, tmp_path / "one.pt")
     one, two = (torch.load(tmp_path / f"{n}.pt", weights_only=True) for n in ("one", "two"))
     start: Any = dict(MultimodalTraining(CONFIG).model.named_parameters())

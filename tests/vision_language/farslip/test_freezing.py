@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
-import socket
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -12,7 +10,6 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -20,6 +17,7 @@ pytest.importorskip("open_clip", reason="extra vision-language is not installed"
 
 from cmid.vision_language.clip.config import CLIPConfig
 from cmid.vision_language.farslip.module import DistillationConfig, FarSLIP, FarSLIPLossConfig
+from tests.together import run_together
 from tests.vision_language.farslip.batches import SGD, batch_of, train
 
 SAMPLES = [[0, 1, 2, 3], [3, 0, 0, 4]]  # the second process of the second batch has no region
@@ -105,10 +103,7 @@ def test_nothing_to_train_is_an_error(tiny_clip: str) -> None:
         FarSLIPLossConfig(1, -1, 0)
 
 
-def run_process(rank: int, port: int, spec: str, folder: Path) -> None:
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    os.environ |= {"WORLD_SIZE": "2", "NODE_RANK": "0", "RANK": str(rank), "LOCAL_RANK": str(rank)}
-    torch.set_num_threads(1)
+def run_process(rank: int, spec: str, folder: Path) -> None:
     dist.init_process_group("gloo", timeout=timedelta(seconds=60))
     own = [samples[2 * rank : 2 * rank + 2] for samples in SAMPLES]
     found = {}
@@ -121,16 +116,12 @@ def run_process(rank: int, port: int, spec: str, folder: Path) -> None:
     train(build(spec, given), folder, processes=2)
     if rank == 0:
         torch.save(found, folder / "found.pt")
-    dist.destroy_process_group()
 
 
 def test_two_processes_have_the_gradients_of_one_for_all_weights(
     tiny_clip: str, tmp_path: Path
 ) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    mp.spawn(run_process, (port, tiny_clip, tmp_path), nprocs=2)  # type: ignore[attr-defined]
+    assert run_together(run_process, tiny_clip, tmp_path) == [0, 0]
     found = torch.load(tmp_path / "found.pt", weights_only=True)
     for number, given in enumerate(settings()):
         module = build(tiny_clip, given)

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import socket
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -23,6 +19,7 @@ from cmid.vision_language.farslip.module import (
     FarSLIP,
     FarSLIPLossConfig,
 )
+from tests.together import run_together
 from tests.vision_language.farslip.batches import ALL, SGD, batch_of, train
 
 
@@ -174,16 +171,11 @@ def test_a_loss_that_is_not_finite_stops_the_run(tiny_clip: str, tmp_path: Path)
         train(module, tmp_path)
 
 
-def run_process(rank: int, port: int, spec: str, settings: dict[str, Any], folder: Path) -> None:
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    os.environ |= {"WORLD_SIZE": "2", "NODE_RANK": "0", "LOCAL_RANK": str(rank)}
-    torch.set_num_threads(1)
+def run_process(rank: int, spec: str, settings: dict[str, Any], folder: Path) -> None:
     module = FarSLIP(CLIPConfig(spec), weights=ALL, optimizer=SGD, **settings)
     train(module, folder, processes=2)
     if rank == 0:
         torch.save(module.state_dict(), folder / "two.pt")
-    # Threads of the group that outlive the interpreter abort the process now and then.
-    dist.destroy_process_group()
 
 
 @pytest.mark.slow
@@ -192,10 +184,7 @@ def test_two_processes_equal_one(tiny_clip: str, tmp_path: Path) -> None:
     module = FarSLIP(CLIPConfig(tiny_clip), weights=ALL, optimizer=SGD, **settings)
     start = {k: v.clone() for k, v in module.state_dict().items()}
     train(module, tmp_path)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    mp.spawn(run_process, (port, tiny_clip, settings, tmp_path), nprocs=2)  # type: ignore[attr-defined]
+    assert run_together(run_process, tiny_clip, settings, tmp_path) == [0, 0]
     two = torch.load(tmp_path / "two.pt", weights_only=True)
     moved = 0.0
     for name, tensor in module.state_dict().items():

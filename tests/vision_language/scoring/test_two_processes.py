@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import socket
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import pytest
 import torch
-import torch.multiprocessing as mp
 from lightning.pytorch.strategies import ModelParallelStrategy
 
 from cmid.optimization import OptimizerConfig
-from cmid.processes import leave_group
 from cmid.vision_language.scoring.config import PreferenceLossConfig, ScorerConfig
 from cmid.vision_language.scoring.held_out import HeldOutPreferences
 from cmid.vision_language.scoring.module import ScorerTraining
 from cmid.vision_language.scoring.preference_data import PreferenceData
 from cmid.vision_language.scoring.scene_preferences import ScenePreferences
+from tests.together import run_together
 
 # Name of a job: strategy of two processes, model and loss.
 JOBS = {
@@ -67,14 +64,9 @@ def train(job: str, models: dict[str, str], *, processes: int, result: Path) -> 
         torch.save(kept | {"pairs": held_out.last.pairs}, result)
 
 
-def join(rank: int, port: int, models: dict[str, str], folder: Path) -> None:
-    os.environ |= {
-        **{"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"},
-        **{"RANK": str(rank), "LOCAL_RANK": str(rank), "NODE_RANK": "0", "LOCAL_WORLD_SIZE": "2"},
-    }
+def join(rank: int, models: dict[str, str], folder: Path) -> None:
     for job in JOBS:
         train(job, models, processes=2, result=folder / f"two_{job}.pt")
-    leave_group()
 
 
 @pytest.mark.slow
@@ -85,10 +77,7 @@ def test_two_processes_are_one(
     qwen.save_pretrained(tmp_path / "qwen")
     qwen_processor.save_pretrained(tmp_path / "qwen")
     models = {"clip": tiny_clip, "language_model": str(tmp_path / "qwen")}
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    mp.spawn(join, (port, models, tmp_path), nprocs=2)  # type: ignore[no-untyped-call]
+    assert run_together(join, models, tmp_path) == [0, 0]
     for job in JOBS:
         train(job, models, processes=1, result=tmp_path / f"one_{job}.pt")
         one, two = (
