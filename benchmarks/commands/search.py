@@ -59,6 +59,8 @@ class QueryConfig:
         text: or words, where a CLIP made the maps.
         count: number of hits.
         apart: least distance between hits, in cells.
+        exact: compare the vectors of all cells: seconds for a million of them, where a search by
+            their codes takes hundredths, and may miss one hit in a thousand.
         context: side of the pictures in pixels (default: three cells, 64 at least).
         device: where an image or a text is embedded, such as cpu or cuda (default: a GPU if there
             is one).
@@ -71,6 +73,7 @@ class QueryConfig:
     text: str | None = None
     count: Annotated[int, at_least(1, 1000)] = 11
     apart: Annotated[int, at_least(1, 10)] = 2
+    exact: bool = False
     context: Annotated[int, at_least(1)] | None = None
     device: str | None = None
 
@@ -143,7 +146,7 @@ def _query(config: QueryConfig) -> None:
     check_vectors()
     index = SearchIndex(config.index)
     query, example = _vector(config, index)
-    hits = index.search(query, count=config.count, apart=config.apart)
+    hits = index.search(query, count=config.count, apart=config.apart, exact=config.exact)
     found, out = hit_features(index.about, hits), Path(config.out)
     crs = index.about["crs"] and CRS.from_wkt(index.about["crs"])
     for path in write_features(out / "hits", iter([found]), crs=crs):

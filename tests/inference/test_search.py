@@ -85,6 +85,8 @@ def test_of_many_cells_codes_tell_candidates_and_vectors_the_order(tmp_path, mon
         hits = index.search(query, count=10)
         assert len({h.row * 50 + h.column for h in hits} & {*wanted}) >= 9
         assert all(abs(h.score - scores[h.row, h.column]) < 2e-3 for h in hits)
+        exact = index.search(query, count=10, exact=True)
+        assert [h.row * 50 + h.column for h in exact] == wanted
     assert (tmp_path / "index/codes.faiss").stat().st_size < 2000 * 24
 
 
