@@ -87,8 +87,16 @@ class PreferenceLossConfig:
 
 @dataclass(frozen=True)
 class RateConfig:
-    """Learning rates of the parts, as factors of the optimizer's."""
+    """Learning rates of the parts, as factors of the optimizer's.
+
+    Attributes:
+        head: of the head, but for its fusion encoder.
+        fusion: of the head's fusion encoder, where it has one: next to 0, what that has learned of
+            relations outlives training on everything else.
+        vision, language: of the towers.
+    """
 
     head: float = 1.0
+    fusion: float = 1.0
     vision: float = 1.0
     language: float = 1.0

@@ -143,7 +143,13 @@ class ScorerTraining(L.LightningModule):
 
     def configure_optimizers(self) -> Any:
         groups, parameters = [], dict(self.scorer.named_parameters())
-        for part, names in self.chosen.items():
+        fusion = {name for name in parameters if name.startswith("fusion.")}
+        parts: dict[str, Sequence[str]] = {
+            **self.chosen,
+            "head": [name for name in self.chosen.get("head", ()) if name not in fusion],
+            "fusion": [name for name in self.chosen.get("head", ()) if name in fusion],
+        }
+        for part, names in parts.items():
             for decay in (True, False):
                 # Biases, norms and scalars have no direction that decay could shorten.
                 own = [parameters[n] for n in names if (parameters[n].ndim > 1) == decay]

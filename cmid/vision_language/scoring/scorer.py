@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -36,17 +37,17 @@ class Scorer(Protocol):
         """
 
 
-class LearnedScorer(nn.Module):
+class LearnedScorer(nn.Module, ABC):
     """A network that is a `Scorer`; a subclass has `forward` with the arguments of `score`."""
 
     @property
+    @abstractmethod
     def trunk(self) -> nn.Module:
         """All but the head."""
-        raise NotImplementedError(f"{type(self).__name__} has no trunk")
 
+    @abstractmethod
     def towers(self) -> dict[str, list[nn.Module]]:
         """Parts of the trunk that can be trained by themselves: ``vision`` and ``language``."""
-        raise NotImplementedError(f"{type(self).__name__} has no towers")
 
     def score(
         self,

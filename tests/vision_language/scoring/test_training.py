@@ -178,6 +178,18 @@ def test_parts_have_rates_of_their_own(
     assert rates == pytest.approx({"head": lr, "vision": lr / 10, "language": lr / 100})
 
 
+def test_a_fusion_encoder_without_a_rate_keeps_what_it_knows(
+    on_clip: ScorerConfig, scenes: ScenePreferences, tmp_path: Path
+) -> None:
+    module = ScorerTraining(
+        on_clip, trained=("head",), rates=RateConfig(fusion=0.0), optimizer=OptimizerConfig("adamw")
+    )
+    before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    fit(module, scenes, batch=8, folder=tmp_path, limit_train_batches=2)
+    names = changed(module, before)
+    assert names == {n for n in before if n.startswith(("scorer.head.", "scorer.cosine_weight"))}
+
+
 @pytest.mark.parametrize("kind", ["clip", "qwen"])
 def test_adapters_alone_learn_and_are_merged_into_the_saved_scorer(
     kind: str, request: pytest.FixtureRequest, scenes: Any, tmp_path: Path
