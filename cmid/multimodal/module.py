@@ -34,6 +34,7 @@ class MultimodalTraining(L.LightningModule):
         optimizer: optimizer and schedule.
         texts: what a tokenizer ``bpe:N`` of a new model learns from.
         grad_checkpointing: recompute activations of the language model to save memory.
+        channels_last: memory format that convolutions of the tower prefer.
         max_answer: tokens of answers in validation.
         seed: random seed of dropout and of the router's noise.
     """
@@ -50,6 +51,7 @@ class MultimodalTraining(L.LightningModule):
         ),
         texts: Sequence[str] | None = None,
         grad_checkpointing: bool = False,
+        channels_last: bool = False,
         max_answer: int = 64,
         seed: int = 0,
     ) -> None:
@@ -67,6 +69,8 @@ class MultimodalTraining(L.LightningModule):
         if grad_checkpointing:
             self.model.language.enable_input_require_grads()
             self.model.language.gradient_checkpointing_enable({"use_reentrant": False})
+        if channels_last:
+            self.model.tower.network.to(memory_format=torch.channels_last)
         self.left_out = 0
 
     def on_fit_start(self) -> None:
