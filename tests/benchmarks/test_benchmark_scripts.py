@@ -74,3 +74,19 @@ def test_colour_baseline_scores_a_folder(
     run(monkeypatch, "classification.colour_baseline", *paths, "--k", "5")
     accuracy = float(capsys.readouterr().out.rsplit(":", 1)[1])
     assert 0 <= accuracy <= 1
+
+
+def test_a_multimodal_step_and_answers_are_timed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pytest.importorskip("transformers", reason="extra multimodal is not installed")
+    out = tmp_path / "step.json"
+    small = ["--backbone", "random:test_resnet", "--language", "tiny:llama:32x1", "--size", "32"]
+    few = ["--batch", "2", "--asked", "2", "--tokens", "2", "--pairs", "1", "--device", "cpu"]
+    run(monkeypatch, "speed.multimodal", *small, *few, "--out", str(out))
+    (step,) = json.loads(out.read_text())["rows"]
+    beyond = (step["step s"] - step["tower s"]) / step["language model alone s"]
+    assert step["(step - tower) / language model"] == pytest.approx(beyond)
+    single, together = json.loads((tmp_path / "step.answers.json").read_text())["rows"]
+    assert (single["answered"], together["answered"]) == ("one by one", "2 together")
+    assert single["tokens"] == together["tokens"] > 0
