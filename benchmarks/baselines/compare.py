@@ -11,10 +11,9 @@ from __future__ import annotations
 
 import json
 import os
-import statistics
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from typing import Annotated, Any
 import yaml
 from matplotlib.figure import Figure
 
+from benchmarks.seeds import Merged, over_seeds, seed_table
 from cmid.checkpoints import load_backbone
 from cmid.command_line import command
 from cmid.data import open_split
@@ -31,7 +31,6 @@ from cmid.evaluation import MeasureConfig, cached_features, evaluate
 from cmid.evaluation.dense import dense_probe
 from cmid.files import write_json, write_text
 from cmid.options import at_least, option
-from cmid.reporting import Row, Table, markdown_table
 from cmid.visualization.saving import save_figure
 
 _WEIGHTS = ("reconstruction", "contrastive", "local")
@@ -124,10 +123,11 @@ def main(config: CompareConfig) -> None:
     if failed:
         raise FailedRunError(f"{len(failed)} runs failed; see {', '.join(failed)}")
     scores = {row: [_scores(config, row, seed) for seed in config.seeds] for row in config.rows}
-    merged = {row: _merge(each) for row, each in scores.items()}
-    write_text(config.out / "comparison.md", table(merged) + "\n")
+    merged = {row: over_seeds(each) for row, each in scores.items()}
+    shown = seed_table("pretraining", merged)
+    write_text(config.out / "comparison.md", shown + "\n")
     save_figure(picture(merged), config.out / "comparison.png")
-    print(table(merged))
+    print(shown)
 
 
 def _folder(config: CompareConfig, row: str, seed: int) -> Path:
@@ -195,28 +195,7 @@ def _scores(config: CompareConfig, row: str, seed: int) -> dict[str, float]:
     return scores
 
 
-def _merge(seeds: Sequence[Mapping[str, float]]) -> dict[str, tuple[float, float]]:
-    """Mean and half the range over seeds, of each measure."""
-    merged = {}
-    for name in seeds[0]:
-        values = [scores[name] for scores in seeds]
-        merged[name] = statistics.fmean(values), (max(values) - min(values)) / 2
-    return merged
-
-
-def table(rows: Mapping[str, Mapping[str, tuple[float, float]]]) -> str:
-    """Markdown, the best of each column bold; behind ± half the range over seeds."""
-    names = list(next(iter(rows.values())))
-    best = {name: max(scores[name][0] for scores in rows.values()) for name in names}
-    lines = []
-    for row, scores in rows.items():
-        cells = (f"{m:.3f}" + (f" ± {s:.3f}" if s else "") for m, s in scores.values())
-        leads = (k for k, name in enumerate(names) if scores[name][0] == best[name])
-        lines.append(Row(row, tuple(cells), frozenset(leads)))
-    return markdown_table(Table(("pretraining", *names), tuple(lines)))
-
-
-def picture(rows: Mapping[str, Mapping[str, tuple[float, float]]]) -> Figure:
+def picture(rows: Mapping[str, Merged]) -> Figure:
     """One panel a measure, one bar a row."""
     names = list(next(iter(rows.values())))
     figure = Figure(figsize=(2.4 * len(names) + 1.5, 0.32 * len(rows) + 1.2), layout="constrained")
