@@ -184,10 +184,10 @@ def _filter(
     kept = rank <= int(config.keep * len(rank))
     # As many are dropped as are false: what share of them is?
     worst = rank > len(rank) - source.false.sum()
-    return {
-        "clean": float(np.mean(~source.false[kept])),
-        "found": float(np.mean(worst[source.false])),
-    }
+    counted = {"clean": float(np.mean(~source.false[kept]))}
+    if source.false.any():
+        counted["found"] = float(np.mean(worst[source.false]))
+    return counted
 
 
 def _random(selection: Path, out: Path) -> None:
