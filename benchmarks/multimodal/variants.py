@@ -28,7 +28,7 @@ _BACKBONE = "BACKBONE"  # stands for the pretrained one
 _TOWER = ("--model.network.tower.backbone", _BACKBONE)
 _EXPERTS = "--model.network.perceiver.experts"
 _KINDS = "--data.source.init_args.kinds"
-_ALL = ("--model.stage.trained", "[perceiver,language]")
+_FROZEN = ("--model.stage.trained", "[perceiver,language]")
 # Options of each stage of a row; a stage starts from the one before.
 ROWS: dict[str, Sequence[Sequence[str]]] = {
     "Nova's perceiver, dense": [()],
@@ -38,9 +38,9 @@ ROWS: dict[str, Sequence[Sequence[str]]] = {
     "one level": [
         ("--model.network.tower.levels", "[4]", "--model.network.perceiver.queries", "[52]")
     ],
-    "random tower, frozen": [_ALL],
+    "random tower, frozen": [_FROZEN],
     "pretrained tower": [_TOWER],
-    "pretrained tower, frozen": [(*_TOWER, *_ALL)],
+    "pretrained tower, frozen": [(*_TOWER, *_FROZEN)],
     "three stages: captions, short answers, all": [
         (_KINDS, "[caption]"),
         (_KINDS, "[classification,cover,presence,comparison,urban]"),
