@@ -86,11 +86,12 @@ def training(config: SpeedConfig) -> MultimodalTraining:
 def time_step(
     module: MultimodalTraining, batch: dict[str, Any], config: SpeedConfig
 ) -> dict[str, Any]:
-    """A row: step, tower, language model alone, and their ratio."""
+    """A row: step, tower, perceiver, language model alone, and their ratio."""
     model = module.model.train()
     images = torch.cat(batch["images"]).to(config.device)
     with torch.no_grad():
         spliced = model(module.arranged(batch)).spliced
+        levels = model.tower(images)
     embeds = spliced.embeds.detach().requires_grad_()
     clock = Clock(config.device, cpu_time=config.cpu_time)
 
@@ -100,6 +101,10 @@ def time_step(
     def tower() -> None:
         torch.stack([level.tokens.sum() for level in model.tower(images)]).sum().backward()
 
+    def perceiver() -> None:
+        tokens, grids = zip(*levels, strict=True)
+        model.perceiver.read(tokens, grids).tokens.sum().backward()
+
     def language() -> None:
         logits = model.language(
             inputs_embeds=embeds, attention_mask=spliced.attention_mask,
@@ -108,7 +113,7 @@ def time_step(
         answer_loss(logits, spliced.labels, average="roots").backward()
 
     for _ in range(config.pairs + 1):
-        for part in (step, tower, language):
+        for part in (step, tower, perceiver, language):
             clock.time(part.__name__, part)
             model.zero_grad()
     beyond = [a - b for a, b in zip(clock.parts["step"], clock.parts["tower"], strict=True)]
@@ -116,6 +121,7 @@ def time_step(
         "tokens": f"{len(spliced.mask)} x {spliced.mask.shape[1]}",
         "step s": clock.median("step"),
         "tower s": clock.median("tower"),
+        "perceiver s": clock.median("perceiver"),
         "language model alone s": clock.median("language"),
         **ratio("(step - tower) / language model", beyond, clock.parts["language"]),
     }
