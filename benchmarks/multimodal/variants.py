@@ -11,10 +11,12 @@ runs are kept: an interrupted comparison goes on where it stopped. Writes ``vari
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import subprocess
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -64,6 +66,7 @@ class VariantsConfig:
         seeds: a run of each row for each.
         steps: of each run, shared by the stages of a curriculum.
         questions: of each kind about unseen scenes.
+        jobs: runs at a time.
         extra: further options of every run; must come last.
     """
 
@@ -73,6 +76,7 @@ class VariantsConfig:
     seeds: tuple[int, ...] = (0, 1)
     steps: Annotated[int, at_least(3)] = 200
     questions: Annotated[int, at_least(1)] = 300
+    jobs: Annotated[int, at_least(1)] = 1
     extra: tuple[str, ...] = option((), nargs="...", type=None)
 
 
@@ -87,15 +91,23 @@ def main(config: VariantsConfig) -> None:
     Raises:
         FailedRunError: a run failed; the text names its log.
     """
-    scores: dict[str, list[dict[str, float]]] = {}
-    shown = "no row was trained"
+    rows = []
     for name in config.rows:
         if config.backbone is None and any(_BACKBONE in stage for stage in ROWS[name]):
             print(f"left out, as there is no --backbone: {name}")
-            continue
-        scores[name] = [_train(name, seed, config) for seed in config.seeds]
-        shown = seed_table("variant", {row: over_seeds(seeds) for row, seeds in scores.items()})
-        write_text(config.out / "variants.md", shown + "\n")
+        else:
+            rows.append(name)
+    runs = [(name, seed) for name in rows for seed in config.seeds]
+    scores: dict[str, list[dict[str, float]]] = {}
+    shown = "no row was trained"
+    with ThreadPoolExecutor(config.jobs) as pool:
+        found = pool.map(lambda run: _train(*run, config), runs)
+        for (name, _), measured in zip(runs, found, strict=True):
+            scores.setdefault(name, []).append(measured)
+            if len(scores[name]) < len(config.seeds):
+                continue
+            shown = seed_table("variant", {row: over_seeds(seeds) for row, seeds in scores.items()})
+            write_text(config.out / "variants.md", shown + "\n")
     print(shown)
 
 
@@ -110,7 +122,7 @@ def _train(name: str, seed: int, config: VariantsConfig) -> dict[str, float]:
         words += ["--trainer.max_steps", str(config.steps // len(stages))]
         words += ["--final_questions", str(config.questions if last else 0)]
         words += ["--run_dir", str(folder), *(["--model.start", start] if start else [])]
-        _run([*words, *config.extra], folder)
+        _run([*words, *config.extra], folder, jobs=config.jobs)
         start = str(folder / "model")
     found = json.loads((folder / "scores/scores.json").read_text())["scores"]
     values = {
@@ -121,7 +133,7 @@ def _train(name: str, seed: int, config: VariantsConfig) -> dict[str, float]:
     return {"mean": statistics.fmean(values.values()), **values}
 
 
-def _run(words: Sequence[str], folder: Path) -> None:
+def _run(words: Sequence[str], folder: Path, *, jobs: int) -> None:
     """One stage, unless the same one is there."""
     done = folder / "options.json"
     if done.is_file() and json.loads(done.read_text()) == list(words):
@@ -131,7 +143,9 @@ def _run(words: Sequence[str], folder: Path) -> None:
     print(f"training: {folder}", flush=True)
     with log.open("w") as file:
         command = [sys.executable, "tools/train_multimodal.py", *words]
-        ended = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT)
+        threads = max((os.cpu_count() or 1) // jobs, 1)
+        environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+        ended = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, env=environment)
     if ended.returncode:
         raise FailedRunError(f"a run failed; see {log}")
     write_json(done, list(words))

@@ -85,9 +85,8 @@ def splice(
     if segments is not None:
         # An image belongs to the segment that its place is in.
         spread = _sources(ids, segments, lengths, len(words), of_image=None)[2]
-        visible = _visible(_padded(spread, length, -1, side))
+        visible = _visible(_padded(spread, length, -1, side).to(device))
         positions = (visible.sum(dim=2) - 1).clamp(min=0)
-        visible = visible.to(device)
     return Spliced(
         embeds=known[index.to(device)],
         labels=_padded(targets, length, IGNORED, side).to(device),
@@ -164,7 +163,8 @@ def share_prefix(conversations: Sequence[Encoded]) -> tuple[Encoded, Tensor] | N
 def _visible(segments: Tensor) -> Tensor:
     """``(B, L)`` segments, -1 at padding, to ``(B, L, L)``: which tokens each may see."""
     own, other = segments[:, :, None], segments[:, None]
-    causal = torch.ones(segments.shape[1], segments.shape[1], dtype=torch.bool).tril()
+    length = segments.shape[1]
+    causal = torch.ones(length, length, dtype=torch.bool, device=segments.device).tril()
     return ((own == other) | (other == 0)) & causal & (own >= 0) & (other >= 0)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -24,6 +25,7 @@ IMAGE_ID = -200
 """Stands among token numbers where an image's visual tokens go."""
 IGNORED = -100
 """Label of what is not learned."""
+_KEPT = 1 << 16  # conversations whose numbers are kept; short ones come again and again
 # Of our own tokenizers.
 _SIGNS = {"pad_token": "<|pad|>", "bos_token": "<|start|>", "eos_token": "<|end|>"}
 _ROLES = ["<|system|>", "<|user|>", "<|assistant|>"]
@@ -154,13 +156,19 @@ class ConversationEncoder:
     def __init__(self, tokenizer: Any, template: TemplateConfig = TemplateConfig()) -> None:
         self.tokenizer, self.template = tokenizer, template
         self.signs = special_signs(tokenizer)
+        self._kept = lru_cache(_KEPT)(self._encode)
 
     def encode(self, conversation: Conversation) -> Encoded:
         """Token numbers and labels; nothing is learned of a conversation without its last answer.
 
+        Equal conversations share their tensors, which nothing may write to.
+
         Raises:
             ValueError: the template cannot write it.
         """
+        return self._kept(conversation)
+
+    def _encode(self, conversation: Conversation) -> Encoded:
         pieces = render(conversation, self.template.name, tokenizer=self.tokenizer)
         ids, labels = self._start(pieces), []
         labels += [IGNORED] * len(ids)

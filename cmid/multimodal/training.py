@@ -86,7 +86,8 @@ class TrainMultimodalCLI(RunCLI):
             train_seed=source.seed,
             train_scenes=min(1000, len(source)),
         )
-        outcome = evaluate(OwnModel(model, name=str(folder)), suite)
+        device = self.trainer.strategy.root_device  # the trainer has moved it back
+        outcome = evaluate(OwnModel(model.to(device), name=str(folder)), suite)
         outcome.write(self.run_dir / "scores")
         paint_answers(outcome, self.run_dir / "answers.png")
         print(markdown_table(outcome.table(), aligned=True))
