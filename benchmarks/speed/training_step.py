@@ -110,6 +110,8 @@ def autocast(device: str, precision: Precision) -> torch.autocast:
 def measure(name: str, config: StepConfig) -> dict[str, Any]:
     """One row of the table."""
     torch.manual_seed(0)
+    if config.device.startswith("cuda"):
+        torch.cuda.reset_peak_memory_stats()  # each backbone's own
     form = torch.channels_last if config.channels_last else torch.contiguous_format
     model = CMID(
         name, img_size=config.size, channels_last=config.channels_last, compile=config.compile
