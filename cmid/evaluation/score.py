@@ -109,7 +109,7 @@ def mean_score(scores: Sequence[Score]) -> Score:
         return scores[0]
     rows = [score.rows for score in scores]
     if kind in ("share", "mean", "draws"):
-        mean = np.mean(rows, axis=0, dtype=np.float64)
+        mean = np.stack(rows).mean(axis=0, dtype=np.float64)
         several = kind == "draws" and shape[1] > 1
         return Score("draws", mean) if several else Score("mean", mean.reshape(len(mean)))
     if kind == "mIoU" and len(shape) == 3:

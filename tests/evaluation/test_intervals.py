@@ -141,8 +141,14 @@ def test_an_image_that_is_drawn_twice_counts_twice(kind: str) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "shape"),
-    [("share", (40,)), ("mean", (40,)), ("draws", (40, 5)), ("draws", (40, 1))]
-    + [("ratio", (40, 2)), ("mIoU", (40, 3, 3))],
+    [
+        ("share", (40,)),
+        ("mean", (40,)),
+        ("draws", (40, 5)),
+        ("draws", (40, 1)),
+        ("ratio", (40, 2)),
+        ("mIoU", (40, 3, 3)),
+    ],
 )
 def test_mean_of_several_networks_is_the_mean_of_their_scores(
     kind: str, shape: tuple[int, ...]
@@ -159,7 +165,7 @@ def test_mean_of_several_networks_is_the_mean_of_their_scores(
     # Networks that agree leave the interval of one as it is; others' errors average out.
     assert high - low < max(np.diff(own.interval)[0] for own in each)
     value, (low, high) = mean.lead(mean_score(each[::-1]))
-    assert low <= value == pytest.approx(0) <= high
+    assert (value, low, high) == pytest.approx((0, 0, 0), abs=1e-12)
     assert mean_score(each[:1]) is each[0]
 
 
