@@ -34,6 +34,7 @@ from benchmarks.baselines.rows import (
     folder_name,
     needs_lightly,
     read_rows,
+    settings_of,
     train,
 )
 from benchmarks.baselines.tables import (
@@ -103,7 +104,8 @@ def main(config: CompareConfig, called: str) -> None:
         failed = [
             line for line in pool.map(lambda run: _complete(run, config, about), runs) if line
         ]
-    outcomes = [own for row in chosen if (own := _outcome(row, runs, about)) is not None]
+    whole = [run for run in runs if _measured(run, config, about)]
+    outcomes = [own for row in chosen if (own := _outcome(row, whole)) is not None]
     if outcomes:
         _write(config.out, outcomes, against=against, command=called)
     if failed:
@@ -125,7 +127,7 @@ def _reference(against: str | None, chosen: Sequence[str]) -> str:
 
 def _complete(run: Run, config: CompareConfig, about: dict[str, Any]) -> str | None:
     """Train and measure a run as far as that is missing; what failed, in a line."""
-    if _measured(run, about):
+    if _measured(run, config, about):
         return None
     threads = max((os.cpu_count() or 1) // config.jobs, 1)
     env = {**os.environ, "OMP_NUM_THREADS": str(threads)}
@@ -143,18 +145,21 @@ def _complete(run: Run, config: CompareConfig, about: dict[str, Any]) -> str | N
     return None
 
 
-def _measured(run: Run, about: dict[str, Any]) -> bool:
-    """Whether scores of the same measures on the same images lie there."""
+def _measured(run: Run, config: CompareConfig, about: dict[str, Any]) -> bool:
+    """Whether scores of the same training and measures on the same images lie there."""
     try:
         found = read_results(run.folder / "scores.json").about
     except (FileNotFoundError, ValueError):
         return False
+    if run.options is not None:
+        own, wanted = found.get("training") or {}, settings_of(run, config, config=config.config)
+        if any(own.get(key) != value for key, value in wanted.items()):
+            return False
     return all(found.get(key) == value for key, value in about.items())
 
 
-def _outcome(row: str, runs: Sequence[Run], about: dict[str, Any]) -> Outcome | None:
-    own = [run for run in runs if run.row == row and _measured(run, about)]
-    results = {run.seed: read_results(run.folder / "scores.json") for run in own}
+def _outcome(row: str, runs: Sequence[Run]) -> Outcome | None:
+    results = {run.seed: read_results(run.folder / "scores.json") for run in runs if run.row == row}
     if not results:
         return None
     found = {seed: next(iter(each.found.values())) for seed, each in results.items()}

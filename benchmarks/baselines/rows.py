@@ -143,6 +143,19 @@ def model_of(config: str) -> dict[str, Any]:
     return yaml.safe_load(read_text(config))["model"]
 
 
+def settings_of(run: Run, options: TrainingOptions, *, config: str) -> dict[str, Any]:
+    """What tells the training of a row from others; where it runs does not."""
+    own = run.options or ()
+    return {
+        "config": config,
+        "images": options.images and Path(options.images).name,
+        "epochs": options.epochs,
+        "max_time": options.max_time,
+        "options": [*own, *_teacher(own, config), *options.extra],
+        "seed": run.seed,
+    }
+
+
 def train(
     run: Run, options: TrainingOptions, *, config: str, device: str, env: dict[str, str]
 ) -> None:
@@ -156,16 +169,7 @@ def train(
         FailedRunError: it failed; what it said is in ``log.txt``.
         ValueError: the folder holds a training with other options.
     """
-    assert run.options is not None
-    own = [*run.options, *_teacher(run.options, config)]
-    about = {
-        "config": config,
-        "images": options.images and Path(options.images).name,
-        "epochs": options.epochs,
-        "max_time": options.max_time,
-        "options": [*own, *options.extra],
-        "seed": run.seed,
-    }
+    about = settings_of(run, options, config=config)
     path = run.folder / "training.json"
     earlier = json.loads(path.read_text()) if path.is_file() else {}
     if any(earlier.get(key, value) != value for key, value in about.items()):
@@ -186,7 +190,8 @@ def train(
         words += ["--ckpt_path", "last"]
     start = time.perf_counter()
     try:
-        execute(["cmid", "pretrain", *words, *own, *options.extra], run.folder / "log.txt", env=env)
+        command = ["cmid", "pretrain", *words, *about["options"]]
+        execute(command, run.folder / "log.txt", env=env)
     finally:
         seconds = earlier.get("seconds", 0.0) + time.perf_counter() - start
         write_json(path, {**about, "finished": False, "seconds": seconds})
