@@ -38,7 +38,6 @@ from cmid.evaluation.tested import images_digest
 from cmid.options import at_least, option
 
 SHOTS = (1, 5, 10)
-DRAWS = 10
 SCRATCH = "from scratch, "
 
 
@@ -54,6 +53,7 @@ class MeasureOptions:
         labels: also curves of frozen accuracy over so many labelled images a class (1 5 10 50 all).
         scratch_steps: steps of supervised trainings of random weights, as another line of the
             curves (default: none).
+        draws: draws of labelled images, in few-shot classification and in curves.
         pairs: test images of each data set of which two crops are matched.
         device: cpu, cuda or auto.
         cache: folder for features; a second call with other measures reads them.
@@ -65,6 +65,7 @@ class MeasureOptions:
     roads: str | None = None
     labels: tuple[str, ...] = option((), type=label_count, metavar="N")
     scratch_steps: Annotated[int, at_least(0)] = 0
+    draws: Annotated[int, at_least(1)] = 10
     pairs: Annotated[int, at_least(1)] = 500
     device: Literal["auto", "cpu", "cuda"] = "auto"
     cache: str | None = None
@@ -133,6 +134,7 @@ def described(
         "test_digest": hashlib.sha256("\n".join(names).encode()).hexdigest(),
         "labels": [*options.labels],
         "scratch_steps": options.scratch_steps,
+        "draws": options.draws,
         "pairs": options.pairs,
         "label_places": {
             each.name: {label_name(n): _place(n, each.train) for n in options.labels}
@@ -187,7 +189,7 @@ def _of_set(
         for name, part in zip(("train", "test"), _parts(data), strict=True)
     )
     tasks = ["knn", "linear", "fewshot"]
-    pooled = measure(train, test, tasks, MeasureConfig(shots=SHOTS, seeds=DRAWS))
+    pooled = measure(train, test, tasks, MeasureConfig(shots=SHOTS, seeds=options.draws))
     if pooled.error is not None:
         raise pooled.error
     for name, reason in pooled.left_out.items():
@@ -197,7 +199,7 @@ def _of_set(
         if count == "all" and isinstance(linear := pooled.found.get("linear"), Score):
             hits = [torch.from_numpy(linear.rows)]  # the same classifier
         else:
-            draws = range(1 if count == "all" else DRAWS)
+            draws = range(1 if count == "all" else options.draws)
             rows = [labelled_rows(train[1].cpu(), count, seed=seed) for seed in draws]
             hits = [frozen_hits(train, test, own, seed=seed) for seed, own in enumerate(rows)]
         yield label_name(count), Score("draws", torch.stack(hits, dim=1).cpu().numpy())

@@ -197,7 +197,7 @@ def test_two_rows_are_trained_measured_and_kept(
     words = ["--out", str(out), "--eurosat", str(data / "eurosat")]
     words += ["--roads", str(data / "roads"), "--config", str(data / "tiny.yaml")]
     words += ["--more", str(data / "more.yaml"), "--device", "cpu", "--epochs", "1", "--jobs", "2"]
-    words += ["--labels", "1", "all", "--scratch_steps", "2", "--traceback"]
+    words += ["--labels", "1", "all", "--scratch_steps", "2", "--draws", "3", "--traceback"]
     rows = ["--rows", "random initialisation", "cooler", "broken"]
     limit = ["--extra", "--trainer.limit_train_batches", "2"]
     with pytest.raises(FailedRunError, match=r"1 of 3 runs failed: broken, seed 0: see .*log\.txt"):
@@ -211,6 +211,9 @@ def test_two_rows_are_trained_measured_and_kept(
     assert scores.about["training"]["seconds"] > 0
     assert {"roads mIoU", "EuroSAT 10-shot", "EuroSAT all labels"} <= {*scores.found["cooler"]}
     assert "EuroSAT correspondence within 1 cell" in scores.found["cooler"]
+    few = scores.found["cooler"]["EuroSAT 1-shot"]
+    assert isinstance(few, Score)
+    assert few.rows.shape == (30, 3)
     assert not (out / "cooler-0" / "checkpoints").exists()
     untrained = read_results(out / "random_initialisation-0" / "scores.json")
     assert "EuroSAT from scratch, 1 label" in untrained.found["random initialisation"]
