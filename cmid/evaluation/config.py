@@ -48,7 +48,7 @@ def _devices(text: str) -> str:
     return text
 
 
-def _labels(text: str) -> str:
+def label_count(text: str) -> str:
     if text != "all" and not (text.isdecimal() and int(text)):
         raise argparse.ArgumentTypeError(f"{text!r} is neither a whole number nor 'all'")
     return text
@@ -68,7 +68,7 @@ class LabelConfig:
         train_lr: highest learning rate (AdamW).
     """
 
-    labels: tuple[str, ...] = option((), type=_labels, metavar="N")
+    labels: tuple[str, ...] = option((), type=label_count, metavar="N")
     draws: Annotated[int, at_least(1)] = 3
     steps: Annotated[int, at_least(1)] = 400
     train_batch: Annotated[int, at_least(2)] = 64

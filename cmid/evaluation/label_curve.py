@@ -19,7 +19,7 @@ from cmid.evaluation.cache import fingerprint
 from cmid.evaluation.config import ComparisonConfig, LabelConfig
 from cmid.evaluation.linear import draw_of_each_class, linear_probe
 from cmid.evaluation.score import Score
-from cmid.evaluation.tasks import Found
+from cmid.evaluation.tasks import Found, Labelled
 from cmid.evaluation.tested import TestedImages
 from cmid.files import whole_file
 
@@ -60,7 +60,7 @@ class LabelCurves:
         self.drawn: set[str] = set()
         train = tested.parts[0]
         every = len(train) / len(train.classes)
-        self.places = {_name(n): every if n == "all" else float(n) for n in settings.labels}
+        self.places = {label_name(n): every if n == "all" else float(n) for n in settings.labels}
 
     def lines(self, fabric: Fabric, spec: str) -> Iterator[tuple[str, Found]]:
         """Names and scores of the lines of a backbone, as they come; none on other processes."""
@@ -89,13 +89,12 @@ class LabelCurves:
     def _lines(
         self, fabric: Fabric, start: str, make: Callable[[], Backbone]
     ) -> Iterator[tuple[str, Found]]:
-        train, (others, truth) = self.tested.features(fabric, make())
+        train, test = self.tested.features(fabric, make())
         if not fabric.is_global_zero:
             return
 
         def frozen(rows: Tensor, seed: int) -> Tensor:
-            logits, _ = linear_probe((train[0][rows], train[1][rows]), others, seed=seed)
-            return logits.argmax(dim=1) == truth
+            return frozen_hits(train, test, rows, seed=seed)
 
         def whole(rows: Tensor, seed: int) -> Tensor:
             # Imported on use: torchvision's transforms take a second.
@@ -124,27 +123,17 @@ class LabelCurves:
         ):
             found: Found = {}
             for count in own.labels:
-                title = f"{start}, {mode}, {_name(count)}"
-                found[_name(count)] = self._score(fit, train[1], count, title=title)
+                title = f"{start}, {mode}, {label_name(count)}"
+                found[label_name(count)] = self._score(fit, train[1], count, title=title)
             yield f"{start}, {mode}", found
 
     def _score(self, fit: _Fit, labels: Tensor, count: str, *, title: str) -> Score:
         draws = 1 if count == "all" else fit.draws
         hits = [
-            self._kept(fit, self._rows(labels, count, seed), seed)
+            self._kept(fit, labelled_rows(labels, count, seed=seed), seed)
             for seed in tqdm(range(draws), desc=title, unit="draw")
         ]
         return Score("draws", torch.stack(hits, dim=1).numpy())
-
-    def _rows(self, labels: Tensor, count: str, seed: int) -> Tensor:
-        if count == "all":
-            return torch.arange(len(labels))
-        fewest = int(torch.bincount(labels)[labels.unique()].min())
-        if fewest < int(count):
-            raise ValueError(
-                f"--labels {count} needs {count} images of every class, one has {fewest}"
-            )
-        return draw_of_each_class(labels, int(count), seed=seed)
 
     def _kept(self, fit: _Fit, rows: Tensor, seed: int) -> Tensor:
         """``(M,)`` hits, from --cache where they lie there."""
@@ -161,5 +150,31 @@ class LabelCurves:
         return hits
 
 
-def _name(count: str) -> str:
+def labelled_rows(labels: Tensor, count: str, *, seed: int) -> Tensor:
+    """Indices of the images of a draw: ``count`` of each class, or of all with ``all``.
+
+    Raises:
+        ValueError: a class with fewer images.
+    """
+    if count == "all":
+        return torch.arange(len(labels))
+    fewest = int(torch.bincount(labels)[labels.unique()].min())
+    if fewest < int(count):
+        raise ValueError(f"--labels {count} needs {count} images of every class, one has {fewest}")
+    return draw_of_each_class(labels, int(count), seed=seed)
+
+
+def frozen_hits(train: Labelled, test: Labelled, rows: Tensor, *, seed: int) -> Tensor:
+    """``(M,)`` bool: which test images a linear probe of some training images classifies rightly.
+
+    Args:
+        train: ``(N, D)`` features and ``(N,)`` classes, of which ``rows`` are learned from.
+        test: ``(M, D)`` and ``(M,)``.
+    """
+    logits, _ = linear_probe((train[0][rows], train[1][rows]), test[0], seed=seed)
+    return logits.argmax(dim=1) == test[1]
+
+
+def label_name(count: str) -> str:
+    """The measure of a number of labels a class: ``1 label``, ``5 labels``, ``all labels``."""
     return f"{count} label{'' if count == '1' else 's'}"

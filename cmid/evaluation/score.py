@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -92,6 +92,33 @@ class Score:
         return KINDS[self.kind](self.rows, counts)
 
 
+def mean_score(scores: Sequence[Score]) -> Score:
+    """The mean of several backbones' scores on the same images, as one score of these images.
+
+    Its value is the mean of their values; its interval is over images (and draws) for these
+    backbones, such as those of several seeds, and tells nothing of others.
+
+    Raises:
+        ValueError: scores of other images or kinds, or of a kind that has no such mean.
+    """
+    kinds = {(score.kind, score.rows.shape) for score in scores}
+    if len(kinds) != 1:
+        raise ValueError(f"scores of {len(kinds)} kinds or numbers of images have no mean")
+    ((kind, shape),) = kinds
+    if len(scores) == 1:
+        return scores[0]
+    rows = [score.rows for score in scores]
+    if kind in ("share", "mean", "draws"):
+        mean = np.stack(rows).mean(axis=0, dtype=np.float64)
+        several = kind == "draws" and shape[1] > 1
+        return Score("draws", mean) if several else Score("mean", mean.reshape(len(mean)))
+    if kind == "mIoU" and len(shape) == 3:
+        return Score(kind, np.stack(rows, axis=1))  # (N, S, K, K)
+    if kind == "ratio" and len(shape) == 2:
+        return Score(kind, np.stack(rows, axis=2))  # (N, 2, S)
+    raise ValueError(f"scores of kind {kind} have no mean")
+
+
 def _same(rows: Rows) -> bool:
     """Whether draws have no spread: one of them, or all results equal."""
     return rows.shape[1] == 1 or rows.min() == rows.max()
@@ -143,8 +170,9 @@ def _of_label(scores: Rows, labels: Rows, weights: Weights) -> Weights:
 
 
 def _mean_iou(rows: Rows, weights: Weights) -> Weights:
-    """Of ``(N, K, K)`` counts of pixels, true classes in rows."""
-    return mean_iou(torch.from_numpy(_sums(rows, weights))).numpy()
+    """Of ``(N, K, K)`` counts of pixels, true classes in rows, or the mean of ``(N, S, K, K)``."""
+    each = mean_iou(torch.from_numpy(_sums(rows, weights)))  # (R,) or (R, S)
+    return each.reshape(len(weights), -1).mean(dim=1).numpy()
 
 
 def _mutual_information(rows: Rows, weights: Weights) -> Weights:

@@ -80,7 +80,7 @@ class TestedImages:
             "data": config.data,
             "train_images": len(train),
             "test_images": len(test),
-            "test_digest": _digest(test),
+            "test_digest": images_digest(test),
         }
         self.settings = MeasureConfig(
             k=config.k, shots=config.shots, seeds=config.seeds, targets=names, seed=config.seed
@@ -106,7 +106,7 @@ class TestedImages:
         self.parts = train, SubsetSource(test, indices)
         if self.labels is not None:
             self.labels = self.labels[0], self.labels[1][indices]
-        self.about |= {"test_images": len(indices), "test_digest": _digest(self.parts[1])}
+        self.about |= {"test_images": len(indices), "test_digest": images_digest(self.parts[1])}
 
     def measure(self, fabric: Fabric, backbone: Backbone) -> Evaluation | None:
         """Scores on the first process, None on the others."""
@@ -153,7 +153,7 @@ def pooled_features(
     )
 
 
-def _digest(source: ImageSource) -> str:
+def images_digest(source: ImageSource) -> str:
     """What tells the images of a part from others, without reading them."""
     try:
         names = _names(source)

@@ -9,11 +9,9 @@ import torch.distributed as dist
 from torch import Tensor
 
 from benchmarks.baselines import BYOL, DINO, LeJEPA, MoCoV2, SimCLR, SimMIM
-from benchmarks.baselines.compare import ROWS, picture
 from benchmarks.baselines.lejepa import invariance
 from benchmarks.baselines.sigreg import SIGReg, epps_pulley
 from benchmarks.baselines.simmim import masked_l1
-from benchmarks.seeds import seed_table
 from cmid.methods import PretrainMethod
 from cmid.views import Views
 from tests.together import run_together
@@ -213,12 +211,3 @@ def test_two_processes_have_the_gradient_of_one_with_all_samples(tmp_path: Path)
     (two, its), (one, expected) = (torch.load(tmp_path / f"{n}.pt") for n in (2, 1))
     torch.testing.assert_close(two, one)
     torch.testing.assert_close(its, expected, rtol=1e-4, atol=1e-5)
-
-
-def test_table_and_picture_of_a_comparison() -> None:
-    rows = {name: {"knn": (0.1 * i, 0.0), "roads": (0.5, 0.01)} for i, name in enumerate(ROWS)}
-    lines = seed_table("pretraining", rows).splitlines()
-    assert len(lines) == 2 + len(ROWS) == 17
-    assert lines[-1].startswith("| DINO | **1.400**")
-    assert "0.500 ± 0.010" in lines[2]
-    assert len(picture(rows).axes) == 2

@@ -20,7 +20,7 @@ from torchmetrics.functional.classification import (
 from cmid.evaluation import bootstrap, proportion
 from cmid.evaluation.intervals import over_draws, paired_proportions
 from cmid.evaluation.results import Results, read_results
-from cmid.evaluation.score import KINDS, Score
+from cmid.evaluation.score import KINDS, Score, mean_score
 from cmid.reporting import markdown_table
 from cmid.visualization.scores import score_figure
 
@@ -137,6 +137,43 @@ def test_an_image_that_is_drawn_twice_counts_twice(kind: str) -> None:
     value, (low, high) = Score(kind, ROWS[kind]).lead(Score(kind, ROWS[kind]))
     assert value == 0
     assert low <= 0 <= high
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape"),
+    [
+        ("share", (40,)),
+        ("mean", (40,)),
+        ("draws", (40, 5)),
+        ("draws", (40, 1)),
+        ("ratio", (40, 2)),
+        ("mIoU", (40, 3, 3)),
+    ],
+)
+def test_mean_of_several_networks_is_the_mean_of_their_scores(
+    kind: str, shape: tuple[int, ...]
+) -> None:
+    rng = np.random.default_rng(1)
+    each = [Score(kind, rng.integers(0, 2, shape) > 0) for _ in range(3)]
+    if kind in ("ratio", "mIoU"):
+        each = [Score(kind, rng.integers(1, 9, shape).astype(float)) for _ in range(3)]
+    mean = mean_score(each)
+    assert len(mean.rows) == 40
+    assert mean.value == pytest.approx(np.mean([own.value for own in each]), abs=1e-12)
+    low, high = mean.interval
+    assert low < mean.value < high
+    # Networks that agree leave the interval of one as it is; others' errors average out.
+    assert high - low < max(np.diff(own.interval)[0] for own in each)
+    value, (low, high) = mean.lead(mean_score(each[::-1]))
+    assert (value, low, high) == pytest.approx((0, 0, 0), abs=1e-12)
+    assert mean_score(each[:1]) is each[0]
+
+
+def test_scores_without_a_mean_are_refused() -> None:
+    with pytest.raises(ValueError, match="AP"):
+        mean_score([Score("AP", np.ones((4, 2, 1)))] * 2)
+    with pytest.raises(ValueError, match="2 kinds"):
+        mean_score([Score("share", np.ones(4)), Score("share", np.ones(5))])
 
 
 def test_few_images_that_differ_are_no_difference() -> None:

@@ -27,6 +27,7 @@ MODULES = [
     "benchmarks.change_detection.tiling",
     "benchmarks.classification.colour_baseline",
     "benchmarks.baselines.compare",
+    "benchmarks.baselines.measures",
     "benchmarks.speed.data_pipeline",
     "benchmarks.speed.memory",
     "benchmarks.speed.training_step",
