@@ -6,9 +6,9 @@
 
 Suites: generated scenes; classification folders (AID, NWPU-RESISC45, EuroSAT, ...); vqa (RSVQA-LR,
 -HR); grounding (RSVG, DIOR-RSVG); choice (LHRS-Bench, every question in all rotations of its
-choices); captions (UCM-captions, RSICD, ...). --out gets every answer (predictions.jsonl), scores
-with 95 % intervals (scores.json), a report and a picture. Needs the extra multimodal; endpoints
-need the extra scoring.
+choices); captions (UCM-captions, RSICD, ...); instructions (what tools/make_instructions.py made of
+any labelled set). --out gets every answer (predictions.jsonl), scores with 95 % intervals
+(scores.json), a report and a picture. Needs the extra multimodal; endpoints need the extra scoring.
 """  # noqa: E501
 
 from __future__ import annotations

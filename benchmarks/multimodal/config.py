@@ -8,7 +8,9 @@ from typing import Annotated, Literal
 
 from cmid.options import at_least, option
 
-SuiteName = Literal["scenes", "classification", "vqa", "grounding", "choice", "captions"]
+SuiteName = Literal[
+    "scenes", "classification", "vqa", "grounding", "choice", "captions", "instructions"
+]
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,8 @@ class SuiteConfig:
         suite: scenes are generated, all others read --data.
         data: classification: a folder with a sub-folder a class; vqa: the folder of RSVQA's JSON;
             grounding: JSON of LHRS's form, or a folder of XML as DIOR-RSVG's; choice: qa.json of
-            LHRS-Bench; captions: whatever tools/train_clip.py reads.
+            LHRS-Bench; captions: whatever tools/train_clip.py reads; instructions: what
+            tools/make_instructions.py wrote about images that were not trained on.
         images: folder of the images (default: that of --data, and its images, Images_LR, Data and
             JPEGImages).
         split: part of the data (vqa and grounding: test, unless told).

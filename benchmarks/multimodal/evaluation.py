@@ -12,6 +12,7 @@ import numpy as np
 from benchmarks.multimodal import readers
 from benchmarks.multimodal.config import ModelConfig, SuiteConfig
 from benchmarks.multimodal.files import Entries
+from benchmarks.multimodal.instructions import read_instructions
 from benchmarks.multimodal.prompts import Prompts
 from benchmarks.multimodal.readers import ALL_TYPES
 from cmid.evaluation.answers.question import Question
@@ -106,6 +107,8 @@ def _read(
         found = readers.read_grounding(path, prompts, entries, split or "test")
     elif asked.suite == "choice":
         found = readers.read_choices(path, prompts, entries)
+    elif asked.suite == "instructions":
+        found = read_instructions(path, entries, cells=asked.cells)
     else:
         found = readers.read_captions(path, asked.images, split, asked.on_error)
     questions = list(found)

@@ -65,16 +65,16 @@ def read_vqa(path: Path, prompts: Prompts, entries: Entries, split: str) -> Iter
             questions.append(
                 Question(row["type"], kind, text, true, name, image, also=(ALL_TYPES,))
             )
-    yield from _with_known_answers(questions)
+    yield from with_known_answers(questions)
 
 
-def _with_known_answers(questions: list[Question]) -> Iterator[Question]:
+def with_known_answers(questions: list[Question]) -> Iterator[Question]:
     """What can be answered to a type is what is answered to it."""
     known: dict[str, dict[str, None]] = defaultdict(dict)
     for question in questions:
         known[question.task] |= dict.fromkeys(question.answers)
     for question in questions:
-        among = tuple(known[question.task]) if question.kind == "class" else ()
+        among = tuple(known[question.task]) if question.kind == "class" else question.among
         yield replace(question, among=among)
 
 
@@ -141,7 +141,7 @@ def read_choices(path: Path, prompts: Prompts, entries: Entries) -> Iterator[Que
     for row in rows_of(file):
         for number, pair in enumerate(row.get("qa_pairs", ())):
             with entries.entry(f"{file.name}: {row.get('filename')}, question {number}"):
-                choices = _listed(pair["choices"])
+                choices = listed_choices(pair["choices"])
                 letter = str(pair["answer"]).strip().strip("().").upper()[:1]
                 if letter not in choices or len({*choices.values()}) < len(choices):
                     raise ValueError(f"answer {pair['answer']!r} to choices {pair['choices']!r}")
@@ -154,7 +154,7 @@ def read_choices(path: Path, prompts: Prompts, entries: Entries) -> Iterator[Que
                 )  # fmt: skip
 
 
-def _listed(text: str) -> dict[str, str]:
+def listed_choices(text: str) -> dict[str, str]:
     """Choices by letter; a letter out of turn (``U.S.``) is text."""
     starts: list[re.Match[str]] = []
     for found in _CHOICE.finditer(text):

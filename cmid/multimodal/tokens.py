@@ -66,6 +66,7 @@ def load_tokenizer(spec: str, *, texts: Sequence[str] | None = None) -> Any:
     path = Path(spec)
     if path.suffix == ".gguf":
         tokenizer = transformers.AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+        _mend_end(tokenizer)
     else:
         tokenizer = transformers.AutoTokenizer.from_pretrained(spec)
     if not tokenizer.is_fast:
@@ -76,6 +77,22 @@ def load_tokenizer(spec: str, *, texts: Sequence[str] | None = None) -> Any:
         # Padding is masked, so that any number serves.
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.convert_ids_to_tokens(0)
     return tokenizer
+
+
+def _mend_end(tokenizer: Any) -> None:
+    """Let texts end as the chat template ends answers, where they would end as they start.
+
+    transformers takes one token of a GGUF file for both, if its vocabulary is of GPT-2's kind.
+    """
+    if tokenizer.chat_template is not None and tokenizer.eos_token == tokenizer.bos_token:
+        tokenizer.eos_token = _end_sign(tokenizer)
+        tokenizer.pad_token = tokenizer.eos_token
+
+
+def _end_sign(tokenizer: Any) -> str:
+    """The sign that ends an answer in the tokenizer's own chat template."""
+    pieces = render(Conversation((Turn("q", "a"),)), "chat", tokenizer=tokenizer)
+    return next(p.text for p in pieces if p.learned and p.kind == "signs").strip()
 
 
 def _train_tokenizer(size: int, texts: Sequence[str] | None) -> Any:
@@ -224,8 +241,7 @@ class ConversationEncoder:
     def _sign(self) -> str:
         if self.template.name != "chat":
             return {"llama2": "</s>", "llama3": "<|eot_id|>"}.get(self.template.name, "\n")
-        pieces = render(Conversation((Turn("q", "a"),)), "chat", tokenizer=self.tokenizer)
-        return next(p.text for p in pieces if p.learned and p.kind == "signs").strip()
+        return _end_sign(self.tokenizer)
 
     def _numbers(self, sign: str) -> list[int]:
         if sign not in self.signs:

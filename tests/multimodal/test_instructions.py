@@ -199,6 +199,12 @@ def test_oriented_boxes_and_masks_and_pairs_and_captions(tmp_path: Path) -> None
     (tmp_path / "dota/captions.csv").write_text("path,caption\nimages/0.png,A plane.\n")
     (entry,) = make(tmp_path / "dota/captions.csv", tmp_path / "e.json", "captions")
     assert entry["conversations"][1]["value"] == "A plane."
+    table = "path,caption,split\nimages/0.png,A plane.,train\nimages/1.png,A ship.,test\n"
+    (tmp_path / "dota/split.csv").write_text(table)
+    (entry,) = make(tmp_path / "dota/split.csv", tmp_path / "f.json", "captions", split="test")
+    assert entry["conversations"][1]["value"] == "A ship."
+    with pytest.raises(ValueError, match="--split is of --kind captions"):
+        LabelledConfig(data=tmp_path, kind="classification", split="test")
 
 
 def test_features_of_a_map_become_attributes_and_captions(tmp_path: Path) -> None:

@@ -105,7 +105,8 @@ def test_a_gguf_file_gives_the_model_and_a_tokenizer_that_knows_where_answers_en
     ids = torch.arange(12)[None]
     torch.testing.assert_close(model(ids).logits, tied(ids).logits)
     encoder = ConversationEncoder(read)
-    assert tokenizer.convert_tokens_to_ids("<|end|>") in encoder.ends
+    assert read.eos_token == "<|end|>"
+    assert encoder.ends == [tokenizer.convert_tokens_to_ids("<|end|>")]
     labels = encoder.encode(Conversation.of([("Is there a ship?", "yes")])).labels
     assert read.decode(labels[labels >= 0]) == "yes<|end|>"
 

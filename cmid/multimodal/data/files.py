@@ -31,7 +31,7 @@ class ConversationFile(ConversationEntries):
     """
 
     def rows(self) -> Iterator[tuple[str, Any]]:
-        for number, row in enumerate(_rows(self.path)):
+        for number, row in enumerate(read_rows(self.path)):
             yield f"entry {number}", row
 
     def entry(self, row: Any, where: str) -> tuple[str, Sequence[str], Any]:
@@ -61,7 +61,12 @@ def _said(row: Mapping[str, Any]) -> Any:
     return row["conversations"]
 
 
-def _rows(path: Path) -> list[Any]:
+def read_rows(path: Path) -> list[Any]:
+    """Entries of a JSON list, also below ``data``, or of JSON lines.
+
+    Raises:
+        ValueError: another ending, or a damaged file.
+    """
     if path.suffix not in (".json", ".jsonl"):
         raise ValueError(f"cannot read conversations of {path}: give .json or .jsonl")
     text = path.read_text(encoding="utf-8")

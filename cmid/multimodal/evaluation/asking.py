@@ -16,8 +16,9 @@ from cmid.multimodal.model import MultimodalModel
 from cmid.vision_language.judging.asking import Request, VisionModel, open_model
 from cmid.vision_language.judging.config import AskingConfig
 
-# Longest answers: those of the published protocols, and room for a caption.
-LONGEST = {"class": 20, "exact": 50, "count": 10, "area": 20, "choice": 10, "box": 100}
+# Longest answers: those of the published protocols, and room for a caption and for eight boxes
+# whose digits are a token each.
+LONGEST = {"class": 20, "exact": 50, "count": 10, "area": 20, "choice": 10, "box": 256}
 _LONGEST_CAPTION = 96
 Told = Callable[[int], None]
 

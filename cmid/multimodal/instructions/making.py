@@ -103,7 +103,7 @@ def read(labelled: LabelledConfig, problems: Problems) -> Iterator[Annotated]:
     if labelled.kind == "change":
         return reading.change(data, labelled.folders, problems, kind=labelled.changed)
     if labelled.kind == "captions":
-        return reading.captions(data, images, labelled.on_error)
+        return reading.captions(data, images, labelled.on_error, split=labelled.split)
     from cmid.multimodal.instructions.features import CLASS_TAGS, annotate, read_features
 
     assert labelled.features is not None  # the settings have seen to it

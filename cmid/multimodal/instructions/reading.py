@@ -113,13 +113,18 @@ def find_changes(changed: NDArray[np.bool_], kind: str = "") -> Changes:
     return Changes(share, tuple(box for _, box in found), kind)
 
 
-def captions(path: Path, images: Path | None, on_error: OnError) -> Iterator[Annotated]:
+def captions(
+    path: Path, images: Path | None, on_error: OnError, *, split: str | None = None
+) -> Iterator[Annotated]:
     """Captions of image files: what `cmid.vision_language.data.opening.open_texts` opens.
+
+    Args:
+        split: part to take, of files that tell splits.
 
     Raises:
         ValueError: images that are no files.
     """
-    source = open_texts(path, root=images, on_error=on_error)
+    source = open_texts(path, root=images, split=split, on_error=on_error)
     if not isinstance(source, AnnotatedFiles):
         raise ValueError(f"{path} holds its images itself: conversations name files of images")
     for index in range(len(source)):

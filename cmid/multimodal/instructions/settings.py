@@ -21,6 +21,7 @@ class LabelledConfig:
             masks: img_dir/ and ann_dir/; change: folders of either date and of masks; captions:
             whatever train_clip.py reads from files; features: georeferenced images.
         images: folder of the images of coco and captions (default: that of the file).
+        split: part of captions, of files that tell splits (default: all of them).
         class_names: names of the classes of folders: a known set, or a file.
         names: names of the labels 0, 1, ... of masks.
         folders: of a change set.
@@ -33,6 +34,7 @@ class LabelledConfig:
     data: Path
     kind: Kind = option()
     images: Path | None = None
+    split: str | None = None
     class_names: str | None = None
     names: tuple[str, ...] = option((), metavar="NAME")
     folders: tuple[str, str, str] = ("A", "B", "label")
@@ -46,6 +48,8 @@ class LabelledConfig:
             raise ValueError("--kind masks takes the names of its labels: --names NAME NAME ...")
         if (self.kind == "features") != (self.features is not None):
             raise ValueError("--kind features and --features FILE go together")
+        if self.split is not None and self.kind != "captions":
+            raise ValueError("--split is of --kind captions: give the part's own file or folder")
 
 
 @dataclass(frozen=True)

@@ -20,11 +20,15 @@ from benchmarks.commands.evaluate_multimodal import main
 from benchmarks.multimodal.config import SuiteConfig
 from benchmarks.multimodal.evaluation import open_suite
 from benchmarks.multimodal.files import Entries
+from benchmarks.multimodal.instructions import read_instructions
 from benchmarks.multimodal.prompts import Prompts
 from benchmarks.multimodal.readers import read_choices, read_grounding, read_vqa
 from cmid.evaluation.answers import judge
+from cmid.multimodal.instructions.making import make_instructions
+from cmid.multimodal.instructions.settings import LabelledConfig, WritingConfig
 
 PLAIN = Prompts()
+OBJECTS = ("ship", "plane", "storage tank", "bridge", "car")
 
 
 def pictures(folder: Path, *names: str) -> None:
@@ -224,6 +228,51 @@ def test_captions_are_compared_with_all_references(tmp_path: Path) -> None:
     assert not judge(question, "there is a").right
     assert suite.blind.answer(question) == "A farm ."
     assert any("not computed" in fact for fact in suite.facts)
+
+
+def test_instructions_of_a_labelled_set_become_questions(tmp_path: Path) -> None:
+    for number in range(8):
+        pictures(tmp_path, f"images/{number}.png")
+    things = [(number, name) for number in range(8) for name in range(1 + number % 4)]
+    coco = {
+        "images": [{"id": n, "file_name": f"{n}.png", "width": 20, "height": 10} for n in range(8)],
+        "categories": [{"id": n, "name": name} for n, name in enumerate(OBJECTS)],
+        "annotations": [
+            {"id": place, "image_id": number, "category_id": name, "bbox": [2 * name, 1, 8, 6]}
+            for place, (number, name) in enumerate(things)
+        ],
+    }
+    write(tmp_path / "coco.json", coco)
+    out = tmp_path / "made/test.json"
+    labelled = LabelledConfig(data=tmp_path / "coco.json", kind="coco", images=tmp_path / "images")
+    make_instructions(labelled, WritingConfig(out=out, turns=3, box_cells=100), command="")
+    entries = Entries((out.parent,))
+    found = [*read_instructions(out, entries, cells=100)]
+    tasks = {question.task for question in found}
+    assert {"presence", "count", "grounding", "honesty", "region", "caption"} <= tasks
+    for question in found:
+        assert judge(question, question.true).right, question
+        assert "<image>" not in question.prompt
+    assert {q.among for q in found if q.task == "presence"} <= {("yes", "no"), ("no", "yes")}
+    assert len({bool(q.answers) for q in found if q.task == "honesty"}) == 2
+    captions = [question.image for question in found if question.task == "caption"]
+    assert len(captions) == len({*captions})
+    asked = SuiteConfig("instructions", out, train=out, cells=100, out=tmp_path)
+    suite = open_suite(asked)
+    choices = [each for each in suite.questions if each.task == "object_choice"]
+    assert {each.true for each in choices[:4]} == {*"ABCD"}
+    assert all(suite.blind.answer(question) for question in suite.questions)
+    rows = json.loads(out.read_text())
+    for change, reason in (
+        ({"image": ["a", "b"]}, "entry 0: it has several images"),
+        ({"tasks": []}, "entry 0: it names 0 tasks for"),
+    ):
+        write(out, [{**rows[0], **change}, *rows[1:]])
+        with pytest.raises(ValueError, match=reason):
+            list(read_instructions(out, entries))
+    write(out, [{"image": rows[0]["image"], "conversations": []}])
+    with pytest.raises(ValueError, match="entry 0: no 'tasks'"):
+        list(read_instructions(out, entries))
 
 
 def test_suites_that_make_no_sense_are_refused_in_one_line(tmp_path: Path) -> None:
