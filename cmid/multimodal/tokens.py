@@ -25,7 +25,7 @@ IMAGE_ID = -200
 """Stands among token numbers where an image's visual tokens go."""
 IGNORED = -100
 """Label of what is not learned."""
-_KEPT = 1 << 16  # conversations whose numbers are kept; short ones come again and again
+_KEPT = 1 << 14  # conversations whose numbers are kept: short ones come again and again
 # Of our own tokenizers.
 _SIGNS = {"pad_token": "<|pad|>", "bos_token": "<|start|>", "eos_token": "<|end|>"}
 _ROLES = ["<|system|>", "<|user|>", "<|assistant|>"]
