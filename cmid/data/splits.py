@@ -70,7 +70,8 @@ def open_split(
         if labelled:
             parts = _named(parts[0]), _named(parts[1])
     elif os.fspath(path) == "scenes":
-        scenes = open_source("scenes", num_images=num_scenes, size=scene_size)
+        # Kept: training reads them in every epoch.
+        scenes = open_source("scenes", num_images=num_scenes, size=scene_size, keep=True)
         cut = round(train_share * num_scenes)
         # Classes of scenes alternate, so that any run of them is balanced.
         return SubsetSource(scenes, range(cut)), SubsetSource(scenes, range(cut, num_scenes))
