@@ -256,11 +256,15 @@ def test_the_command_trains_the_language_model_goes_on_and_ends_with_a_folder(
 
 
 @pytest.mark.slow
-def test_parts_that_do_not_exist_are_named(small: Small, tmp_path: Path) -> None:
+def test_what_cannot_be_trained_is_named(small: Small, tmp_path: Path) -> None:
     pytest.importorskip("trl")
     folder = saved(small(), tmp_path / "model")
-    for part, message in (("head", "name ['head']"), ("adapter", "the model has none")):
-        outcome = trained(folder, tmp_path / "run", f"--trained=[{part}]")
+    for option, message in (
+        ("trained=[head]", "name ['head']"),
+        ("trained=[adapter]", "the model has none"),
+        ("trainer.fsdp=full_shard", "fsdp splits weights"),
+    ):
+        outcome = trained(folder, tmp_path / "run", f"--{option}")
         assert outcome.status == 1, outcome.err[-2000:]
         assert message in outcome.err.splitlines()[-1]
         assert "Traceback" not in outcome.err

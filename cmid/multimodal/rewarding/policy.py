@@ -6,6 +6,7 @@ these places: no tokenizer writes it, and no model can draw it.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -15,8 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from cmid.files import scratch_folder
 from cmid.multimodal.conversation import Conversation
-from cmid.multimodal.folder import load, load_encoder, read_config, save_model
+from cmid.multimodal.folder import CONFIG_FILE, load, load_encoder, read_config, save_model
 from cmid.multimodal.images import as_pixels, fit_image
 from cmid.multimodal.language import LanguageConfig, has_adapter
 from cmid.multimodal.model import MultimodalModel
@@ -73,14 +75,14 @@ def policy_class() -> type[Any]:
     transformers = import_transformers()
     from transformers.modeling_outputs import CausalLMOutput
 
-    class PolicyConfig(transformers.PretrainedConfig):  # type: ignore[name-defined,misc]
+    class PolicyConfig(transformers.PretrainedConfig):  # type: ignore[name-defined]
         model_type = "cmid_multimodal"
 
         def __init__(self, text_config: Any = None, **options: Any) -> None:
             self.text_config, self.image_token_id = text_config, IMAGE_ID
             super().__init__(**options)
 
-    class Policy(transformers.PreTrainedModel):  # type: ignore[name-defined,misc]
+    class Policy(transformers.PreTrainedModel):  # type: ignore[name-defined]
         config_class = PolicyConfig
         base_model_prefix = "model"
         main_input_name = "input_ids"
@@ -113,7 +115,15 @@ def policy_class() -> type[Any]:
 
         def save_pretrained(self, folder: str | Path, **_: Any) -> None:
             """Write a folder that `cmid.multimodal.load` reads."""
-            save_model(self.model.multimodal, folder, provenance=self.provenance)
+            folder = Path(folder)
+            folder.mkdir(parents=True, exist_ok=True)
+            with scratch_folder(folder) as scratch:
+                new = save_model(self.model.multimodal, scratch / "new", provenance=self.provenance)
+                # Other processes may have written to a checkpoint before this one.
+                for part in sorted(new.iterdir(), key=lambda part: part.name == CONFIG_FILE):
+                    if (folder / part.name).is_dir():
+                        shutil.rmtree(folder / part.name)
+                    part.replace(folder / part.name)
 
         def get_input_embeddings(self) -> nn.Module:
             found: nn.Module = self.model.multimodal.language.get_input_embeddings()
@@ -188,7 +198,7 @@ class Opening:
 def _processor_class() -> type[Any]:
     transformers = import_transformers()
 
-    class PolicyProcessor(transformers.ProcessorMixin):  # type: ignore[name-defined,misc]
+    class PolicyProcessor(transformers.ProcessorMixin):  # type: ignore[name-defined]
         def __init__(self, folder: str, language_model: Any) -> None:
             about = read_config(folder)
             self.encoder = load_encoder(folder, _language(language_model))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,10 +26,15 @@ def family_of(config: GRPORunConfig, model: str) -> Family:
     """The family of models that a folder or name belongs to.
 
     Raises:
-        FileNotFoundError, OSError, ValueError: it cannot be opened.
+        FileNotFoundError, OSError, ValueError: it cannot be opened, or weights are to be split.
     """
     if not is_model(model):
         return hugging_face(config, model)
+    for name in ("fsdp", "deepspeed"):
+        if config.trainer.get(name) or os.environ.get(f"ACCELERATE_USE_{name.upper()}") == "true":
+            raise ValueError(
+                f"{name} splits weights, and a model of this project is written whole: leave it out"
+            )
     given = config.trainer.get("model_init_kwargs") or {}
     trained = None if config.trained is None else tuple(config.trained)
     return Family(
