@@ -2,10 +2,11 @@
 
 usage: python tools/train_grpo.py [--config FILE] [--ckpt_path last] [--FIELD VALUE ...]
 
-Train an image-text-to-text model of Hugging Face with group relative policy optimisation: TRL's
-trainer with the rewards of cmid.vision_language.scoring.rewards. Without --config: a small Qwen2-VL
-that is taught about generated scenes first, some minutes on two cores. Checkpoints, the curve of
-the mean reward and the model go to --run_dir. Needs the extra: pip install 'cmid[scoring]'
+Train a multimodal model of this project, or an image-text-to-text model of Hugging Face, by group
+relative policy optimisation: TRL's trainer, the rewards of cmid.vision_language.scoring.rewards.
+Without --config: a small Qwen2-VL that is taught about generated scenes first, some minutes on two
+cores. Checkpoints, the curve of the mean reward and the model go to --run_dir.
+Needs the extra: pip install 'cmid[scoring]'
 
   --config FILE       a configuration, such as configs/scoring/*.yaml; may be repeated, the later
                       one wins
@@ -16,6 +17,8 @@ the mean reward and the model go to --run_dir. Needs the extra: pip install 'cmi
   --traceback         show where an error comes from, instead of its one line
 
   --model FOLDER|NAME|scenes   --data FILE|scenes   --image_root DIR   --num_scenes N
+  --form thought|plain         what earns; plain is that of a model of this project
+  --trained "[adapter]"        its parts that learn, of tower, perceiver, adapter, language
   --scorer FOLDER              rewards of questions of type open; without it they are left out
   --trainer.FIELD VALUE        any field of TRL's GRPOConfig: learning_rate, max_steps, beta,
                                num_generations, temperature, max_completion_length, use_cpu ...
@@ -33,7 +36,7 @@ from cmid.launch import launch
 
 main = partial(
     launch,
-    command="cmid.vision_language.scoring.grpo_training:train_grpo",
+    command="cmid.multimodal.rewarding.training:train_grpo",
     default="configs/scoring/grpo_scenes.yaml",
     usage=__doc__,
     memory="--trainer.per_device_train_batch_size or --trainer.max_completion_length",

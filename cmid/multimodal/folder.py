@@ -115,29 +115,37 @@ def load(
     """
     folder = Path(folder)
     config = read_config(folder)
-    if config.get("multimodal") != _FORMAT:
-        raise ValueError(f"{folder} is no multimodal model of this version: see {CONFIG_FILE}")
-    settings = language_model
-    if not isinstance(settings, LanguageConfig):
-        settings = LanguageConfig(name=settings or config["language"])
-    name = settings.name
-    if (folder / LANGUAGE).is_dir():
-        settings = replace(settings, name=str(folder / LANGUAGE))
-    own = folder / TOKENIZER
-    spec = settings.tokenizer or (str(own) if own.is_dir() else settings.tokenizer_spec)
-    tokenizer = load_tokenizer(spec)
-    language = build_language(replace(settings, adapter=None), tokenizer)
+    settings, name = _language_of(folder, config, language_model)
+    encoder = load_encoder(folder, language_model)
+    language = build_language(replace(settings, adapter=None), encoder.tokenizer)
     if (folder / ADAPTER).is_dir():
         language = _with_adapter(language, folder / ADAPTER, trainable=trainable)
     model = MultimodalModel(
         *_read_parts(folder, config),
         language,
-        ConversationEncoder(tokenizer, TemplateConfig(**config["template"])),
+        encoder,
         fit=config["fit"],
         language_name=name,
         keeps_language=(folder / LANGUAGE).is_dir(),
     )
     return model.eval() if trainable else model.eval().requires_grad_(False)
+
+
+def load_encoder(
+    folder: str | Path, language_model: str | LanguageConfig | None = None
+) -> ConversationEncoder:
+    """What writes conversations for a model, without the model; see `load`."""
+    folder = Path(folder)
+    config = read_config(folder)
+    settings, _ = _language_of(folder, config, language_model)
+    own = folder / TOKENIZER
+    spec = settings.tokenizer or (str(own) if own.is_dir() else settings.tokenizer_spec)
+    return ConversationEncoder(load_tokenizer(spec), TemplateConfig(**config["template"]))
+
+
+def is_model(folder: str | Path) -> bool:
+    """Whether it is the folder of a multimodal model of ours."""
+    return (Path(folder) / CONFIG_FILE).is_file() and "multimodal" in read_config(folder)
 
 
 def read_perceiver(about: Mapping[str, Any]) -> Perceiver:
@@ -163,6 +171,21 @@ def read_config(folder: str | Path) -> dict[str, Any]:
     except ValueError as error:
         raise ValueError(f"{path} is damaged: {error}") from error
     return config if isinstance(config, dict) else {}
+
+
+def _language_of(
+    folder: Path, config: Mapping[str, Any], language_model: str | LanguageConfig | None
+) -> tuple[LanguageConfig, str]:
+    """Where the language model of a folder is read from, and its name there."""
+    if config.get("multimodal") != _FORMAT:
+        raise ValueError(f"{folder} is no multimodal model of this version: see {CONFIG_FILE}")
+    settings = language_model
+    if not isinstance(settings, LanguageConfig):
+        settings = LanguageConfig(name=settings or config["language"])
+    name = settings.name
+    if (folder / LANGUAGE).is_dir():
+        settings = replace(settings, name=str(folder / LANGUAGE))
+    return settings, name
 
 
 def _read_parts(folder: Path, config: Mapping[str, Any]) -> tuple[LevelTower, Perceiver]:

@@ -144,6 +144,15 @@ class MultimodalModel(nn.Module):
             [level.tokens for level in levels], [level.grid for level in levels]
         )
 
+    def language_inputs(self, spliced: Spliced) -> dict[str, Tensor]:
+        """What the language model's ``forward`` takes."""
+        inputs = {"inputs_embeds": spliced.embeds, "attention_mask": spliced.attention_mask}
+        base = self.language.get_base_model() if hasattr(self.language, "peft_config") else None
+        # Learned positions are wrong in a padded batch without them; some models have none at all.
+        if "position_ids" in inspect.signature((base or self.language).forward).parameters:
+            inputs["position_ids"] = spliced.positions
+        return inputs
+
     def forward(
         self, batch: Batch, *, average: Average = "tokens", shared: Shared | None = None
     ) -> Output:
@@ -153,7 +162,7 @@ class MultimodalModel(nn.Module):
             average, shared: see `answer_loss`.
         """
         spliced, balance, unused = self._read(batch)
-        logits = self.language(**self._inputs(spliced), use_cache=False).logits
+        logits = self.language(**self.language_inputs(spliced), use_cache=False).logits
         language = answer_loss(logits, spliced.labels, average=average, shared=shared)
         parts = {"language": language, "balance": balance}
         return Output(language + balance + unused, parts, logits, spliced)
@@ -176,18 +185,38 @@ class MultimodalModel(nn.Module):
         Raises:
             ValueError: as `batch`; also a prompt that leaves no room for an answer.
         """
+        found = self.sample(conversations, images, count=1, batch_size=batch_size, **options)
+        return [answers[0] for answers in found]
+
+    def sample(
+        self,
+        conversations: Sequence[Any],
+        images: Sequence[Any] | None = None,
+        *,
+        count: int,
+        batch_size: int = 16,
+        **options: Any,
+    ) -> list[list[str]]:
+        """Draw several answers to the last question of each conversation; images are read once.
+
+        Args:
+            conversations, images, options: see `generate`.
+            count: answers to each; more than one need a temperature.
+            batch_size: conversations that are answered together; what is drawn depends on it.
+        """
         config = AnsweringConfig(**options)
         groups = list(images or [None] * len(conversations))
         if len(groups) != len(conversations):
             raise ValueError(f"images of {len(groups)} conversations, of which there are"
                              f" {len(conversations)}")  # fmt: skip
-        answers: list[str] = []
+        answers: list[list[str]] = []
         for first in range(0, len(conversations), batch_size):
             part = slice(first, first + batch_size)
             with self._answering(config):
                 run = self._prepared(conversations[part], groups[part], config)
-                written = run()
-            answers += [read_answer(ids, config, self.encoder) for ids in written.tolist()]
+                written = run(num_return_sequences=count).tolist()
+            said = [read_answer(ids, config, self.encoder) for ids in written]
+            answers += [said[k : k + count] for k in range(0, len(said), count)]
         return answers
 
     def stream(self, conversation: Any, images: Any = None, **options: Any) -> Iterator[str]:
@@ -231,14 +260,6 @@ class MultimodalModel(nn.Module):
             segments=batch.segments,
         )
         return spliced, balance, unused
-
-    def _inputs(self, spliced: Spliced) -> dict[str, Tensor]:
-        inputs = {"inputs_embeds": spliced.embeds, "attention_mask": spliced.attention_mask}
-        base = self.language.get_base_model() if hasattr(self.language, "peft_config") else None
-        # Learned positions are wrong in a padded batch without them; some models have none at all.
-        if "position_ids" in inspect.signature((base or self.language).forward).parameters:
-            inputs["position_ids"] = spliced.positions
-        return inputs
 
     def _prepared(
         self, conversations: Sequence[Any], images: Sequence[Any], config: AnsweringConfig

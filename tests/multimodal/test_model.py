@@ -48,7 +48,7 @@ def test_answers_do_not_depend_on_the_batch_or_the_side_of_padding(
     with torch.no_grad():
         for side in ("left", "right"):
             spliced, _, _ = model._read(model.batch(QUESTIONS, images), side=side)
-            rows = model.language(**model._inputs(spliced)).logits
+            rows = model.language(**model.language_inputs(spliced)).logits
             logits[side] = [row[real.bool()] for row, real in zip(rows, spliced.mask, strict=True)]
         for number, (question, image) in enumerate(zip(QUESTIONS, images, strict=True)):
             alone = model(model.batch([question], [image])).logits[0]

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Protocol
 
 from torch import Tensor
 
-from cmid.data.text_files import read_json
 from cmid.evaluation.answers.question import Question
-from cmid.multimodal.folder import CONFIG_FILE, load
+from cmid.multimodal.folder import is_model, load
 from cmid.multimodal.images import Fit, as_pixels
 from cmid.multimodal.model import MultimodalModel
 from cmid.vision_language.judging.asking import Request, VisionModel, open_model
@@ -100,8 +98,7 @@ def open_answers(spec: str, config: AskingConfig) -> Answers:
     Raises:
         FileNotFoundError, ModuleNotFoundError, OSError, ValueError: it cannot be opened.
     """
-    told = Path(spec) / CONFIG_FILE
-    if told.is_file() and "multimodal" in read_json(told):
+    if is_model(spec):
         model = load(spec)
         if config.device is not None:
             model = model.to(config.device)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from tqdm import tqdm
 
 from cmid.console import warn
@@ -34,8 +35,40 @@ Row = dict[str, Any]
 Curve = dict[str, list[tuple[int, float, float]]]
 
 
-def best_of_n(config: BestOfNConfig) -> list[Row]:
+class Sampler(Protocol):
+    """A model that is asked."""
+
+    def sample(
+        self,
+        images: Sequence[Tensor],
+        questions: Sequence[str],
+        *,
+        count: int,
+        temperature: float,
+        top_p: float,
+        max_new_tokens: int,
+        seed: int,
+    ) -> list[list[str]]:
+        """See :meth:`cmid.vision_language.scoring.answerer.Answerer.sample`."""
+
+
+def open_answerer(config: BestOfNConfig, device: str) -> Sampler:
+    """A model of Hugging Face; it is told to think first, unless the system's turn is given."""
+    system = THINK if config.system is None else config.system
+    return Answerer.from_pretrained(config.model, system=system, device=device)
+
+
+def best_of_n(
+    config: BestOfNConfig,
+    *,
+    questions: Sequence[Question] | None = None,
+    open_sampler: Callable[[BestOfNConfig, str], Sampler] = open_answerer,
+) -> list[Row]:
     """Draw answers and pick; rows that ``out`` has already are not drawn again.
+
+    Args:
+        questions: None: `asked_questions`.
+        open_sampler: the model of a configuration, on a device.
 
     Returns:
         A row for each question: ``samples``, their scores by method, what each method picks.
@@ -44,12 +77,12 @@ def best_of_n(config: BestOfNConfig) -> list[Row]:
         FileNotFoundError, ValueError, ModuleNotFoundError: with a one-line message.
     """
     device = config.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    questions = asked_questions(config)
+    if questions is None:
+        questions = asked_questions(config)
     done = _resume(config, len(questions))
     if len(done) < len(questions):
         scorers = _scorers(config, device)
-        system = THINK if config.system is None else config.system
-        answerer = Answerer.from_pretrained(config.model, system=system, device=device)
+        answerer = open_sampler(config, device)
         with (
             (config.out / SAMPLES).open("a", encoding="utf-8") as file,
             tqdm(total=len(questions), initial=len(done), desc="answers", unit="question") as bar,
@@ -127,7 +160,7 @@ def is_right(question: Question, sample: str) -> bool | None:
 
 def _answer(
     batch: Sequence[Question],
-    answerer: Answerer,
+    answerer: Sampler,
     scorers: Mapping[str, Scorer],
     config: BestOfNConfig,
     *,
@@ -166,10 +199,18 @@ def _answer(
         }
 
 
-def asked_questions(config: BestOfNConfig) -> list[Question]:
-    """The questions that a configuration names; entries that cannot be used are counted, said."""
+def asked_questions(
+    config: BestOfNConfig, *, scenes: Iterable[Question] | None = None
+) -> list[Question]:
+    """The questions that a configuration names; entries that cannot be used are counted, said.
+
+    Args:
+        scenes: those about generated scenes; None: `scene_questions`.
+    """
     if config.data == "scenes":
-        questions = [*scene_questions(config.num_scenes, seed=config.scene_seed)]
+        if scenes is None:
+            scenes = scene_questions(config.num_scenes, seed=config.scene_seed)
+        questions = [*scenes]
     else:
         questions, skipped = read_questions(config.data, image_root=config.image_root)
         for reason, count in skipped.items():

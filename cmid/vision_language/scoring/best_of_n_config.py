@@ -15,7 +15,8 @@ class BestOfNConfig:
 
     Attributes:
         data: questions: .json, .jsonl or .parquet, or 'scenes'.
-        model: folder or name of an image-text-to-text model of Hugging Face.
+        model: folder of a multimodal model of this project, or folder or name of an
+            image-text-to-text model of Hugging Face.
         out: folder of the answers and the report; a run that was stopped goes on there.
         scorer: folder of a scorer; its highest score is picked.
         clip: folder or NAME:TAG of a CLIP; the highest similarity to question and answer is picked.
@@ -27,7 +28,8 @@ class BestOfNConfig:
         temperature: of the softmax over words.
         top_p: the likeliest words that hold this share are drawn from.
         max_new_tokens: longer answers are cut.
-        system: what the system's turn says; empty: the model's own (default: think, then answer).
+        system: what the system's turn says; empty: the model's own (default: think, then answer;
+            of a model of this project its own).
         batch_size: questions at a time, each with n answers.
         seed: of the answers.
         preferences: also write true answers and wrong samples as preferences.json, from which

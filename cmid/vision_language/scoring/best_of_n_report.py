@@ -10,14 +10,10 @@ from pathlib import Path
 from cmid.data.writing import write_image
 from cmid.files import write_text
 from cmid.reporting import Report, Row, Section, Table, markdown_table, write_report
-from cmid.vision_language.scoring.best_of_n import (
-    SAMPLES,
-    Curve,
-    accuracy_curve,
-    asked_questions,
-)
+from cmid.vision_language.scoring.best_of_n import SAMPLES, Curve, accuracy_curve
 from cmid.vision_language.scoring.best_of_n import Row as Answered
 from cmid.vision_language.scoring.best_of_n_config import BestOfNConfig
+from cmid.vision_language.scoring.questions import Question
 from cmid.vision_language.scoring.rewards import short
 from cmid.visualization.curves import line_figure
 from cmid.visualization.saving import save_figure
@@ -53,7 +49,9 @@ def report_best_of_n(config: BestOfNConfig, rows: Sequence[Answered], *, command
     print(f"answers and picks: {config.out / SAMPLES}; report: {config.out / 'report.html'}")
 
 
-def write_preferences(config: BestOfNConfig, rows: Sequence[Answered]) -> Path:
+def write_preferences(
+    config: BestOfNConfig, questions: Sequence[Question], rows: Sequence[Answered]
+) -> Path:
     """Write true answers and wrong samples in the published form, for `PreferenceFiles`.
 
     Images that are not files, as of generated scenes, are written beside it. Questions that no
@@ -61,7 +59,7 @@ def write_preferences(config: BestOfNConfig, rows: Sequence[Answered]) -> Path:
     """
     path = config.out / "preferences.json"
     entries = []
-    for question, row in zip(asked_questions(config), rows, strict=True):
+    for question, row in zip(questions, rows, strict=True):
         if row["right"] is None or question.kind != "exact":
             continue
         samples = zip(row["samples"], row["right"], strict=True)

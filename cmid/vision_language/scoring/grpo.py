@@ -7,7 +7,7 @@ import io
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 from PIL import Image as PillowImage
 from torch import Tensor
@@ -17,6 +17,7 @@ from cmid.vision_language.scoring.questions import Question
 from cmid.vision_language.scoring.rewards import format_reward, overall_reward, short
 from cmid.vision_language.scoring.scorer import Scorer
 
+Form = Literal["thought", "plain"]
 # What the command itself sets of TRL's settings.
 _OURS = ("output_dir", "scale_rewards", "seed", "remove_unused_columns")
 
@@ -90,8 +91,8 @@ def trainer_settings(
 
     Args:
         given: its fields.
-        model_config: of the model, whose vision tokens are never drawn: each would wait for an
-            image.
+        model_config: of a model of Hugging Face, whose vision tokens are never drawn: each would
+            wait for an image. None: nothing that is drawn waits for an image.
 
     Raises:
         ValueError: a field that it does not have, or a value that it refuses.
@@ -114,7 +115,11 @@ def trainer_settings(
 
 
 def make_dataset(questions: Sequence[Question], *, system: str = THINK) -> Any:
-    """Questions as TRL reads them: turns of system and user, an image, columns of the rewards."""
+    """Questions as TRL reads them: turns of system and user, an image, columns of the rewards.
+
+    Args:
+        system: what the system's turn says; empty: there is none.
+    """
     import_trl()
     from datasets import Dataset, Image
 
@@ -122,7 +127,7 @@ def make_dataset(questions: Sequence[Question], *, system: str = THINK) -> Any:
     rows |= {name: [] for name in ("width", "height", "grid", "answer_grid")}
     for question in questions:
         turn = {"role": "user", "content": question.text}
-        rows["prompt"].append([{"role": "system", "content": system}, turn])
+        rows["prompt"].append([{"role": "system", "content": system}, turn] if system else [turn])
         rows["image"].append(_encoded(question))
         rows["answer"].append(question.answer)
         rows["kind"].append(question.kind)
@@ -134,29 +139,35 @@ def make_dataset(questions: Sequence[Question], *, system: str = THINK) -> Any:
     return Dataset.from_dict(rows).cast_column("image", Image())
 
 
-def reward_function(scorer: Scorer | None = None) -> Callable[..., list[float]]:
+def reward_function(
+    scorer: Scorer | None = None, *, form: Form = "thought"
+) -> Callable[..., list[float]]:
     """`overall_reward` for TRL, which logs the share of answers of the right form, too.
 
     Args:
         scorer: scores answers of kind ``open`` and their references; such questions need one.
+        form: ``thought`` is that of the rewards; ``plain``: all of a text is the answer.
     """
 
     def overall(prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> list[float]:
+        if form == "plain":
+            texts = (_text(completion).strip() for completion in completions)
+            completions = [f"<think></think><answer>{text}</answer>" for text in texts]
         rows = [row for row, kind in enumerate(columns["kind"]) if kind == "open"]
         for name in ("score", "reference_score"):
             columns[name] = [None] * len(completions)
         if rows and scorer is not None:
-            texts = [short(_text(completions[row])) for row in rows]
+            answers = [short(_text(completions[row])) for row in rows]
             references = [columns["answer"][row] for row in rows]
             images = [_pixels(columns["image"][row]) for row in rows]
             asked = [_question_of(prompts[row]) for row in rows]
-            found = scorer.score(images * 2, texts + references, asked * 2).tolist()
+            found = scorer.score(images * 2, answers + references, asked * 2).tolist()
             for place, row in enumerate(rows):
                 columns["score"][row] = found[place]
                 columns["reference_score"][row] = found[place + len(rows)]
         if "log_metric" in columns:
-            form = format_reward(prompts, completions)
-            columns["log_metric"]("format", sum(form) / len(form))
+            formed = format_reward(prompts, completions)
+            columns["log_metric"]("format", sum(formed) / len(formed))
         return overall_reward(prompts, completions, **columns)
 
     return overall

@@ -6,7 +6,7 @@ import csv
 import io
 import os
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +20,7 @@ from cmid.files import write_text
 from cmid.program import program
 from cmid.vision_language.scoring.answerer import THINK
 from cmid.vision_language.scoring.grpo import (
+    Form,
     import_trl,
     make_dataset,
     reward_function,
@@ -44,8 +45,9 @@ class GRPORunConfig:
     """What is trained, on what.
 
     Attributes:
-        model: folder or name of an image-text-to-text model of Hugging Face, or 'scenes': a small
-            one that is taught about generated scenes first.
+        model: folder of a multimodal model of this project, folder or name of an
+            image-text-to-text model of Hugging Face, or 'scenes': a small one of these that is
+            taught about generated scenes first.
         data: questions (.json, .jsonl, .parquet, see tools/best_of_n.py), or 'scenes'.
         run_dir: folder of checkpoints, curve and model.
         ckpt_path: 'last': go on with the last checkpoint of run_dir.
@@ -53,7 +55,12 @@ class GRPORunConfig:
         image_root: folder that paths of images start from (default: that of the questions).
         num_scenes: how many, if generated.
         scene_seed: of generated scenes; 0 is that of the small model's own, 1 that of tests.
-        system: what the system's turn says.
+        system: what the system's turn says; empty: the model's own (default: think, then answer;
+            of a model of this project its own).
+        form: what earns: 'thought': an answer behind a thought, as the rewards want it; 'plain':
+            all of a text is the answer (default: plain for a model of this project).
+        trained: of a model of this project the parts that learn, of tower, perceiver, adapter and
+            language (default: its adapter, or all of its language model where it has none).
         seed: of order and answers.
         scene_answerer: the small model.
         trainer: fields of TRL's GRPOConfig.
@@ -67,14 +74,59 @@ class GRPORunConfig:
     image_root: str | None = None
     num_scenes: int = 500
     scene_seed: int = 2
-    system: str = THINK
+    system: str | None = None
+    form: Form | None = None
+    trained: list[str] | None = None
     seed: int = 0
     scene_answerer: SceneAnswererConfig = field(default_factory=SceneAnswererConfig)
     trainer: dict[str, Any] = field(default_factory=dict)
 
 
-def train_grpo(args: Sequence[str]) -> Path:
+@dataclass(frozen=True)
+class Family:
+    """What training by rewards has to know of a kind of models.
+
+    Attributes:
+        processor: what writes prompts for TRL.
+        system, form: see `GRPORunConfig`, where they are not given.
+        config: see `trainer_settings`.
+        opening: arguments that TRL opens the model, and its reference, with.
+        scenes: questions about generated scenes that a model can be asked.
+    """
+
+    processor: Any
+    system: str
+    form: Form
+    config: Any
+    opening: dict[str, Any]
+    scenes: Iterable[Question]
+
+
+def hugging_face(config: GRPORunConfig, model: str) -> Family:
+    """The family of image-text-to-text models of Hugging Face.
+
+    Raises:
+        ValueError: parts are named, which they do not have.
+    """
+    if config.trained:
+        raise ValueError("trained names parts of a multimodal model of this project: leave it out")
+    return Family(
+        read_processor(model, padding_side="left"),
+        THINK,
+        "thought",
+        import_transformers().AutoConfig.from_pretrained(model),
+        {},
+        scene_questions(config.num_scenes, size=config.scene_answerer.size, seed=config.scene_seed),
+    )
+
+
+def train_grpo(
+    args: Sequence[str], *, family: Callable[[GRPORunConfig, str], Family] = hugging_face
+) -> Path:
     """Run the command with these arguments; returns the folder of the trained model.
+
+    Args:
+        family: of a model that is named by its folder.
 
     Raises:
         FileNotFoundError, ValueError, ModuleNotFoundError: with a one-line message.
@@ -86,7 +138,7 @@ def train_grpo(args: Sequence[str]) -> Path:
     # Of the processes of a launcher, the first one claims the folder for all.
     first = int(os.environ.get("RANK") or 0) == 0
     with ClaimedFolder(run_dir) if first else nullcontext():
-        return _train(config, run_dir, _checkpoint(config, run_dir))
+        return _train(config, run_dir, _checkpoint(config, run_dir), family)
 
 
 def _parse(args: Sequence[str]) -> GRPORunConfig:
@@ -116,29 +168,37 @@ def _checkpoint(config: GRPORunConfig, run_dir: Path) -> Path | None:
     return found[-1] if found else None
 
 
-def _train(config: GRPORunConfig, run_dir: Path, checkpoint: Path | None) -> Path:
+def _train(
+    config: GRPORunConfig,
+    run_dir: Path,
+    checkpoint: Path | None,
+    family_of: Callable[[GRPORunConfig, str], Family],
+) -> Path:
     transformers = import_transformers()
     model = config.model
     if model == _SCENES:
         if int(os.environ.get("WORLD_SIZE") or 1) > 1:
             raise ValueError("the model of scenes is taught by one process: give --model FOLDER")
         model = str(scene_answerer(run_dir / "answerer", config.scene_answerer))
+    family = family_of(config, model)
+    opening = {**family.opening, **(config.trainer.get("model_init_kwargs") or {})}
     settings = trainer_settings(
-        config.trainer,
+        config.trainer | ({"model_init_kwargs": opening} if opening else {}),
         output_dir=str(run_dir),
         seed=config.seed,
-        model_config=transformers.AutoConfig.from_pretrained(model),
+        model_config=family.config,
     )
-    questions = _questions(config)
+    questions = _questions(config, family.scenes)
     scorer = load_scorer(config.scorer) if config.scorer else None
     if scorer is not None:
         scorer.to(settings.device)
+    system = family.system if config.system is None else config.system
     trainer = trainer_class()(
         model,  # by name: the reference model of the KL term is read from there, too
-        reward_funcs=[reward_function(scorer)],
+        reward_funcs=[reward_function(scorer, form=config.form or family.form)],
         args=settings,
-        train_dataset=make_dataset(questions, system=config.system),
-        processing_class=read_processor(model, padding_side="left"),
+        train_dataset=make_dataset(questions, system=system),
+        processing_class=family.processor,
     )
     trainer.remove_callback(transformers.trainer_callback.ProgressCallback)
     trainer.remove_callback(transformers.trainer_callback.PrinterCallback)
@@ -154,12 +214,9 @@ def _train(config: GRPORunConfig, run_dir: Path, checkpoint: Path | None) -> Pat
     return out
 
 
-def _questions(config: GRPORunConfig) -> list[Question]:
+def _questions(config: GRPORunConfig, scenes: Iterable[Question]) -> list[Question]:
     if config.data == _SCENES:
-        found = scene_questions(
-            config.num_scenes, size=config.scene_answerer.size, seed=config.scene_seed
-        )
-        questions = [*found]
+        questions = [*scenes]
     else:
         questions, skipped = read_questions(config.data, image_root=config.image_root)
         for reason, count in skipped.items():

@@ -1,7 +1,7 @@
 """A small Qwen2-VL that is taught to answer about generated scenes, in minutes on a CPU.
 
 It stands in for a pretrained model where there is none: to show and to measure what is done with
-samples. A multimodal model of this project will take its place.
+samples.
 """
 
 from __future__ import annotations

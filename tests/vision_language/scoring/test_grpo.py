@@ -156,6 +156,22 @@ def test_open_answers_are_rewarded_by_their_lead_over_the_reference() -> None:
     assert logged == {"format": 0.5}
 
 
+def test_plain_answers_earn_what_thought_ones_do() -> None:
+    columns = {"answer": ["a lake", "lake", "2", "[1,1,5,5]"], "kind": [*["exact"] * 3, "iou"]}
+    texts = [" A lake.", "", "<answer>2</answer>", "[1,1,5,5]"]
+    messages = [[{"role": "assistant", "content": text}] for text in texts]
+    reward = reward_function(form="plain")
+    assert reward([""] * 4, messages, **columns) == [1, pytest.approx(0.3), 0, 1]
+    assert reward_function()([""] * 4, messages, **columns) == [0] * 4
+
+
+def test_an_empty_system_is_no_turn() -> None:
+    pytest.importorskip("datasets")
+    question = Question("q", torch.zeros(3, 4, 4, dtype=torch.uint8), "What?", "lake")
+    assert [turn["role"] for turn in make_dataset([question])[0]["prompt"]] == ["system", "user"]
+    assert [turn["role"] for turn in make_dataset([question], system="")[0]["prompt"]] == ["user"]
+
+
 def test_settings_that_trl_does_not_have_are_named(answerer_folder: Path, tmp_path: Path) -> None:
     pytest.importorskip("trl")
     for options, message in (
@@ -166,6 +182,7 @@ def test_settings_that_trl_does_not_have_are_named(answerer_folder: Path, tmp_pa
         ({"trainer.scale_rewards": "none"}, "trainer.scale_rewards is set by the command"),
         ({"trainer.num_generations": 7}, "TRL refuses what trainer sets ("),
         ({"data": "no.json"}, "no.json"),
+        ({"trained": "[adapter]"}, "names parts of a multimodal model of this project"),
         ({"ckpt_path": "last"}, "has no checkpoint to go on with"),
     ):
         outcome = trained(answerer_folder, tmp_path / "run", **options)

@@ -1,0 +1,1 @@
+"""Multimodal models of this project among several answers, and trained by rewards."""
