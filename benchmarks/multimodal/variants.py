@@ -101,7 +101,7 @@ def main(config: VariantsConfig) -> None:
     scores: dict[str, list[dict[str, float]]] = {}
     shown = "no row was trained"
     with ThreadPoolExecutor(config.jobs) as pool:
-        found = pool.map(lambda run: _train(*run, config), runs)
+        found = pool.map(lambda run: _train(run[0], run[1], config), runs)
         for (name, _), measured in zip(runs, found, strict=True):
             scores.setdefault(name, []).append(measured)
             if len(scores[name]) < len(config.seeds):
