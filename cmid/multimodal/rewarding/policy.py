@@ -73,7 +73,7 @@ class Reader(nn.Module):
 def policy_class() -> type[Any]:
     """The class of models that TRL trains; transformers is imported for it."""
     transformers = import_transformers()
-    from transformers.modeling_outputs import CausalLMOutput
+    CausalLMOutput = transformers.modeling_outputs.CausalLMOutput  # noqa: N806
 
     class PolicyConfig(transformers.PretrainedConfig):  # type: ignore[name-defined]
         model_type = "cmid_multimodal"
