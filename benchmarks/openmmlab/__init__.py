@@ -2,7 +2,7 @@
 
     custom_imports = dict(imports=["benchmarks.openmmlab"])
 
-in a configuration makes ``CMIDBackbone``, ``LabelledImages``, ``LayerDecayConstructor`` and timm's
+in a configuration makes ``CMIDBackbone``, ``LabelledImages``, ``FewLabels``, ``LayerDecayConstructor`` and timm's
 ``Adan`` known to mmpretrain, mmsegmentation, mmdetection and mmrotate: they lie in mmengine's root
 registries, where all look. ``init_cfg`` then reads ``.safetensors``, too.
 
@@ -21,12 +21,14 @@ except ModuleNotFoundError as error:
 from benchmarks.openmmlab.backbone import CMIDBackbone
 from benchmarks.openmmlab.csv_log import CSVVisBackend
 from benchmarks.openmmlab.datasets import LabelledImages
+from benchmarks.openmmlab.few_labels import FewLabels
 from benchmarks.openmmlab.optimizer import LayerDecayConstructor
 from benchmarks.openmmlab.preflight import check_pretrained
 
 __all__ = [
     "CMIDBackbone",
     "CSVVisBackend",
+    "FewLabels",
     "LabelledImages",
     "LayerDecayConstructor",
     "check_pretrained",

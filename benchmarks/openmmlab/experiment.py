@@ -114,6 +114,29 @@ def _check_bands(config: Config, statistics: ChannelStatistics) -> None:
             statistics.check_bands(sensor.name, chosen)
 
 
+def use_labels(config: Config, count: int, *, seed: int = 0) -> None:
+    """Train with some of the labelled images, see `FewLabels`, in as many steps as with all.
+
+    Args:
+        count: number of images; of every class where images have one class each.
+    """
+    loader = config.train_dataloader
+    loader.dataset = ConfigDict(type="FewLabels", dataset=loader.dataset, count=count, seed=seed)
+
+
+def freeze_backbone(config: Config) -> None:
+    """Keep every weight and statistic of `CMIDBackbone`; its norms and pyramid, if any, learn.
+
+    Raises:
+        ValueError: the configuration has none.
+    """
+    found = [part for part in _parts(config.model) if part.get("type") == "CMIDBackbone"]
+    if not found:
+        raise ValueError(f"{config.filename} has no CMIDBackbone, which --frozen is about")
+    for part in found:
+        part.frozen_stages = STAGES
+
+
 def paint(config: Config, folder: str | Path) -> None:
     """Let the test write a picture of every prediction into a folder.
 
