@@ -80,13 +80,9 @@ def write_report(
     if places and len({row.variant.labels for row in rows}) > 1:
         save_figure(curve_figure(rows, backbones, places), out / CURVES)
         drawn = [("score over labelled training images; bars: range of seeds", CURVES)]
-    sections = [
-        Section(
-            "",
-            tables=[table(rows, backbones), *lead_table(rows, backbones)],
-            pictures=drawn,
-        )
-    ]
+    sections = [Section("", tables=[table(rows, backbones)], pictures=drawn)]
+    if differences := lead_table(rows, backbones):
+        sections.append(Section("Differences", tables=differences))
     sections += [
         Section(
             ", ".join((row.task.name, *_ways(rows, row))),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from mmengine.registry import DATASETS, DefaultScope
 
@@ -70,7 +72,7 @@ def labels_of(task: Task, labels: Sequence[str], options: Sequence[str]) -> int:
     """
     config = load_config(task.config, options=parse_options([*task.options, *options]))
     scope = DefaultScope.overwrite_default_scope(config.get("default_scope"))
-    with contextlib.chdir(working_folder()), scope:
+    with _inside(working_folder()), scope:
         classes = training_classes(DATASETS.build(config.train_dataloader.dataset))
     for count in labels:
         if count == "all":
@@ -80,3 +82,14 @@ def labels_of(task: Task, labels: Sequence[str], options: Sequence[str]) -> int:
         except ValueError as error:
             raise ValueError(f"{task.name}: --labels {count}: {error}") from error
     return available(classes)
+
+
+@contextmanager
+def _inside(folder: Path) -> Iterator[None]:
+    """Where relative paths of configurations start from, as runs are started there."""
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
