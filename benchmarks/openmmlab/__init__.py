@@ -2,9 +2,10 @@
 
     custom_imports = dict(imports=["benchmarks.openmmlab"])
 
-in a configuration makes ``CMIDBackbone``, ``LabelledImages``, ``FewLabels``, ``LayerDecayConstructor`` and timm's
-``Adan`` known to mmpretrain, mmsegmentation, mmdetection and mmrotate: they lie in mmengine's root
-registries, where all look. ``init_cfg`` then reads ``.safetensors``, too.
+in a configuration makes ``CMIDBackbone``, ``LabelledImages``, ``FewLabels``,
+``LayerDecayConstructor`` and timm's ``Adan`` known to mmpretrain, mmsegmentation, mmdetection and
+mmrotate: they lie in mmengine's root registries, where all look. ``init_cfg`` then reads
+``.safetensors``, too.
 
 Raises:
     ModuleNotFoundError: the packages of the extra ``openmmlab`` are missing.

@@ -11,7 +11,7 @@ from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.runner import Runner
 
 from benchmarks.openmmlab.backbone import STAGES
-from benchmarks.openmmlab.preflight import check_pretrained
+from benchmarks.openmmlab.preflight import check_pretrained, check_strides
 from cmid.checkpoints import identify
 from cmid.configurations import find_configuration
 from cmid.data import ChannelStatistics
@@ -170,13 +170,13 @@ def use_tta(config: Config) -> None:
 
 
 def build_runner(config: Config) -> Runner:
-    """Build mmengine's runner, and make sure that pretrained weights find their places.
+    """Build mmengine's runner; make sure that pretrained weights and anchors find their places.
 
     A checkpoint in ``load_from`` replaces all weights; nothing is checked then, nor with
     ``check_pretrained=False``.
 
     Raises:
-        FileNotFoundError, ValueError: as `check_pretrained`.
+        FileNotFoundError, ValueError: as `check_pretrained` and `check_strides`.
         ModuleNotFoundError: mmcv was installed without its compiled operators.
     """
     try:
@@ -186,6 +186,7 @@ def build_runner(config: Config) -> Runner:
             "mmcv has no compiled operators: reinstall it with make openmmlab"
         ) from error
     runner = Runner.from_cfg(config)
+    check_strides(runner.model)
     if not config.get("load_from") and config.get("check_pretrained", True):
         check_pretrained(runner.model)
     return runner

@@ -54,7 +54,7 @@ def test_images_of_one_class_each_are_drawn_by_class() -> None:
     assert len(classes) == 10
     assert names(FewLabels(dict(SCENES), 2, seed=3), lambda info: info["index"]) == read
     assert names(FewLabels(dict(SCENES), 2, seed=4), lambda info: info["index"]) != read
-    with pytest.raises(ValueError, match="5 labelled .* each class: a class has only 4"):
+    with pytest.raises(ValueError, match=r"5 labelled .* each class: a class has only 4"):
         FewLabels(dict(SCENES), 5)
 
 
