@@ -1,9 +1,7 @@
 """Fine-tune one or several backbones on all downstream tasks, and compare them in one report.
 
     python tools/benchmark.py --backbone runs/NAME/backbone --suite scenes --out runs/benchmark
-
-    python tools/benchmark.py --backbone runs/NAME/backbone --out runs/few --labels 10 50 all \
-        --frozen --seeds 0 1
+    ... --labels 10 50 all --frozen --seeds 0 1     few labels, frozen backbones, spread over seeds
 
 The last column is the first backbone's architecture from random weights, on the same schedule.
 Finished runs in --out are kept and interrupted ones go on. Writes report.md and report.html (with
