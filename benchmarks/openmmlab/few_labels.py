@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from mmengine.config import Config
 from mmengine.dataset import BaseDataset, ConcatDataset, RepeatDataset
-from mmengine.registry import DATASETS
+from mmengine.registry import DATASETS, DefaultScope
 from torch import Tensor
 
 from benchmarks.openmmlab.datasets import LabelledImages
@@ -41,7 +42,7 @@ class FewLabels(RepeatDataset):
         if self._fully_initialized:
             return
         super().full_init()  # counts the whole
-        rows = draw(_classes(self.dataset), self.count, seed=self.seed)
+        rows = draw(classes_of(self.dataset), self.count, seed=self.seed)
         _restrict(self.dataset, sorted(rows.tolist()))
 
     def _get_ori_dataset_idx(self, idx: int) -> int:
@@ -64,13 +65,16 @@ def available(classes: Tensor) -> int:
     return int(torch.bincount(classes)[classes.unique()].min()) if len(classes) else 0
 
 
-def training_classes(dataset: Any) -> Tensor:
-    """``(N,)`` class of each image of a built training set, 0 where images have no single one."""
+def build_training_set(config: Config) -> Any:
+    """The training set of a configuration, as its runner builds it."""
+    with DefaultScope.overwrite_default_scope(config.get("default_scope")):
+        dataset = DATASETS.build(config.train_dataloader.dataset)
     dataset.full_init()
-    return _classes(dataset)
+    return dataset
 
 
-def _classes(dataset: Any) -> Tensor:
+def classes_of(dataset: Any) -> Tensor:
+    """``(N,)`` class of each image of a training set, 0 where images have no single one."""
     if isinstance(dataset, LabelledImages):
         return torch.as_tensor(dataset.labels())
     return torch.zeros(len(dataset), dtype=torch.int64)

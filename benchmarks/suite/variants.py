@@ -8,10 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmengine.registry import DATASETS, DefaultScope
-
-from benchmarks.openmmlab.experiment import load_config, parse_options
-from benchmarks.openmmlab.few_labels import available, draw, training_classes
 from benchmarks.suite.tasks import Task
 from cmid.configurations import working_folder
 
@@ -70,10 +66,13 @@ def labels_of(task: Task, labels: Sequence[str], options: Sequence[str]) -> int:
         ValueError: there are fewer; names the task and the number.
         FileNotFoundError, ValueError: as the task's data set.
     """
+    # Imported on use: takes seconds, and only runs of few labels need it in this process.
+    from benchmarks.openmmlab.experiment import load_config, parse_options
+    from benchmarks.openmmlab.few_labels import available, build_training_set, classes_of, draw
+
     config = load_config(task.config, options=parse_options([*task.options, *options]))
-    scope = DefaultScope.overwrite_default_scope(config.get("default_scope"))
-    with _inside(working_folder()), scope:
-        classes = training_classes(DATASETS.build(config.train_dataloader.dataset))
+    with _inside(working_folder()):
+        classes = classes_of(build_training_set(config))
     for count in labels:
         if count == "all":
             continue
