@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 pytest.importorskip("mmcv._ext", reason="extra openmmlab is not installed")
 
@@ -213,25 +212,17 @@ def test_a_suite_runs_and_is_not_run_twice(tmp_path: Path) -> None:
             out=tmp_path,
             names=["classification"],
             labels=["1", "all"],
-            frozen=True,
             options=options,
             command="command",
         )
 
     table = run()
-    for way in ("1 label | fine-tuned", "all labels | fine-tuned", "1 label | frozen"):
-        assert f"| classification | {way} | top-1 accuracy |" in table
+    for labels in ("1 label", "all labels"):
+        assert f"| classification | {labels} | top-1 accuracy |" in table
     own = tmp_path / "classification/random_resnet18"
     pictures = list(own.glob("seed-0/pictures/*.png"))
     assert len(pictures) == 8  # a fifth of the scenes
     assert (tmp_path / "labels.png").is_file()
-    finals = [*own.rglob("epoch_1.pth")]
-    steps = {
-        torch.load(each, weights_only=False)["message_hub"]["runtime_info"]["iter"]
-        for each in finals
-    }
-    assert len(finals) == 4
-    assert len(steps) == 1  # as many steps with every number of labels
     logs = [path.stat().st_mtime_ns for path in tmp_path.rglob("train.log")]
     assert run() == table
     assert [path.stat().st_mtime_ns for path in tmp_path.rglob("train.log")] == logs
