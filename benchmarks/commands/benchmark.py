@@ -1,6 +1,7 @@
 """Fine-tune one or several backbones on all downstream tasks, and compare them in one report.
 
     python tools/benchmark.py --backbone runs/NAME/backbone --suite scenes --out runs/benchmark
+    ... --labels 10 50 all --frozen --seeds 0 1     few labels, frozen backbones, spread over seeds
 
 The last column is the first backbone's architecture from random weights, on the same schedule.
 Finished runs in --out are kept and interrupted ones go on. Writes report.md and report.html (with
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from cmid.command_line import command
+from cmid.evaluation.config import label_count
 from cmid.options import option
 
 
@@ -27,6 +29,10 @@ class SuiteConfig:
         out: folder of the report.
         tasks: some of the suite's tasks (default: all).
         seeds: a run of each task for each.
+        labels: learn from so many labelled training images (10 50 all): of each class in
+            classification, as in tools/evaluate.py, and in all in other tasks; drawn by the seed,
+            the same for every backbone, in as many steps as with all.
+        frozen: also rows of frozen backbones, on which the heads alone learn.
         cfg_options: overrides of every configuration.
     """
 
@@ -35,6 +41,8 @@ class SuiteConfig:
     out: Path = option()
     tasks: tuple[str, ...] | None = option(None, metavar="TASK")
     seeds: tuple[int, ...] = (0,)
+    labels: tuple[str, ...] = option(("all",), type=label_count, metavar="N")
+    frozen: bool = False
     cfg_options: tuple[str, ...] = option((), metavar="KEY=VALUE")
 
 
@@ -55,6 +63,8 @@ def main(config: SuiteConfig, called: str) -> None:
         out=config.out.absolute(),
         names=config.tasks,
         seeds=config.seeds,
+        labels=config.labels,
+        frozen=config.frozen,
         options=config.cfg_options,
         command=called,
     )

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from cmid.command_line import command
+from cmid.evaluation.config import label_count
 from cmid.options import option
 
 
@@ -31,6 +32,9 @@ class TrainConfig:
         amp: automatic mixed precision.
         launcher: launcher of distributed training.
         seed: random seed.
+        labels: learn from so many images in place of all (of each class, where images have one
+            class each), drawn by the seed, in as many steps.
+        frozen: keep the backbone as it is, statistics of BatchNorm included.
         deterministic: slower, repeatable on GPUs.
         cfg_options: overrides of the configuration, such as train_cfg.max_epochs=3.
     """
@@ -42,6 +46,8 @@ class TrainConfig:
     amp: bool = False
     launcher: Literal["none", "pytorch", "slurm", "mpi"] = "none"
     seed: int = 0
+    labels: str = option("all", type=label_count, metavar="N")
+    frozen: bool = False
     deterministic: bool = False
     cfg_options: tuple[str, ...] = option((), metavar="KEY=VALUE")
 
@@ -54,7 +60,13 @@ class TrainConfig:
 )
 def main(given: TrainConfig) -> None:
     """Train, or go on with a training."""
-    from benchmarks.openmmlab.experiment import build_runner, load_config, parse_options
+    from benchmarks.openmmlab.experiment import (
+        build_runner,
+        freeze_backbone,
+        load_config,
+        parse_options,
+        use_labels,
+    )
 
     config = load_config(
         given.config,
@@ -62,6 +74,10 @@ def main(given: TrainConfig) -> None:
         options=parse_options(given.cfg_options),
         work_dir=given.work_dir,
     )
+    if given.labels != "all":
+        use_labels(config, int(given.labels), seed=given.seed)
+    if given.frozen:
+        freeze_backbone(config)
     config.launcher = given.launcher
     config.randomness = {"seed": given.seed, "deterministic": given.deterministic}
     if given.amp:

@@ -49,7 +49,8 @@ class CMIDBackbone(BaseModule):
             are shifted only in stages that are wider than a window at this size: give the training
             size of the task. Exports keep their own if it is None.
         output_stride: stride of a ResNet's last stage. Exports pretrained with a finer one
-            (dilated) get 32, which necks and anchors of OpenMMLab are made for.
+            (dilated) get 32 all the same, which anchors of OpenMMLab are made for; None keeps
+            theirs.
         in_channels: bands of the images; an export has to agree.
         with_cp: recompute activations in the backward pass, to save memory.
         seed: random seed of the weights of ``random:``.
@@ -71,7 +72,7 @@ class CMIDBackbone(BaseModule):
         norm_eval: bool = False,
         drop_path_rate: float = 0.0,
         img_size: int | None = None,
-        output_stride: int = 32,
+        output_stride: int | None = 32,
         in_channels: int = 3,
         with_cp: bool = False,
         seed: int = 0,
@@ -174,10 +175,10 @@ class CMIDBackbone(BaseModule):
 
 
 def _load(
-    stored: StoredEncoder, *, output_stride: int, img_size: int | None, **more: Any
+    stored: StoredEncoder, *, output_stride: int | None, img_size: int | None, **more: Any
 ) -> MaskedEncoder:
     """Load strictly, then lay out for the stride and the size of the task."""
-    if stored.model_args.get("output_stride", 32) != output_stride:
+    if output_stride not in (None, stored.model_args.get("output_stride", 32)):
         more["output_stride"] = output_stride
     encoder = load_backbone(stored, **more).encoder
     network = encoder.backbone

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
+import numpy as np
 from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS
+from numpy.typing import NDArray
 
 from cmid.data import ChannelStatistics, open_split
 from cmid.data.checked import CheckedSource
+from cmid.data.classes import known_labels
 
 
 @DATASETS.register_module()
@@ -76,6 +79,13 @@ class LabelledImages(BaseDataset):
     def CLASSES(self) -> tuple[str, ...]:  # noqa: N802
         """Names of the classes, where mmpretrain looks for them."""
         return tuple(self.metainfo["classes"])
+
+    def labels(self) -> NDArray[np.int64]:
+        """``(N,)`` classes of the images, which are read only where the source does not know."""
+        known = known_labels(self.source.source)
+        if known is None:
+            known = np.array([self.source[index].label for index in range(len(self.source))])
+        return known
 
     def load_data_list(self) -> list[dict[str, Any]]:
         """Number the images; pixels are read when they are asked for."""

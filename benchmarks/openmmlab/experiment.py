@@ -11,7 +11,7 @@ from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.runner import Runner
 
 from benchmarks.openmmlab.backbone import STAGES
-from benchmarks.openmmlab.preflight import check_pretrained
+from benchmarks.openmmlab.preflight import check_pretrained, check_strides
 from cmid.checkpoints import identify
 from cmid.configurations import find_configuration
 from cmid.data import ChannelStatistics
@@ -114,6 +114,29 @@ def _check_bands(config: Config, statistics: ChannelStatistics) -> None:
             statistics.check_bands(sensor.name, chosen)
 
 
+def use_labels(config: Config, count: int, *, seed: int = 0) -> None:
+    """Train with some of the labelled images, see `FewLabels`, in as many steps as with all.
+
+    Args:
+        count: number of images; of every class where images have one class each.
+    """
+    loader = config.train_dataloader
+    loader.dataset = ConfigDict(type="FewLabels", dataset=loader.dataset, count=count, seed=seed)
+
+
+def freeze_backbone(config: Config) -> None:
+    """Keep every weight and statistic of `CMIDBackbone`; its norms and pyramid, if any, learn.
+
+    Raises:
+        ValueError: the configuration has none.
+    """
+    found = [part for part in _parts(config.model) if part.get("type") == "CMIDBackbone"]
+    if not found:
+        raise ValueError(f"{config.filename} has no CMIDBackbone, which --frozen is about")
+    for part in found:
+        part.frozen_stages = STAGES
+
+
 def paint(config: Config, folder: str | Path) -> None:
     """Let the test write a picture of every prediction into a folder.
 
@@ -147,13 +170,13 @@ def use_tta(config: Config) -> None:
 
 
 def build_runner(config: Config) -> Runner:
-    """Build mmengine's runner, and make sure that pretrained weights find their places.
+    """Build mmengine's runner; make sure that pretrained weights and anchors find their places.
 
     A checkpoint in ``load_from`` replaces all weights; nothing is checked then, nor with
     ``check_pretrained=False``.
 
     Raises:
-        FileNotFoundError, ValueError: as `check_pretrained`.
+        FileNotFoundError, ValueError: as `check_pretrained` and `check_strides`.
         ModuleNotFoundError: mmcv was installed without its compiled operators.
     """
     try:
@@ -163,6 +186,7 @@ def build_runner(config: Config) -> Runner:
             "mmcv has no compiled operators: reinstall it with make openmmlab"
         ) from error
     runner = Runner.from_cfg(config)
+    check_strides(runner.model)
     if not config.get("load_from") and config.get("check_pretrained", True):
         check_pretrained(runner.model)
     return runner

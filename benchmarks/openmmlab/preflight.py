@@ -1,4 +1,4 @@
-"""Before training: is every pretrained weight where it belongs?
+"""Before training: is every pretrained weight where it belongs, every anchor where it is meant?
 
 OpenMMLab loads ``init_cfg=dict(type="Pretrained", ...)`` without insisting on anything: with a
 wrong prefix, other names or other shapes a network keeps its random weights, and a line of the log
@@ -21,6 +21,7 @@ from mmengine.model import BaseModule, PretrainedInit
 from mmengine.runner.checkpoint import CheckpointLoader
 from torch import Tensor, nn
 
+from benchmarks.openmmlab.backbone import CMIDBackbone
 from cmid.checkpoints import open_weights
 
 # What a file need not hold: norms of stage outputs, which classifiers do not have, a counter that
@@ -70,6 +71,32 @@ def check_pretrained(model: nn.Module) -> list[str]:
     for line in lines:
         print_log(line, logger="current")
     return lines
+
+
+def check_strides(model: nn.Module) -> None:
+    """Make sure that a detector's anchors and regions lie where its backbone's maps have cells.
+
+    They are laid out by strides of their own, which nothing compares with the maps'.
+
+    Raises:
+        ValueError: a `CMIDBackbone` of other strides.
+    """
+    model = getattr(model, "module", model)  # of several processes, of augmented tests
+    backbone: Any = getattr(model, "backbone", None)
+    if not isinstance(backbone, CMIDBackbone):
+        return
+    first = getattr(getattr(model, "neck", None), "start_level", 0)
+    given = backbone.strides[first:]
+    for module in model.modules():
+        anchors = getattr(getattr(module, "prior_generator", None), "strides", ())
+        laid = [each[0] if isinstance(each, tuple) else each for each in anchors]
+        for found in (laid, list(getattr(module, "featmap_strides", ()))):
+            if any(a != b for a, b in zip(found, given, strict=False)):
+                raise ValueError(
+                    f"{type(module).__name__} is laid out for strides {found}, the backbone's maps"
+                    f" have {list(given)}: leave model.backbone.output_stride at 32, or set the"
+                    " strides of anchor_generator and featmap_strides as well"
+                )
 
 
 def _pretrained(model: nn.Module) -> Iterator[tuple[str, BaseModule, str]]:

@@ -9,9 +9,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from benchmarks.suite.report import make_rows, note, table, write_report
+from benchmarks.suite.report import lead_table, notes, table, write_report
+from benchmarks.suite.rows import make_rows
 from benchmarks.suite.runs import Result, run_task
 from benchmarks.suite.tasks import SUITES, Task
+from benchmarks.suite.variants import labels_of, variants
 from cmid.checkpoints import identify
 from cmid.configurations import working_folder
 from cmid.files import new_folder
@@ -25,6 +27,8 @@ def run_suite(
     out: Path,
     names: Sequence[str] | None = None,
     seeds: Sequence[int] = (0,),
+    labels: Sequence[str] = ("all",),
+    frozen: bool = False,
     options: Sequence[str] = (),
     command: str,
 ) -> str:
@@ -33,29 +37,39 @@ def run_suite(
     Args:
         backbones: what ``CMIDBackbone`` takes; the first one's architecture, untrained, is added.
         suite: a key of `SUITES`; names: some of its tasks.
+        labels: numbers of labelled training images, as words; ``all``.
+        frozen: learn everything a second time, on frozen backbones.
         options: ``key=value`` overrides of every configuration.
         command: what the report says how it was made.
 
     Raises:
         FileNotFoundError: a task's data, or a backbone, is missing.
         FailedRunError: a run failed; the others' results are kept.
-        ValueError: unknown task.
+        ValueError: unknown task, or more labels than it has.
     """
     tasks = _chosen(suite, names)
     columns = [*backbones, f"random:{identify(backbones[0]).architecture}"]
     columns = list(dict.fromkeys(columns))
     for task in tasks:
         _require_data(task)
+    ways = variants(labels, frozen=frozen)
+    places = {}
+    if any(way.labels != "all" for way in ways):
+        places = {task.name: labels_of(task, labels, options) for task in tasks}
     results: list[Result] = []
-    runs = list(product(tasks, columns, seeds))
+    runs = list(product(tasks, ways, columns, seeds))
     with tqdm(runs, desc=suite, unit="run") as progress:
-        for task, backbone, seed in progress:
-            progress.set_postfix_str(f"{task.name}, {backbone}")
-            results.append(run_task(task, backbone, out=out, seed=seed, options=options))
+        for task, way, backbone, seed in progress:
+            progress.set_postfix_str(f"{task.name}, {way.labels} labels, {way.mode}, {backbone}")
+            results.append(
+                run_task(task, backbone, out=out, seed=seed, variant=way, options=options)
+            )
     rows = make_rows(tasks, columns, results)
-    write_report(out, rows, columns, title=f"Downstream tasks, {suite}", command=command)
-    shown = markdown_table(table(rows, columns))
-    return f"{shown}\n\n{note(rows, columns)}\nreport: {out / 'report.html'}"
+    title = f"Downstream tasks, {suite}"
+    write_report(out, rows, columns, places=places, title=title, command=command)
+    tables = [table(rows, columns), *lead_table(rows, columns)]
+    shown = "\n\n".join(markdown_table(each) for each in tables)
+    return "\n".join([f"{shown}\n", *notes(rows, columns), f"report: {out / 'report.html'}"])
 
 
 def _chosen(suite: str, names: Sequence[str] | None) -> list[Task]:

@@ -1,82 +1,131 @@
-"""The scores of all runs, gathered for a report."""
+"""The report of a suite: tables, curves, pictures."""
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.suite.runs import Result
-from benchmarks.suite.tasks import Task
+from benchmarks.suite.curves import curve_figure
+from benchmarks.suite.rows import Row
 from cmid import reporting
 from cmid.reporting import Report, Section, Table
+from cmid.visualization.saving import save_figure
 
-PICTURES = 4  # of each task and backbone
-
-
-@dataclass(frozen=True)
-class Row:
-    """A task: by backbone the mean over seeds, its text with half their range, and pictures."""
-
-    task: Task
-    means: Mapping[str, float]
-    texts: Mapping[str, str]
-    pictures: Mapping[str, Sequence[str]]
-
-
-def make_rows(
-    tasks: Sequence[Task], backbones: Sequence[str], results: Sequence[Result]
-) -> list[Row]:
-    """Gather results by task; a task without results of every backbone is left out."""
-    rows = []
-    for task in tasks:
-        own = [result for result in results if result.task == task.name]
-        runs = {name: [r for r in own if r.backbone == name] for name in backbones}
-        if not all(runs.values()):
-            continue
-        scores = {name: [r.score for r in found] for name, found in runs.items()}
-        means = {name: statistics.fmean(each) for name, each in scores.items()}
-        texts = {name: f"{means[name]:.1f}{_spread(each)}" for name, each in scores.items()}
-        pictures = {name: found[0].pictures[:PICTURES] for name, found in runs.items()}
-        rows.append(Row(task, means, texts, pictures))
-    return rows
-
-
-def _spread(scores: Sequence[float]) -> str:
-    return f" ± {(max(scores) - min(scores)) / 2:.1f}" if len(scores) > 1 else ""
-
-
-def note(rows: Sequence[Row], backbones: Sequence[str]) -> str:
-    """On how many tasks each backbone beats the last one, random initialisation."""
-    *others, last = backbones
-    wins = [
-        f"{name} on {sum(row.means[name] > row.means[last] for row in rows)}" for name in others
-    ]
-    return f"Better than {last}, of {len(rows)} tasks: {', '.join(wins)}."
+CURVES = "labels.png"
 
 
 def table(rows: Sequence[Row], backbones: Sequence[str]) -> Table:
-    """A row a task, the best score of each marked."""
+    """A row a task and way to learn; marked is the best, and what ties with it."""
     lines = []
     for row in rows:
-        best = max(row.means.values())
-        leads = frozenset(k for k, mean in enumerate(row.means.values(), 1) if mean == best)
-        cells = (row.task.measure.name, *row.texts.values())
+        leading = row.leading()
+        words = (*_ways(rows, row), row.task.measure.name)
+        leads = frozenset(k for k, name in enumerate(backbones, len(words)) if name in leading)
+        cells = (*words, *(row.text(name) for name in backbones))
         lines.append(reporting.Row(row.task.name, cells, leads))
-    return Table(("task", "measure", *backbones), tuple(lines), texts=2)
+    head = ("task", *_titles(rows), "measure")
+    return Table((*head, *backbones), tuple(lines), texts=len(head))
+
+
+def lead_table(rows: Sequence[Row], backbones: Sequence[str]) -> list[Table]:
+    """How far each backbone is ahead of the last one; nothing where all have one seed."""
+    *others, last = backbones
+    if not others or not _several_seeds(rows):
+        return []
+    lines = tuple(
+        reporting.Row(
+            row.task.name, (*_ways(rows, row), *(row.lead(name, last) for name in others))
+        )
+        for row in rows
+    )
+    head = ("task", *_titles(rows))
+    return [Table((*head, *(f"{name} - {last}" for name in others)), lines, texts=len(head))]
+
+
+def notes(rows: Sequence[Row], backbones: Sequence[str]) -> list[str]:
+    """On how many tasks each backbone beats the last one, a line a way to learn."""
+    *others, last = backbones
+    lines = []
+    for variant in dict.fromkeys(row.variant for row in rows):
+        own = [row for row in rows if row.variant == variant]
+        several = _several_seeds(own)
+        way = ", ".join(_ways(rows, own[0]))
+        parts = []
+        for name in others:
+            ahead = [row for row in own if row.means[name] > row.means[last]]
+            ties = [row for row in own if row.tie(name, last)] if several else []
+            wins = len([row for row in ahead if row not in ties])
+            parts.append(f"{name} on {wins}" + (f" (ties {len(ties)})" if several else ""))
+        beyond = " beyond the range of seeds" if several else ""
+        start = f"{way}: better" if way else "Better"
+        lines.append(f"{start} than {last}{beyond}, of {len(own)} tasks: {', '.join(parts)}.")
+    return lines
 
 
 def write_report(
-    out: Path, rows: Sequence[Row], backbones: Sequence[str], *, title: str, command: str
+    out: Path,
+    rows: Sequence[Row],
+    backbones: Sequence[str],
+    *,
+    places: Mapping[str, int],
+    title: str,
+    command: str,
 ) -> None:
-    """Write ``report.md`` and ``report.html``: the table, and pictures of each task."""
-    sections = [Section("", tables=[table(rows, backbones)])]
+    """Write ``report.md``, ``report.html`` and, of several numbers of labels, ``labels.png``.
+
+    Args:
+        places: of each task, how many labelled images all are; empty if none were counted.
+    """
+    drawn = []
+    if places and len({row.variant.labels for row in rows}) > 1:
+        save_figure(curve_figure(rows, backbones, places), out / CURVES)
+        drawn = [("score over labelled training images; bars: range of seeds", CURVES)]
+    sections = [Section("", tables=[table(rows, backbones)], pictures=drawn)]
+    if differences := lead_table(rows, backbones):
+        sections.append(Section("Differences", tables=differences))
     sections += [
         Section(
-            row.task.name,
+            ", ".join((row.task.name, *_ways(rows, row))),
             pictures=[(name, path) for name, paths in row.pictures.items() for path in paths],
         )
         for row in rows
     ]
-    reporting.write_report(out, Report(title, command, sections, facts=[note(rows, backbones)]))
+    facts = [*notes(rows, backbones), *_explanations(rows)]
+    reporting.write_report(out, Report(title, command, sections, facts=facts))
+
+
+def _explanations(rows: Sequence[Row]) -> list[str]:
+    lines = []
+    if _several_seeds(rows):
+        lines.append(
+            "Means over seeds ± half their range. A tie: the ranges overlap. Bold: the best, and"
+            " what ties with it. Differences are paired by seed; brackets: 95 % interval of three"
+            " seeds or more."
+        )
+    if any(row.variant.labels != "all" for row in rows):
+        lines.append(
+            "Labels: labelled training images, of each class in classification; the same for every"
+            " backbone, in as many steps as with all."
+        )
+    if any(row.variant.frozen for row in rows):
+        lines.append("Frozen: the backbone stays as it was, statistics of BatchNorm included.")
+    return lines
+
+
+def _several_seeds(rows: Sequence[Row]) -> bool:
+    return any(len(own) > 1 for row in rows for own in row.scores.values())
+
+
+def _titles(rows: Sequence[Row]) -> tuple[str, ...]:
+    """Columns of the ways to learn: those in which rows differ from the plain one."""
+    titles = []
+    if any(row.variant.labels != "all" for row in rows):
+        titles.append("labels")
+    if any(row.variant.frozen for row in rows):
+        titles.append("backbone")
+    return tuple(titles)
+
+
+def _ways(rows: Sequence[Row], row: Row) -> tuple[str, ...]:
+    told = {"labels": row.variant.labels_name, "backbone": row.variant.mode}
+    return tuple(told[title] for title in _titles(rows))

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks.suite.tasks import Task
+from benchmarks.suite.variants import PLAIN, Variant
 from cmid.configurations import working_folder
 from cmid.files import write_json
 
@@ -29,6 +30,7 @@ class Result:
         score: the task's measure, on its test data.
         seconds: training and testing; 0 where an interrupted run was continued.
         pictures: painted test images, relative to the report's folder.
+        variant: how the task was learned; seed: random seed of training and of drawn labels.
     """
 
     task: str
@@ -36,33 +38,44 @@ class Result:
     score: float
     seconds: float
     pictures: tuple[str, ...]
+    variant: Variant = PLAIN
+    seed: int = 0
 
 
 def run_task(
-    task: Task, backbone: str, *, out: Path, seed: int = 0, options: Sequence[str] = ()
+    task: Task,
+    backbone: str,
+    *,
+    out: Path,
+    seed: int = 0,
+    variant: Variant = PLAIN,
+    options: Sequence[str] = (),
 ) -> Result:
     """Run a task unless its result lies in ``out`` already; an interrupted training goes on.
 
     Args:
         backbone: what ``CMIDBackbone`` takes.
         out: folder of the report.
+        variant: how to learn.
         options: ``key=value`` overrides of the configuration.
 
     Raises:
         FailedRunError: training or testing failed; names the log.
     """
-    folder = out / task.folder / folder_name(backbone) / f"seed-{seed}"
+    folder = out / task.folder / folder_name(backbone) / variant.folder / f"seed-{seed}"
     path = folder / "result.json"
     if path.is_file():
         stored = json.loads(path.read_text())
-        return Result(**stored | {"pictures": tuple(stored["pictures"])})
+        told = {"pictures": tuple(stored["pictures"]), "variant": variant, "seed": seed}
+        return Result(**stored | told)
     folder.mkdir(parents=True, exist_ok=True)
     started = (folder / "last_checkpoint").is_file()
     common = ["--backbone", backbone, "--work_dir", str(folder)]
     overrides = ["--cfg_options", *task.options, *options] if task.options or options else []
     begin = time.perf_counter()
     resume = ["--resume"] if started else []
-    train = ["train", task.config, *common, "--seed", str(seed), *resume, *overrides]
+    way = ["--seed", str(seed), *variant.arguments]
+    train = ["train", task.config, *common, *way, *resume, *overrides]
     _call(train, folder / "train.log")
     checkpoint = (folder / "last_checkpoint").read_text().strip()
     pictures = folder / "pictures"
@@ -75,6 +88,8 @@ def run_task(
         _score(folder / "test", task),
         0.0 if started else round(time.perf_counter() - begin, 1),
         tuple(str(p.relative_to(out)) for p in sorted(pictures.rglob("*.*g"))),
+        variant,
+        seed,
     )
     write_json(path, asdict(result))
     return result

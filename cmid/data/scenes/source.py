@@ -6,7 +6,9 @@ import math
 import mmap
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from cmid.data.scenes.scene import SCENE_CLASSES, SMALLEST_SIZE, generate_scene, scene_label
@@ -54,6 +56,11 @@ class SceneSource(ImageSource):
 
     def __len__(self) -> int:
         return self.num_images
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """``(N,)`` classes; no scene is generated for that."""
+        return np.array([scene_label(index, seed=self.seed) for index in range(len(self))])
 
     def decode(self, index: int, min_size: MinSize, generator: Draws) -> Image:
         """Generate scene ``index``; ``min_size`` and ``generator`` have no effect."""

@@ -120,7 +120,9 @@ def test_strides_are_those_that_necks_expect(tmp_path: Path) -> None:
     encoder = MaskedEncoder("resnet18", img_size=64, output_stride=16)
     export = str(to_timm(encoder, tmp_path / "export"))
     images = torch.rand(1, 3, 64, 64)
-    backbone, fine = (CMIDBackbone(export, output_stride=stride).eval() for stride in (32, 16))
+    backbone, fine = (CMIDBackbone(export, output_stride=stride).eval() for stride in (32, None))
+    assert CMIDBackbone(export, output_stride=16).strides == fine.strides
+    assert CMIDBackbone(export).strides == backbone.strides  # unless it is asked for
     assert (backbone.strides, fine.strides) == ((4, 8, 16, 32), (4, 8, 16, 16))
     assert backbone(images)[3].shape[-2:] == (2, 2)
     with torch.no_grad():

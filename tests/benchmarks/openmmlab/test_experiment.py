@@ -10,6 +10,7 @@ pytest.importorskip("mmcv._ext", reason="extra openmmlab is not installed")
 
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
+from mmengine.runner import CheckpointLoader
 from mmpretrain.registry import DATASETS, MODELS
 
 from benchmarks.openmmlab import CMIDBackbone
@@ -120,6 +121,34 @@ def test_training_resuming_and_testing(
     warned = [str(warning.message) for warning in recwarn]
     assert not [text for text in (done.out, done.err, *warned) if "weights_only=False" in text]
     assert (logs[-1].parent / "scalars.csv").is_file()
+
+
+@pytest.mark.slow
+def test_few_labels_take_as_many_steps_and_frozen_backbones_stay(
+    tmp_path: Path, export: str
+) -> None:
+    options = ["train_cfg.max_epochs=1", "train_cfg.val_interval=2", "param_scheduler=[]"]
+    options += ["train_dataloader.dataset.num_scenes=50", "train_dataloader.num_workers=0"]
+    options += ["train_dataloader.batch_size=8"]
+    options += ["train_dataloader.persistent_workers=False"]
+    steps = []
+    for name, way in (("all", []), ("few", ["--labels", "1", "--frozen"])):
+        folder = ["--work_dir", str(tmp_path / name)]
+        done = run(
+            *("tools/train.py", SCENES, "--backbone", export, *folder, *way),
+            *("--cfg_options", *options),
+        )
+        assert done.status == 0, done.err[-3000:]
+        saved = CheckpointLoader.load_checkpoint(str(tmp_path / name / "epoch_1.pth"), "cpu")
+        steps.append(saved["message_hub"]["runtime_info"]["iter"])
+    assert steps == [4, 4]  # counted from 0
+    before = CMIDBackbone(export, out_indices=(3,)).state_dict()
+    after = saved["state_dict"]
+    assert all(torch.equal(after[f"backbone.{key}"], value) for key, value in before.items())
+    assert after["head.fc.weight"].abs().sum() > 0
+    done = run("tools/train.py", SCENES, "--labels", "9", "--cfg_options", *options)
+    assert "9 labelled training images of each class: a class has only 4" in done.err
+    assert "Traceback" not in done.err
 
 
 def test_missing_files_are_named() -> None:

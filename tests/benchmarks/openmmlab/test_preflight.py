@@ -15,10 +15,11 @@ pytest.importorskip("mmcv._ext", reason="extra openmmlab is not installed")
 
 from mmengine.config import Config, ConfigDict
 from mmengine.model import BaseModel
-from mmengine.registry import DefaultScope
+from mmengine.registry import MODELS, DefaultScope
 
 from benchmarks.openmmlab import CMIDBackbone, check_pretrained
-from benchmarks.openmmlab.experiment import build_runner
+from benchmarks.openmmlab.experiment import build_runner, load_config
+from benchmarks.openmmlab.preflight import check_strides
 from cmid.export import NativeBackbone, to_openmmlab
 from cmid.export.openmmlab import Package
 from cmid.models import MaskedEncoder
@@ -156,6 +157,33 @@ def test_the_runner_is_not_built_with_half_of_the_weights(tmp_path: Path) -> Non
     forced.check_pretrained = False
     forced.experiment_name += "_forced"
     build_runner(forced)
+
+
+def test_anchors_of_other_strides_than_the_maps_are_refused(root: Path) -> None:
+    path = root / "configs/detection/faster_rcnn_resnet18_scenes.py"
+    roi = "model.roi_head.bbox_roi_extractor"
+    fine = {"model.backbone.output_stride": 16}
+    anchors = {
+        "model.rpn_head.anchor_generator.strides": [4, 8, 16, 16, 32],
+        "model.rpn_head.anchor_generator.base_sizes": [4, 8, 16, 32, 64],
+    }
+
+    def build(options: dict[str, Any]) -> nn.Module:
+        config = load_config(path, options=options)
+        with DefaultScope.overwrite_default_scope(config.default_scope):
+            return MODELS.build(config.model)
+
+    check_strides(build({}))
+    with pytest.raises(ValueError, match=r"RPNHead is laid out for .* leave model\.backbone"):
+        check_strides(build(fine))
+    with pytest.raises(
+        ValueError, match=r"SingleRoIExtractor is laid out for strides \[4, 8, 16, 3"
+    ):
+        check_strides(build(fine | anchors))
+    model = build(fine | anchors | {f"{roi}.featmap_strides": [4, 8, 16, 16]})
+    check_strides(model)
+    maps = model.extract_feat(torch.rand(1, 3, 64, 64))
+    assert [64 // each.shape[-1] for each in maps] == [4, 8, 16, 16, 32]
 
 
 def test_the_command_says_it_in_one_line(root: Path, tmp_path: Path) -> None:

@@ -1,17 +1,22 @@
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 pytest.importorskip("mmcv._ext", reason="extra openmmlab is not installed")
 
-from benchmarks.suite import comparison
+from benchmarks.suite import comparison, runs
 from benchmarks.suite.comparison import run_suite
-from benchmarks.suite.report import make_rows, note, table, write_report
-from benchmarks.suite.runs import Result, folder_name
+from benchmarks.suite.report import lead_table, notes, table, write_report
+from benchmarks.suite.rows import make_rows
+from benchmarks.suite.runs import Result, folder_name, run_task
 from benchmarks.suite.tasks import AP50, MIOU, SUITES, Task
+from benchmarks.suite.variants import PLAIN, Variant, labels_of, variants
 from cmid.reporting import markdown_table
 
 TASKS = (
@@ -21,28 +26,88 @@ TASKS = (
 BACKBONES = ("runs/a/backbone", "random:resnet18")
 
 
-def result(task: str, backbone: str, score: float, picture: str = "p.png") -> Result:
-    return Result(task, backbone, score, 1.0, (picture,))
+def result(
+    task: str,
+    backbone: str,
+    score: float,
+    picture: str = "p.png",
+    variant: Variant = PLAIN,
+    seed: int = 0,
+) -> Result:
+    return Result(task, backbone, score, 1.0, (picture,), variant, seed)
+
+
+def results(task: str, ours: Sequence[float], random: Sequence[float], **more: Variant) -> Any:
+    """Of a backbone and of random weights, with seeds 0, 1, ..."""
+    return [
+        result(task, name, score, seed=seed, **more)
+        for name, scores in zip(BACKBONES, (ours, random), strict=True)
+        for seed, score in enumerate(scores)
+    ]
 
 
 def test_a_table_of_means_marks_the_best() -> None:
-    results = [result("roads", BACKBONES[0], score) for score in (60.0, 62.0)]
-    results += [result("roads", BACKBONES[1], score) for score in (50.0, 50.0)]
-    results += [result("planes", BACKBONES[0], 10.0), result("planes", BACKBONES[1], 20.0)]
-    rows = make_rows(TASKS, BACKBONES, results)
+    found = results("roads", (60.0, 62.0), (50.0, 50.0)) + results("planes", (10.0,), (20.0,))
+    rows = make_rows(TASKS, BACKBONES, found)
     assert markdown_table(table(rows, BACKBONES)).splitlines()[2:] == [
         "| roads | mIoU | **61.0 ± 1.0** | 50.0 ± 0.0 |",
         "| planes | AP50 | 10.0 | **20.0** |",
     ]
-    assert note(rows, BACKBONES).endswith("of 2 tasks: runs/a/backbone on 1.")
+    one = make_rows(TASKS, BACKBONES, results("roads", (60.0,), (50.0,)))
+    assert notes(one, BACKBONES) == [
+        "Better than random:resnet18, of 1 tasks: runs/a/backbone on 1."
+    ]
+    assert lead_table(one, BACKBONES) == []  # nothing is known of the spread
+
+
+def test_seeds_that_overlap_are_ties_and_leads_are_paired() -> None:
+    few = Variant("10", frozen=True)
+    found = results("roads", (60.0, 62.0, 64.0), (50.0, 51.0, 55.0))
+    found += results("roads", (40.0, 44.0), (43.0, 42.0), variant=few)
+    found += results("planes", (20.0, 22.0), (10.0, 10.0), variant=few)
+    rows = make_rows(TASKS, BACKBONES, found)
+    assert markdown_table(table(rows, BACKBONES)).splitlines() == [
+        "| task | labels | backbone | measure | runs/a/backbone | random:resnet18 |",
+        "| --- | --- | --- | --- | ---: | ---: |",
+        "| roads | all labels | fine-tuned | mIoU | **62.0 ± 2.0** | 52.0 ± 2.5 |",
+        "| roads | 10 labels | frozen | mIoU | **42.0 ± 2.0** | **42.5 ± 0.5** |",
+        "| planes | 10 labels | frozen | AP50 | **21.0 ± 1.0** | 10.0 ± 0.0 |",
+    ]
+    (leads,) = lead_table(rows, BACKBONES)
+    assert [row.cells[-1] for row in leads.rows] == [
+        "+10.0 ± 1.0 [7.5, 12.5]",
+        "-0.5 ± 2.5, tie",
+        "+11.0 ± 1.0",
+    ]
+    assert notes(rows, BACKBONES) == [
+        "all labels, fine-tuned: better than random:resnet18 beyond the range of seeds,"
+        " of 1 tasks: runs/a/backbone on 1 (ties 0).",
+        "10 labels, frozen: better than random:resnet18 beyond the range of seeds,"
+        " of 2 tasks: runs/a/backbone on 1 (ties 1).",
+    ]
+
+
+def test_curves_over_labels_are_drawn_where_there_are_several_numbers(tmp_path: Path) -> None:
+    found = results("roads", (60.0, 62.0), (50.0, 51.0))
+    found += results("roads", (40.0, 44.0), (43.0, 42.0), variant=Variant("10"))
+    found += results("roads", (30.0, 34.0), (33.0, 32.0), variant=Variant("10", frozen=True))
+    write = {"title": "Title", "command": "command", "places": {"roads": 50}}
+    write_report(tmp_path, make_rows(TASKS, BACKBONES, found), BACKBONES, **write)
+    assert (tmp_path / "labels.png").is_file()
+    page = (tmp_path / "report.md").read_text()
+    assert "(labels.png)" in page
+    assert "## roads, 10 labels, frozen" in page
+    assert "## Differences" in page
 
 
 def test_a_page_shows_pictures_and_escapes_names(tmp_path: Path) -> None:
     names = ("<script>", "random:resnet18")
-    results = [result("roads", name, 1.0, picture="roads/one.png") for name in names]
-    rows = make_rows(TASKS, names, results)
+    found = [result("roads", name, 1.0, picture="roads/one.png") for name in names]
+    rows = make_rows(TASKS, names, found)
     assert [row.task.name for row in rows] == ["roads"]  # planes was not run
-    write_report(tmp_path, rows, names, title="Title", command="python tools/benchmark.py")
+    command = "python tools/benchmark.py"
+    write_report(tmp_path, rows, names, places={}, title="Title", command=command)
+    assert not (tmp_path / "labels.png").exists()
     page = (tmp_path / "report.html").read_text()
     assert page.count('src="roads/one.png"') == 2
     assert "<script>" not in page
@@ -58,6 +123,58 @@ def test_every_task_names_a_configuration(root: Path) -> None:
 def test_backbones_get_folders_of_their_own() -> None:
     assert folder_name("random:resnet18") == "random_resnet18"
     assert folder_name("../runs/x/backbone") == "runs_x_backbone"
+
+
+def test_ways_to_learn_have_folders_and_options_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called: list[Sequence[str]] = []
+
+    def call(arguments: Sequence[str], log: Path) -> None:
+        called.append(arguments)
+        work = Path(arguments[arguments.index("--work_dir") + 1])
+        if arguments[0] == "train":
+            (work / "last_checkpoint").write_text("epoch_1.pth")
+            return
+        (work / "now").mkdir(parents=True)
+        (work / "now/scores.json").write_text(json.dumps({"mIoU": 30.0 + len(called)}))
+
+    monkeypatch.setattr(runs, "_call", call)
+    ways = variants(["10", "all", "10"], frozen=True)
+    assert [way.folder for way in ways] == ["labels-10", "", "labels-10-frozen", "frozen"]
+    for _ in range(2):  # the second time everything lies there
+        found = [
+            run_task(TASKS[0], BACKBONES[1], out=tmp_path, seed=1, variant=way) for way in ways
+        ]
+    trainings = [arguments[6:] for arguments in called if arguments[0] == "train"]
+    assert trainings == [
+        ["--seed", "1", "--labels", "10"],
+        ["--seed", "1"],
+        ["--seed", "1", "--labels", "10", "--frozen"],
+        ["--seed", "1", "--frozen"],
+    ]
+    assert [(each.variant, each.seed) for each in found] == [(way, 1) for way in ways]
+    own = tmp_path / "roads/random_resnet18"
+    assert (own / "seed-1/result.json").is_file()
+    assert (own / "labels-10-frozen/seed-1/result.json").is_file()
+
+
+def test_results_of_before_are_still_read(tmp_path: Path) -> None:
+    folder = tmp_path / "roads/random_resnet18/seed-2"
+    folder.mkdir(parents=True)
+    old = {"task": "roads", "backbone": BACKBONES[1], "score": 1.0, "seconds": 2.0, "pictures": []}
+    (folder / "result.json").write_text(json.dumps(old))
+    found = run_task(TASKS[0], BACKBONES[1], out=tmp_path, seed=2)
+    assert found == Result("roads", BACKBONES[1], 1.0, 2.0, (), PLAIN, 2)
+
+
+def test_more_labels_than_there_are_stop_a_suite_before_its_first_run() -> None:
+    task = SUITES["scenes"][0]
+    small = ["train_dataloader.dataset.num_scenes=50"]
+    assert labels_of(task, ["4", "all"], small) == 4
+    message = "classification: --labels 5: 5 labelled .* of each class: a class has only 4"
+    with pytest.raises(ValueError, match=message):
+        labels_of(task, ["2", "5"], small)
 
 
 def test_unknown_tasks_are_named(tmp_path: Path) -> None:
@@ -94,14 +211,18 @@ def test_a_suite_runs_and_is_not_run_twice(tmp_path: Path) -> None:
             suite="scenes",
             out=tmp_path,
             names=["classification"],
+            labels=["1", "all"],
             options=options,
             command="command",
         )
 
     table = run()
-    assert "| classification | top-1 accuracy |" in table
-    pictures = list((tmp_path / "classification").rglob("pictures/*.png"))
+    for labels in ("1 label", "all labels"):
+        assert f"| classification | {labels} | top-1 accuracy |" in table
+    own = tmp_path / "classification/random_resnet18"
+    pictures = list(own.glob("seed-0/pictures/*.png"))
     assert len(pictures) == 8  # a fifth of the scenes
+    assert (tmp_path / "labels.png").is_file()
     logs = [path.stat().st_mtime_ns for path in tmp_path.rglob("train.log")]
     assert run() == table
     assert [path.stat().st_mtime_ns for path in tmp_path.rglob("train.log")] == logs

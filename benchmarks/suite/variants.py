@@ -1,0 +1,94 @@
+"""In which ways a task is learned: from how many labels, with the backbone frozen or not."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.suite.tasks import Task
+from cmid.configurations import working_folder
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A way to learn.
+
+    Attributes:
+        labels: number of labelled training images as a word, or ``all``.
+        frozen: the backbone stays as it is.
+    """
+
+    labels: str = "all"
+    frozen: bool = False
+
+    @property
+    def labels_name(self) -> str:
+        """The number in words: ``10 labels``."""
+        return f"{self.labels} label{'' if self.labels == '1' else 's'}"
+
+    @property
+    def mode(self) -> str:
+        """``frozen`` or ``fine-tuned``."""
+        return "frozen" if self.frozen else "fine-tuned"
+
+    @property
+    def folder(self) -> str:
+        """Name of its folder; none for the plain way, whose runs lie where they always did."""
+        parts = [f"labels-{self.labels}"] if self.labels != "all" else []
+        return "-".join([*parts, *(["frozen"] if self.frozen else [])])
+
+    @property
+    def arguments(self) -> list[str]:
+        """Options of ``tools/train.py``."""
+        few = ["--labels", self.labels] if self.labels != "all" else []
+        return [*few, *(["--frozen"] if self.frozen else [])]
+
+
+PLAIN = Variant()
+
+
+def variants(labels: Sequence[str], *, frozen: bool) -> list[Variant]:
+    """Every number of labels fine-tuned, and then frozen where that is asked for."""
+    modes = (False, True) if frozen else (False,)
+    return [Variant(count, mode) for mode in modes for count in dict.fromkeys(labels)]
+
+
+def labels_of(task: Task, labels: Sequence[str], options: Sequence[str]) -> int:
+    """Build a task's training set, and make sure that it has as many labels as are asked for.
+
+    Returns:
+        How many there are; of the rarest class where images have one class each.
+
+    Raises:
+        ValueError: there are fewer; names the task and the number.
+        FileNotFoundError, ValueError: as the task's data set.
+    """
+    # Imported on use: takes seconds, and only runs of few labels need it in this process.
+    from benchmarks.openmmlab.experiment import load_config, parse_options
+    from benchmarks.openmmlab.few_labels import available, build_training_set, classes_of, draw
+
+    config = load_config(task.config, options=parse_options([*task.options, *options]))
+    with _inside(working_folder()):
+        classes = classes_of(build_training_set(config))
+    for count in labels:
+        if count == "all":
+            continue
+        try:
+            draw(classes, int(count), seed=0)
+        except ValueError as error:
+            raise ValueError(f"{task.name}: --labels {count}: {error}") from error
+    return available(classes)
+
+
+@contextmanager
+def _inside(folder: Path) -> Iterator[None]:
+    """Where relative paths of configurations start from, as runs are started there."""
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
