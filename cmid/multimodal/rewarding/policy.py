@@ -73,7 +73,7 @@ class Reader(nn.Module):
 def policy_class() -> type[Any]:
     """The class of models that TRL trains; transformers is imported for it."""
     transformers = import_transformers()
-    CausalLMOutput = transformers.modeling_outputs.CausalLMOutput  # noqa: N806
+    output_class = transformers.modeling_outputs.CausalLMOutput
 
     class PolicyConfig(transformers.PretrainedConfig):  # type: ignore[name-defined]
         model_type = "cmid_multimodal"
@@ -149,7 +149,7 @@ def policy_class() -> type[Any]:
         ) -> Any:
             inputs = self.model.read(input_ids, attention_mask, pixel_values)
             found = self.model.multimodal.language(**inputs, use_cache=False)
-            return CausalLMOutput(logits=found.logits)
+            return output_class(logits=found.logits)
 
         @torch.no_grad()
         def generate(
