@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +18,17 @@ def _unformatted_configurations(monkeypatch: pytest.MonkeyPatch) -> None:
     """mmengine writes a configuration several times a run, and beautifies it for seconds."""
     if importlib.util.find_spec("yapf"):
         monkeypatch.setattr("yapf.yapflib.yapf_api.FormatCode", lambda text, **_: (text, True))
+
+
+@pytest.fixture(autouse=True)
+def _logs_end_with_their_test() -> Iterator[None]:
+    """mmengine's loggers outlive a run; opened again, a log whose folder is gone is an error."""
+    yield
+    logged = sys.modules.get("mmengine.logging")
+    for logger in logged.MMLogger._instance_dict.values() if logged else ():
+        for handler in [each for each in logger.handlers if isinstance(each, logging.FileHandler)]:
+            logger.removeHandler(handler)
+            handler.close()
 
 
 @pytest.fixture
