@@ -12,7 +12,7 @@ from mmengine.registry import DATASETS, DefaultScope
 from torch import Tensor
 
 from benchmarks.openmmlab.datasets import LabelledImages
-from cmid.evaluation.linear import draw_of_each_class
+from cmid.evaluation.linear import draw_of_each_class, fewest_of_a_class
 
 
 @DATASETS.register_module()
@@ -51,18 +51,13 @@ class FewLabels(RepeatDataset):
 
 def draw(classes: Tensor, count: int, *, seed: int) -> Tensor:
     """Indices of ``count`` images of each class; raises ValueError where one has fewer."""
-    fewest = available(classes)
+    fewest = fewest_of_a_class(classes)
     if count > fewest:
         kinds = len(classes.unique())
         held = f"a class has only {fewest}" if kinds > 1 else f"there are only {fewest}"
         each = " of each class" if kinds > 1 else ""
         raise ValueError(f"{count} labelled training images{each}: {held}")
     return draw_of_each_class(classes, count, seed=seed)
-
-
-def available(classes: Tensor) -> int:
-    """How many images can be drawn of every class."""
-    return int(torch.bincount(classes)[classes.unique()].min()) if len(classes) else 0
 
 
 def build_training_set(config: Config) -> Any:

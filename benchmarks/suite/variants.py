@@ -10,6 +10,7 @@ from pathlib import Path
 
 from benchmarks.suite.tasks import Task
 from cmid.configurations import working_folder
+from cmid.evaluation.linear import fewest_of_a_class
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def labels_of(task: Task, labels: Sequence[str], options: Sequence[str]) -> int:
     """
     # Imported on use: takes seconds, and only runs of few labels need it in this process.
     from benchmarks.openmmlab.experiment import load_config, parse_options
-    from benchmarks.openmmlab.few_labels import available, build_training_set, classes_of, draw
+    from benchmarks.openmmlab.few_labels import build_training_set, classes_of, draw
 
     config = load_config(task.config, options=parse_options([*task.options, *options]))
     with _inside(working_folder()):
@@ -80,7 +81,7 @@ def labels_of(task: Task, labels: Sequence[str], options: Sequence[str]) -> int:
             draw(classes, int(count), seed=0)
         except ValueError as error:
             raise ValueError(f"{task.name}: --labels {count}: {error}") from error
-    return available(classes)
+    return fewest_of_a_class(classes)
 
 
 @contextmanager

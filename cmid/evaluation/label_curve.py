@@ -17,7 +17,7 @@ from cmid.checkpoints.backbones import Backbone, load_backbone, untrained
 from cmid.data.splits import SubsetSource
 from cmid.evaluation.cache import fingerprint
 from cmid.evaluation.config import ComparisonConfig, LabelConfig
-from cmid.evaluation.linear import draw_of_each_class, linear_probe
+from cmid.evaluation.linear import draw_of_each_class, fewest_of_a_class, linear_probe
 from cmid.evaluation.score import Score
 from cmid.evaluation.tasks import Found, Labelled
 from cmid.evaluation.tested import TestedImages
@@ -158,8 +158,7 @@ def labelled_rows(labels: Tensor, count: str, *, seed: int) -> Tensor:
     """
     if count == "all":
         return torch.arange(len(labels))
-    fewest = int(torch.bincount(labels)[labels.unique()].min())
-    if fewest < int(count):
+    if (fewest := fewest_of_a_class(labels)) < int(count):
         raise ValueError(f"--labels {count} needs {count} images of every class, one has {fewest}")
     return draw_of_each_class(labels, int(count), seed=seed)
 

@@ -185,6 +185,11 @@ def few_shot_hits(
     return torch.stack(hits, dim=1)
 
 
+def fewest_of_a_class(labels: Tensor) -> int:
+    """How many images the rarest class among ``(N,)`` labels has, 0 without labels."""
+    return int(labels.unique(return_counts=True)[1].min()) if len(labels) else 0
+
+
 def draw_of_each_class(labels: Tensor, count: int, *, seed: int) -> Tensor:
     """Indices of ``count`` images of each class; fewer, where a class has no more."""
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
