@@ -96,7 +96,7 @@ def time_step(
     clock = Clock(config.device, cpu_time=config.cpu_time)
 
     def step() -> None:
-        model(module.arranged(batch), average="roots").loss.backward()
+        model(module.arranged(batch), average="roots", whole=False).loss.backward()
 
     def tower() -> None:
         torch.stack([level.tokens.sum() for level in model.tower(images)]).sum().backward()

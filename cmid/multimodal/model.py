@@ -55,7 +55,8 @@ class Output:
 
     Attributes:
         loss: scalar, with a gradient. parts: its terms, ``language`` and ``balance``.
-        logits: ``(B, L, V)``. spliced: what the language model read.
+        logits: ``(B, L, V)``, or of the ``N`` places before a learned token alone, ``(N, V)``.
+        spliced: what the language model read.
     """
 
     loss: Tensor
@@ -154,15 +155,25 @@ class MultimodalModel(nn.Module):
         return inputs
 
     def forward(
-        self, batch: Batch, *, average: Average = "tokens", shared: Shared | None = None
+        self,
+        batch: Batch,
+        *,
+        average: Average = "tokens",
+        shared: Shared | None = None,
+        whole: bool = True,
     ) -> Output:
         """The loss over what is learned; without any, 0.
 
         Args:
             average, shared: see `answer_loss`.
+            whole: all logits; otherwise those that the loss needs, the same in less time and memory
+                (a vocabulary of 128,000 is a gigabyte for 2,000 tokens).
         """
         spliced, balance, unused = self._read(batch)
-        logits = self.language(**self.language_inputs(spliced), use_cache=False).logits
+        places = None if whole else F.pad(spliced.labels[:, 1:] != IGNORED, (0, 1))
+        with _head_at(self.language, places):
+            logits = self.language(**self.language_inputs(spliced), use_cache=False).logits
+        logits = logits if whole else logits[0]
         language = answer_loss(logits, spliced.labels, average=average, shared=shared)
         parts = {"language": language, "balance": balance}
         return Output(language + balance + unused, parts, logits, spliced)
@@ -308,7 +319,7 @@ def answer_loss(
     """Cross-entropy of the next token over what is learned, in float32; 0 where nothing is.
 
     Args:
-        logits: ``(B, L, V)``.
+        logits: ``(B, L, V)``, or ``(N, V)`` of the places before the learned tokens, in their order.
         labels: ``(B, L)``, -100 where nothing is learned.
         average: ``tokens`` all weigh the same, as published: long answers drown short ones.
             ``samples``: every conversation weighs the same; ``answers``: every answer;
@@ -326,8 +337,27 @@ def answer_loss(
     if not learned.any() or not total > 0:
         return 0 * logits.sum()
     with full_precision(logits):
-        losses = F.cross_entropy(logits[:, :-1][learned].float(), labels[learned], reduction="none")
+        chosen = logits if logits.ndim == 2 else logits[:, :-1][learned]
+        losses = F.cross_entropy(chosen.float(), labels[learned], reduction="none")
         return (losses * weights).sum() / total
+
+
+@contextmanager
+def _head_at(language: Any, places: Tensor | None) -> Iterator[None]:
+    """Let a language model's head see ``(B, L)`` places alone, as one row; None: all of them."""
+    if places is None:
+        yield
+        return
+    chosen = places.flatten().nonzero()[:, 0]
+
+    def select(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor]:
+        return (inputs[0].flatten(0, 1).index_select(0, chosen)[None],)
+
+    handle = language.get_output_embeddings().register_forward_pre_hook(select)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def _weights(learned: Tensor, average: Average) -> Tensor:

@@ -113,7 +113,9 @@ class MultimodalTraining(L.LightningModule):
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         seed_step(self, self.seed)
         arranged = self.arranged(batch)
-        output = self.model(arranged, average=self.stage.average, shared=self._mean_of_processes)
+        output = self.model(
+            arranged, average=self.stage.average, shared=self._mean_of_processes, whole=False
+        )
         require_finite(output.loss, output.parts, step=self.global_step)
         size = len(batch["images"])
         self.log_dict({f"loss/{k}": v.detach() for k, v in output.parts.items()}, batch_size=size)
@@ -123,7 +125,7 @@ class MultimodalTraining(L.LightningModule):
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """The loss, and the share of answers that are generated letter by letter."""
-        output = self.model(self.arranged(batch), average=self.stage.average)
+        output = self.model(self.arranged(batch), average=self.stage.average, whole=False)
         pairs = [
             (Conversation.of(each, images=len(images)), list(images))
             for images, conversations in zip(batch["images"], batch["conversations"], strict=True)

@@ -137,13 +137,39 @@ def test_the_loss_averages_tokens_samples_or_answers() -> None:
         torch.testing.assert_close(loss, value)
 
 
+@pytest.mark.parametrize("name", ["tiny:llama:64x2", "tiny:gpt2:64x2"])
+@pytest.mark.parametrize("average", ["tokens", "roots"])
+@pytest.mark.parametrize("language", [{}, ADAPTER])
+def test_logits_of_learned_tokens_alone_give_the_same_loss_and_gradients(
+    name: str, average: Any, language: dict[str, Any], small: Small, pictures: list[Tensor]
+) -> None:
+    model = small(name, language=language)
+    asked = [[("How many?", "12"), ("Of what?", "ships at the pier")], [("What?", "a port")]]
+    batch = model.batch(asked, pictures[:2])
+    found = []
+    for whole in (True, False):
+        model.zero_grad()
+        output = model(batch, average=average, whole=whole)
+        output.loss.backward()
+        gradients = {k: p.grad.clone() for k, p in model.named_parameters() if p.grad is not None}
+        found.append((output, gradients))
+    (one, one_gradients), (other, other_gradients) = found
+    learned = one.spliced.labels[:, 1:] != IGNORED
+    assert other.logits.shape == (learned.sum(), one.logits.shape[2])
+    torch.testing.assert_close(other.logits, one.logits[:, :-1][learned])
+    torch.testing.assert_close(other.loss, one.loss)
+    torch.testing.assert_close(other_gradients, one_gradients, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("whole", [True, False])
 def test_a_batch_of_which_nothing_is_learned_costs_nothing(
-    small: Small, pictures: list[Tensor]
+    whole: bool, small: Small, pictures: list[Tensor]
 ) -> None:
     model = small()
-    loss = model(model.batch(["what"], pictures[:1])).loss
+    loss = model(model.batch(["what"], pictures[:1]), whole=whole).loss
     assert loss == 0
     loss.backward()
+    assert all(p.grad is not None for p in model.perceiver.parameters())
 
 
 def test_a_batch_without_images_still_gives_every_parameter_a_gradient(small: Small) -> None:
