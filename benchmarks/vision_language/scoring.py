@@ -27,6 +27,7 @@ from cmid.options import at_least, option
 from cmid.reporting import Row, Table, markdown_table
 from cmid.vision_language.clip.storage import load_clip
 from cmid.vision_language.clip.text_tower import TextFeatures
+from cmid.vision_language.scoring.config import PreferenceLossConfig
 from cmid.vision_language.scoring.dual_encoder import DualEncoderScorer, EncodedPairs
 from cmid.vision_language.scoring.held_out import pair_accuracy
 from cmid.vision_language.scoring.objective import preference_loss
@@ -54,6 +55,8 @@ class ScoringConfig:
         batch: scenes of a step.
         seeds: of heads.
         patches: heads also see patches.
+        centring: of the loss of heads: draws the scores of a pair to 0, which makes those of
+            different images comparable.
         out: JSON file.
     """
 
@@ -68,6 +71,7 @@ class ScoringConfig:
     batch: Annotated[int, at_least(1)] = 32
     seeds: tuple[int, ...] = (0, 1, 2)
     patches: bool = False
+    centring: Annotated[float, at_least(0)] = 0.02
     out: str | None = None
 
 
@@ -133,10 +137,11 @@ def train_head(
     optimizer = torch.optim.AdamW(head, lr=1e-3, betas=(0.9, 0.95), weight_decay=0.1)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-3, total_steps=config.steps)
     draws = torch.Generator().manual_seed(seed)
+    compared = PreferenceLossConfig(name="pairs", centring=config.centring)
     for _ in trange(config.steps, desc="head", leave=False, disable=None):
         chosen = torch.randint(len(source), (config.batch,), generator=draws).tolist()
         preferences = [source.preferences(k) for k in chosen]
-        loss, _ = preference_loss(score, [source.scene(k) for k in chosen], preferences)
+        loss, _ = preference_loss(score, [source.scene(k) for k in chosen], preferences, compared)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
