@@ -319,7 +319,7 @@ def answer_loss(
     """Cross-entropy of the next token over what is learned, in float32; 0 where nothing is.
 
     Args:
-        logits: ``(B, L, V)``, or ``(N, V)`` of the places before the learned tokens, in their order.
+        logits: ``(B, L, V)``, or ``(N, V)`` of the places before learned tokens, in their order.
         labels: ``(B, L)``, -100 where nothing is learned.
         average: ``tokens`` all weigh the same, as published: long answers drown short ones.
             ``samples``: every conversation weighs the same; ``answers``: every answer;
