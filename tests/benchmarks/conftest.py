@@ -29,6 +29,10 @@ def _logs_end_with_their_test() -> Iterator[None]:
         for handler in [each for each in logger.handlers if isinstance(each, logging.FileHandler)]:
             logger.removeHandler(handler)
             handler.close()
+    shown = sys.modules.get("mmengine.visualization")
+    kinds = [shown.Visualizer, *shown.Visualizer.__subclasses__()] if shown else []
+    for kind in kinds:  # found again by a run of the same name in the same second
+        kind._instance_dict.clear()
 
 
 @pytest.fixture
