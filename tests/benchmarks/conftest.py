@@ -7,6 +7,7 @@ import logging
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,7 +23,10 @@ def _unformatted_configurations(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def _logs_end_with_their_test() -> Iterator[None]:
-    """mmengine's loggers outlive a run; opened again, a log whose folder is gone is an error."""
+    """mmengine's loggers and visualizers outlive a run, and fail where its folder is gone.
+
+    A run of the same configuration in the same second has the same name, and would find them.
+    """
     yield
     logged = sys.modules.get("mmengine.logging")
     for logger in logged.MMLogger._instance_dict.values() if logged else ():
@@ -30,9 +34,14 @@ def _logs_end_with_their_test() -> Iterator[None]:
             logger.removeHandler(handler)
             handler.close()
     shown = sys.modules.get("mmengine.visualization")
-    kinds = [shown.Visualizer, *shown.Visualizer.__subclasses__()] if shown else []
-    for kind in kinds:  # found again by a run of the same name in the same second
+    for kind in _with_subclasses(shown.Visualizer) if shown else ():
         kind._instance_dict.clear()
+
+
+def _with_subclasses(kind: Any) -> Iterator[Any]:
+    yield kind
+    for each in kind.__subclasses__():
+        yield from _with_subclasses(each)
 
 
 @pytest.fixture
