@@ -28,6 +28,7 @@ def embed(
         raise ValueError(f"a map needs at least 5 images, got {len(features)}")
     points = F.normalize(features.float(), dim=1).cpu().numpy()
     neighbours = min(30, len(points) - 1)
+    threads = torch.get_num_threads()
     try:
         if method == "umap":
             from umap import UMAP
@@ -37,6 +38,8 @@ def embed(
         from sklearn.manifold import TSNE
     except ImportError as error:
         raise ImportError(f"{method} needs: pip install 'cmid[evaluation]'") from error
+    finally:
+        torch.set_num_threads(threads)  # umap's numba counts threads for all of OpenMP
     tsne = TSNE(perplexity=min(30, neighbours / 3), init="pca", random_state=seed)
     return tsne.fit_transform(points)
 

@@ -69,8 +69,9 @@ def run(script: str, *arguments: str | Path) -> Outcome:
 
 @contextmanager
 def _as_started(*words: str) -> Iterator[None]:
-    """Arguments, folder and number of threads of a process of its own."""
+    """Arguments, folder, number of threads and choice of algorithms of a process of its own."""
     argv, folder, threads = sys.argv, Path.cwd(), torch.get_num_threads()
+    fixed = torch.are_deterministic_algorithms_enabled()
     sys.argv = list(words)
     os.chdir(ROOT)
     torch.set_num_threads(1)
@@ -80,3 +81,4 @@ def _as_started(*words: str) -> Iterator[None]:
         sys.argv = argv
         os.chdir(folder)
         torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(fixed)

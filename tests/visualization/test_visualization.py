@@ -198,7 +198,9 @@ def test_principal_components_separate_what_differs_and_share_a_basis() -> None:
 def test_maps_keep_clusters_together(method: Any) -> None:
     labels = torch.arange(60) % 3
     features = nn.functional.one_hot(labels, 8).float() + 0.05 * torch.randn(60, 8)
+    threads = torch.get_num_threads()
     points = torch.from_numpy(embed(features, method=method))
+    assert torch.get_num_threads() == threads
     assert points.shape == (60, 2)
     distances = torch.cdist(points, points).fill_diagonal_(torch.inf)
     assert (labels[distances.argmin(dim=1)] == labels).float().mean() > 0.95
