@@ -77,6 +77,27 @@ def test_missing_images_and_empty_texts_are_named_and_counted(folder: Path) -> N
     assert dict(source.skipped) == {"there is no image": 5, "a question or an answer is empty": 1}
 
 
+def test_conversations_about_one_image_are_one_example(folder: Path) -> None:
+    asked = [{"image": "a.png", "question": f"Q{k}?", "answer": str(k)} for k in range(5)]
+    other, alone = {"image": "b.tif", "question": "Q?", "answer": "b"}, {**PAIR}
+    path = written(folder / "data.json", [*asked[:3], other, alone, alone, *asked[3:]])
+    assert len(ConversationFile(path)) == 8
+    source = ConversationFile(path, per_image=3)
+    assert [len(source.read(k).conversations) for k in range(len(source))] == [3, 1, 1, 1]
+    assert [source.length(k) for k in range(len(source))] == [3 * 12, 11, 4, 4]  # with <image> and its newline
+
+    def answers(seed: int | None) -> set[str]:
+        generator = None if seed is None else np.random.default_rng(seed)
+        found = source.read(0, generator=generator).conversations
+        return {str(each.turns[0].answer) for each in found}
+
+    assert answers(None) == answers(None)
+    assert all(len(answers(seed)) == 3 for seed in range(20))
+    assert set().union(*map(answers, range(20))) == set("01234")
+    with pytest.raises(ValueError, match="per_image 0"):
+        ConversationFile(path, per_image=0)
+
+
 def test_rsvqa_is_joined_by_number(folder: Path) -> None:
     def question(number: int, text: str, answer: int) -> dict[str, Any]:
         return {"id": number, "img_id": 7, "question": text, "answers_ids": [answer]}

@@ -39,6 +39,9 @@ class ConversationEntries(ConversationSource):
         on_error: what a faulty entry does: ``error``, or ``skip`` (counted, and said).
         num_bands: bands of the images.
         boxes: how boxes are written; they are those of the whole image.
+        per_image: conversations about the same images that make one example, which
+            `cmid.multimodal.stages.StageConfig.share_prefix` passes on with the images once; of
+            more, so many are drawn anew in each epoch. With 1 every entry is an example.
 
     Attributes:
         skipped: how many entries were left out, by reason.
@@ -56,7 +59,10 @@ class ConversationEntries(ConversationSource):
         on_error: Literal["error", "skip"] = "error",
         num_bands: int = 3,
         boxes: BoxForm = BoxForm(),
+        per_image: int = 1,
     ) -> None:
+        if per_image < 1:
+            raise ValueError(f"per_image {per_image}: give 1 or more")
         self.path, self.num_bands, self.boxes = Path(path), num_bands, boxes
         self.root = self.path.parent if root is None else Path(root)
         self.skipped: Counter[str] = Counter()
@@ -84,6 +90,11 @@ class ConversationEntries(ConversationSource):
         if not self._entries:
             raise ValueError(f"{self.path} has no conversation that can be used")
         self.single_turn = all(len(entry[2].turns) == 1 for entry in self._entries)
+        self.per_image = per_image
+        groups: dict[tuple[str, ...] | int, list[int]] = {}
+        for number, (_, paths, _) in enumerate(self._entries):
+            groups.setdefault(paths if paths and per_image > 1 else number, []).append(number)
+        self._examples = list(groups.values())
 
     @abstractmethod
     def rows(self) -> Iterator[tuple[str, Any]]:
@@ -98,19 +109,25 @@ class ConversationEntries(ConversationSource):
         """
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self._examples)
 
     def read(self, index: int, *, generator: np.random.Generator | None = None) -> Example:
-        name, paths, conversation = self._entries[index]
+        numbers = self._examples[index]
+        if len(numbers) > self.per_image:
+            draws = np.random.default_rng(index) if generator is None else generator
+            numbers = draws.choice(numbers, self.per_image, replace=False).tolist()
+        name, paths, _ = self._entries[numbers[0]]
         images = tuple(
             read_image(self.root / path, name=path, num_bands=self.num_bands).pixels
             for path in paths
         )
-        return Example(images, (conversation,), name)
+        return Example(images, tuple(self._entries[number][2] for number in numbers), name)
 
     def length(self, index: int) -> int:
-        turns = self._entries[index][2].turns
-        return sum(len(turn.question) + len(turn.answer or "") for turn in turns)
+        numbers = self._examples[index]
+        turns = [turn for number in numbers for turn in self._entries[number][2].turns]
+        letters = sum(len(turn.question) + len(turn.answer or "") for turn in turns)
+        return letters * min(len(numbers), self.per_image) // len(numbers)
 
     def texts(self, limit: int = 500) -> Iterator[str]:
         for _, _, conversation in self._entries[:limit]:
