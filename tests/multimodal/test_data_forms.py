@@ -84,7 +84,7 @@ def test_conversations_about_one_image_are_one_example(folder: Path) -> None:
     assert len(ConversationFile(path)) == 8
     source = ConversationFile(path, per_image=3)
     assert [len(source.read(k).conversations) for k in range(len(source))] == [3, 1, 1, 1]
-    assert [source.length(k) for k in range(len(source))] == [3 * 12, 11, 4, 4]  # with <image> and its newline
+    assert [source.length(k) for k in range(len(source))] == [36, 11, 4, 4]
 
     def answers(seed: int | None) -> set[str]:
         generator = None if seed is None else np.random.default_rng(seed)

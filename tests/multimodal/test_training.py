@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -252,14 +253,19 @@ def test_scenes_are_asked_what_is_true_of_them() -> None:
     import random
 
     from cmid.data.scenes import generate_scene
+    from cmid.data.scenes.phrases import CLEARLY
 
     found: dict[str, list[str]] = {kind: [] for kind in (*KINDS, *FURTHER)}
     for index in range(60):
         scene = generate_scene(index, size=64)
         for asked in ask(scene, random.Random(index)):
             found[asked.kind].append(asked.answer)
+            if asked.kind == "cover":
+                second, first = np.sort(np.bincount(scene.semantic_mask.ravel()))[-2:]
+                assert first > CLEARLY * second
             if asked.kind == "choice":
                 assert f"{asked.answer}. {scene.class_name}" in asked.text
+    assert 40 < len(found["cover"]) < 60  # near ties are not asked about
     for kind in ("presence", "comparison"):
         assert 0.3 < found[kind].count("yes") / len(found[kind]) < 0.7
     assert set(found["choice"]) == set("ABCD")

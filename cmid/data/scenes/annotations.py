@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from cmid.boxes import Box, OrientedBox, around, clip_to_image, oriented_box, polygon_area
 from cmid.data.scenes.drawing import Material, Shape, View
-from cmid.data.scenes.phrases import count_phrase, joined, place
+from cmid.data.scenes.phrases import CLEARLY, count_phrase, joined, place
 
 M = Material
 RegionPhrase = tuple[str, Box]
@@ -132,7 +132,7 @@ def phrase_regions(
         group = sorted((i for i in instances if i.category == category), key=lambda i: -i.area)
         if len(group) == 1:
             phrases.append((f"the only {category}", group[0].box))
-        elif len(group) > 1 and group[0].area > 1.1 * group[1].area:
+        elif len(group) > 1 and group[0].area > CLEARLY * group[1].area:
             phrases.append((f"the largest {category}", group[0].box))
         places = [place(x / size, y / size) for x, y, *_ in (i.oriented_box for i in group)]
         for instance, where in zip(group, places, strict=True):

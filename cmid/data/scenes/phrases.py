@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 _NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+CLEARLY = 1.1
+"""So many times as much is said to be more, or the most; what is closer is not told apart."""
 
 
 def count_phrase(category: str, count: int) -> str:

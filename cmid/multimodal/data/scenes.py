@@ -17,7 +17,7 @@ from cmid.data.scenes import (
     Scene,
     generate_scene,
 )
-from cmid.data.scenes.phrases import plural
+from cmid.data.scenes.phrases import CLEARLY, plural
 from cmid.multimodal.boxes import BoxForm
 from cmid.multimodal.conversation import Conversation
 from cmid.multimodal.data.source import ConversationSource, Example
@@ -181,8 +181,10 @@ def _about_land(scene: Scene) -> Iterator[SceneQuestion]:
     name = scene.class_name
     yield asked("classification", "[CLS] What kind of place is this?", name, SCENE_CLASSES)
     cover = np.bincount(scene.semantic_mask.ravel(), minlength=len(SEMANTIC_CLASSES))
-    most = SEMANTIC_CLASSES[int(cover.argmax())]
-    yield asked("cover", "[VQA] What covers most of the ground?", most, SEMANTIC_CLASSES)
+    second, first = np.sort(cover)[-2:]
+    if first > CLEARLY * second:
+        most = SEMANTIC_CLASSES[int(cover.argmax())]
+        yield asked("cover", "[VQA] What covers most of the ground?", most, SEMANTIC_CLASSES)
     urban = "urban" if name in _URBAN else "rural"
     yield asked("urban", "[VQA] Is this a rural or an urban area?", urban, ("rural", "urban"))
 

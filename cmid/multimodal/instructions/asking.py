@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from cmid.data.scenes.phrases import count_phrase, place
+from cmid.data.scenes.phrases import CLEARLY, count_phrase, place
 from cmid.multimodal.boxes import BoxForm
 from cmid.multimodal.instructions.annotated import Annotated, Changes, Vocabulary
 from cmid.multimodal.instructions.wording import question, refusal
@@ -21,7 +21,6 @@ TASKS = (
 LETTERS = "ABCD"
 _PLAIN = 0.01  # a class of a smaller share is neither said to be there nor to be absent
 _MOST_BOXES = 8
-_BY_FAR = 1.1  # how much more is said to be more
 
 
 @dataclass(frozen=True)
@@ -98,14 +97,14 @@ class Asker:
     def _cover(self, item: Annotated, draws: random.Random) -> Iterator[Asked]:
         cover = item.cover or {}
         ranked = sorted(cover, key=lambda name: -cover[name])
-        if len(ranked) == 1 or (ranked and cover[ranked[0]] > _BY_FAR * cover[ranked[1]]):
+        if len(ranked) == 1 or (ranked and cover[ranked[0]] > CLEARLY * cover[ranked[1]]):
             yield self._asked("cover", "", ranked[0], ranked[0], draws)
         plain = [name for name in ranked if cover[name] >= _PLAIN]
         absent = [n for n in self.vocabulary.covers if not cover.get(n)] if item.whole else []
         for answer, names in (("yes", plain), ("no", absent)):
             for name in draws.sample(names, min(2, len(names))):
                 yield self._asked("cover_presence", name, answer, answer, draws, name=name)
-        pairs = [(a, b) for a in plain for b in plain if cover[a] > _BY_FAR * cover[b]]
+        pairs = [(a, b) for a in plain for b in plain if cover[a] > CLEARLY * cover[b]]
         yield from self._more("cover_comparison", pairs, draws)
 
     def _more(
