@@ -277,6 +277,13 @@ def test_scenes_are_asked_what_is_true_of_them() -> None:
     assert all(len(source.read(index).conversations) <= 1 for index in range(10))
     often = SceneConversations(10, size=32, kinds=["choice", "urban"], again={"choice": 3})
     assert [len(often.read(index).conversations) for index in range(3)] == [4, 4, 4]
+    few = SceneConversations(40, size=32, limit=2, always=["caption"])
+    asked_first = [
+        [each.turns[0].question for each in few.read(index).conversations] for index in range(40)
+    ]
+    assert all(sum("Describe" in text for text in texts) == 1 for texts in asked_first)
+    assert 5 < sum("Describe" in texts[0] for texts in asked_first) < 35
+    assert all(len(texts) == 2 for texts in asked_first)
 
 
 def test_files_of_conversations_are_read_and_checked(tmp_path: Path) -> None:

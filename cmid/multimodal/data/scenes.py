@@ -28,6 +28,7 @@ KINDS = (
 )
 # What is hard to learn.
 AGAIN = {"choice": 2, "region": 2}
+ALWAYS = ("cover", "caption")
 FURTHER = ("oriented", "honesty")
 """Kinds that have to be asked for: turned boxes, and what may not be there."""
 _URBAN = ("residential", "harbour", "airport", "storage tanks", "junction")
@@ -72,6 +73,7 @@ class SceneConversations(ConversationSource):
         kinds: what is asked, some of `KINDS` and `FURTHER`.
         limit: questions of a scene; which of them is drawn anew in every epoch.
         again: kinds that are asked so often about one scene, each time of something drawn anew.
+        always: kinds that the limit leaves out only where it is less than their number.
     """
 
     boxes, single_turn = BOXES, True
@@ -85,12 +87,15 @@ class SceneConversations(ConversationSource):
         kinds: Sequence[str] = KINDS,
         limit: int = 7,
         again: Mapping[str, int] = AGAIN,
+        always: Sequence[str] = ALWAYS,
     ) -> None:
-        unknown = [kind for kind in (*kinds, *again) if kind not in (*KINDS, *FURTHER)]
+        named = (*kinds, *again, *always)
+        unknown = [kind for kind in named if kind not in (*KINDS, *FURTHER)]
         if unknown or not kinds:
             raise ValueError(f"kinds {[*kinds]}: give some of {', '.join((*KINDS, *FURTHER))}")
         self.num_images, self.size, self.seed = num_images, size, seed
         self.kinds, self.limit, self.again = tuple(kinds), limit, dict(again)
+        self.always = frozenset(always)
 
     def __len__(self) -> int:
         return self.num_images
@@ -101,15 +106,19 @@ class SceneConversations(ConversationSource):
         draws = random.Random(f"cmid scene conversations {self.seed} {index} {epoch}")
         times = max(self.again.values(), default=1)
         questions = {
-            asked.text: asked.answer
+            asked.text: asked
             for time in range(times)
             for asked in ask(scene, draws)
             if asked.kind in self.kinds and time < self.again.get(asked.kind, 1)
         }
-        conversations = [Conversation.of([pair], images=1) for pair in questions.items()]
-        draws.shuffle(conversations)
-        chosen = tuple(conversations[: self.limit])
-        return Example((scene.image,), chosen, f"scene/{self.seed}/{index}")
+        drawn = [*questions.values()]
+        draws.shuffle(drawn)
+        drawn.sort(key=lambda asked: asked.kind not in self.always)  # stable
+        chosen = drawn[: self.limit]
+        draws.shuffle(chosen)  # where one stands must not tell what it is
+        pairs = [[(asked.text, asked.answer)] for asked in chosen]
+        conversations = tuple(Conversation.of(pair, images=1) for pair in pairs)
+        return Example((scene.image,), conversations, f"scene/{self.seed}/{index}")
 
 
 def ask(scene: Scene, draws: random.Random) -> Iterator[SceneQuestion]:
