@@ -13,6 +13,7 @@ import cmid
 from cmid.multimodal.building import MultimodalConfig, build_model
 from cmid.multimodal.conversation import Conversation
 from cmid.multimodal.folder import load
+from cmid.multimodal.language import has_adapter
 from cmid.multimodal.model import Batch
 from cmid.multimodal.splicing import share_prefix
 from cmid.multimodal.stages import StageConfig, begin_stage, parameter_groups
@@ -35,6 +36,8 @@ class MultimodalTraining(L.LightningModule):
         texts: what a tokenizer ``bpe:N`` of a new model learns from.
         grad_checkpointing: recompute activations of the language model to save memory.
         channels_last: memory format that convolutions of the tower prefer.
+        attention: how the language model computes its attention, as transformers names it:
+            ``eager``, ``sdpa``, ``flash_attention_2``; None is its own choice.
         max_answer: tokens of answers in validation.
         seed: random seed of dropout and of the router's noise.
     """
@@ -52,6 +55,7 @@ class MultimodalTraining(L.LightningModule):
         texts: Sequence[str] | None = None,
         grad_checkpointing: bool = False,
         channels_last: bool = False,
+        attention: str | None = None,
         max_answer: int = 64,
         seed: int = 0,
     ) -> None:
@@ -69,6 +73,10 @@ class MultimodalTraining(L.LightningModule):
         if grad_checkpointing:
             self.model.language.enable_input_require_grads()
             self.model.language.gradient_checkpointing_enable({"use_reentrant": False})
+        if attention is not None:
+            language: Any = self.model.language
+            base = language.get_base_model() if has_adapter(language) else language
+            base.set_attn_implementation(attention)
         if channels_last:
             self.model.tower.network.to(memory_format=torch.channels_last)
         self.left_out = 0

@@ -140,6 +140,27 @@ def test_conversations_behind_one_prefix_are_as_if_they_were_apart() -> None:
     torch.testing.assert_close(gradients[0], gradients[1], atol=1e-6, rtol=1e-3)
 
 
+def test_ways_to_compute_attention_agree() -> None:
+    data = scenes(limit=7)
+    data.trainer = None
+    batch = next(iter(data.train_dataloader()))
+    losses, gradients = [], []
+    adapted = replace(CONFIG, language=replace(CONFIG.language, adapter=ADAPTER))
+    for attention in ("eager", "sdpa"):
+        module = MultimodalTraining(
+            adapted, stage=StageConfig(share_prefix=True), texts=data.texts(), attention=attention
+        ).eval()
+        assert module.model.language.config._attn_implementation == attention
+        loss = module.model(module.arranged(batch)).loss
+        loss.backward()
+        losses.append(loss.detach())
+        gradients.append(module.model.perceiver.queries.grad)
+    torch.testing.assert_close(losses[0], losses[1], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(gradients[0], gradients[1], atol=1e-6, rtol=1e-3)
+    with pytest.raises(ValueError, match="eagre"):
+        MultimodalTraining(CONFIG, texts=data.texts(), attention="eagre")
+
+
 class Kept(ConversationSource):
     """Examples of another source, read once."""
 
