@@ -25,6 +25,8 @@ class ModelConfig:
         concurrency: requests that the endpoint works on at a time.
         image_side: pixels of the longer side that images are shrunk to for the endpoint.
         batch_size: questions at a time of a local model.
+        beams: answers of a model of this project that are followed at a time, for the one that is
+            likeliest as a whole.
         device: where a local model works (default: a GPU where there is one, for models of this
             project the CPU).
     """
@@ -35,6 +37,7 @@ class ModelConfig:
     concurrency: Annotated[int, at_least(1)] = 8
     image_side: Annotated[int, at_least(28)] = 1024
     batch_size: Annotated[int, at_least(1)] = 64
+    beams: Annotated[int, at_least(1)] = 1
     device: str | None = None
 
 
@@ -57,6 +60,7 @@ class SuiteConfig:
         tasks: kinds of questions about scenes (default: all).
         count: questions of each kind about scenes; of other suites, so many of all, drawn at
             random (default: all of them).
+        scene_size: pixels of scenes; those that the model was trained on.
         seed: of scenes, and of what is drawn.
         prompts: words around questions.
         cells: numbers of boxes are fractions (1) or from 0 to so many.
@@ -73,6 +77,7 @@ class SuiteConfig:
     train_split: str | None = None
     tasks: tuple[str, ...] = option((), metavar="KIND")
     count: Annotated[int, at_least(1)] | None = None
+    scene_size: Annotated[int, at_least(16)] = 64
     seed: int = 1001
     prompts: Literal["plain", "lhrs_bot", "nova"] = "plain"
     cells: Annotated[int, at_least(1)] = 1

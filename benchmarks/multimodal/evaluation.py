@@ -47,7 +47,8 @@ def run_evaluation(model: ModelConfig, asked: SuiteConfig, *, command: str) -> O
         output_format="text",
     )
     name = model.model if model.endpoint is None else f"{ENDPOINT}{model.model}"
-    outcome = _with_mean(evaluate(open_answers(name, settings), suite, unseen=asked.grey_image))
+    answers = open_answers(name, settings, beams=model.beams)
+    outcome = _with_mean(evaluate(answers, suite, unseen=asked.grey_image))
     outcome.write(asked.out)
     paint_answers(outcome, asked.out / "answers.png")
     print(markdown_table(outcome.table(), aligned=True))
@@ -74,7 +75,8 @@ def open_suite(asked: SuiteConfig) -> Suite:
         if unknown:
             raise ValueError(f"--tasks {' '.join(unknown)}: give some of {', '.join(known)}")
         count = asked.count or _SCENES
-        return scene_suite(count, kinds=asked.tasks or KINDS, seed=asked.seed)
+        kinds = asked.tasks or KINDS
+        return scene_suite(count, kinds=kinds, size=asked.scene_size, seed=asked.seed)
     assert asked.data is not None
     questions, facts = _read(asked, asked.data, asked.split)
     if asked.count is not None and asked.count < len(questions):

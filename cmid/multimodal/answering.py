@@ -21,16 +21,19 @@ class AnsweringConfig:
         max_tokens: longest answer.
         temperature: 0 takes the likeliest token each time; above, tokens are drawn.
         top_p: draw from the likeliest tokens that together have this probability.
+        beams: above 1, the answer that is likeliest as a whole is looked for, by following so many
+            at a time; captions, which can be worded in many ways, gain by it.
         stop: texts that end an answer, and are not part of it.
         seed: of what is drawn; None draws anew each time.
 
     Raises:
-        ValueError: a number out of its range.
+        ValueError: a number out of its range, or beams of what is drawn.
     """
 
     max_tokens: int = 128
     temperature: float = 0.0
     top_p: float = 1.0
+    beams: int = 1
     stop: tuple[str, ...] = ()
     seed: int | None = None
 
@@ -41,6 +44,11 @@ class AnsweringConfig:
             raise ValueError(f"temperature {self.temperature} is below 0")
         if not 0 < self.top_p <= 1:
             raise ValueError(f"top_p {self.top_p} is not in (0, 1]")
+        if self.beams < 1 or (self.beams > 1 and self.temperature > 0):
+            raise ValueError(
+                f"beams {self.beams} at temperature {self.temperature}: give 1 or more, above 1"
+                " at temperature 0"
+            )
 
 
 def generation_arguments(config: AnsweringConfig, encoder: ConversationEncoder) -> dict[str, Any]:
@@ -48,6 +56,8 @@ def generation_arguments(config: AnsweringConfig, encoder: ConversationEncoder) 
     transformers = import_transformers()
     sampled = config.temperature > 0
     drawn = {"temperature": config.temperature, "top_p": config.top_p, "top_k": 0}
+    # Sums of log-probabilities are compared as they are, whatever the length.
+    followed = {"num_beams": config.beams, "length_penalty": 0.0}
     settings = transformers.GenerationConfig(
         max_new_tokens=config.max_tokens,
         do_sample=sampled,
@@ -55,6 +65,7 @@ def generation_arguments(config: AnsweringConfig, encoder: ConversationEncoder) 
         pad_token_id=encoder.tokenizer.pad_token_id,
         use_cache=True,
         **(drawn if sampled else {}),
+        **(followed if config.beams > 1 else {}),
     )
     arguments: dict[str, Any] = {"generation_config": settings, "use_model_defaults": False}
     stops = [*encoder.stops, *config.stop]

@@ -231,8 +231,14 @@ class MultimodalModel(nn.Module):
         return answers
 
     def stream(self, conversation: Any, images: Any = None, **options: Any) -> Iterator[str]:
-        """Parts of one answer, as they are written; see `generate`."""
+        """Parts of one answer, as they are written; see `generate`.
+
+        Raises:
+            ValueError: as `generate`; also several beams, of which none is sure before the end.
+        """
         config = AnsweringConfig(**options)
+        if config.beams > 1:
+            raise ValueError(f"beams {config.beams}: an answer that is streamed has 1")
         with self._answering(config):
             run = self._prepared([conversation], [images], config)
             yield from stream_text(run, config, self.encoder)

@@ -14,7 +14,8 @@ from torch import Tensor
 pytest.importorskip("transformers", reason="extra multimodal is not installed")
 
 import cmid.multimodal
-from cmid.multimodal.language import AdapterConfig
+from cmid.multimodal.building import MultimodalConfig, build_model
+from cmid.multimodal.language import AdapterConfig, LanguageConfig
 from cmid.multimodal.model import answer_loss
 from cmid.multimodal.tokens import IGNORED, TemplateConfig
 
@@ -85,6 +86,24 @@ def test_what_is_drawn_follows_seed_temperature_and_top_p(
     # With next to nothing left to draw from, or next to no heat, the likeliest is drawn.
     assert model.generate(**ask, temperature=2.0, top_p=1e-6) == greedy
     assert model.generate(**ask, temperature=1e-4) == greedy
+
+
+def test_beams_find_the_answer_that_is_likeliest_as_a_whole() -> None:
+    """Most answers begin with c, and yet dog is said more often than cat or car."""
+    model = build_model(MultimodalConfig(language=LanguageConfig("tiny:llama:32x1", "bytes")))
+    answers = ["cat"] * 3 + ["car"] * 3 + ["dog"] * 4
+    batch = model.batch([[("what", answer)] for answer in answers])
+    optimizer = torch.optim.AdamW(model.language.parameters(), lr=0.01)
+    for _ in range(60):
+        optimizer.zero_grad()
+        model(batch).loss.backward()
+        optimizer.step()
+    assert model.generate(["what"] * 2, max_tokens=8)[0] in ("cat", "car")
+    assert model.generate(["what"] * 2, max_tokens=8, beams=3) == ["dog"] * 2
+    with pytest.raises(ValueError, match="beams 3 at temperature"):
+        model.generate(["what"], beams=3, temperature=0.5)
+    with pytest.raises(ValueError, match="beams 3: an answer that is streamed has 1"):
+        next(model.stream("what", beams=3))
 
 
 def test_stop_texts_end_an_answer_also_while_it_streams(

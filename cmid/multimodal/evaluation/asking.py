@@ -40,11 +40,14 @@ class OwnModel:
     """A model of this project.
 
     Args:
-        model: the model. name: its name. batch_size: questions at a time.
+        model: the model. name: its name. batch_size: questions at a time. beams: see
+            `cmid.multimodal.answering.AnsweringConfig`.
     """
 
-    def __init__(self, model: MultimodalModel, *, name: str, batch_size: int = 64) -> None:
-        self.model, self.name, self.batch_size = model, name, batch_size
+    def __init__(
+        self, model: MultimodalModel, *, name: str, batch_size: int = 64, beams: int = 1
+    ) -> None:
+        self.model, self.name, self.batch_size, self.beams = model, name, batch_size, beams
         self.fit: Fit = model.fit
 
     def answer(self, questions: Sequence[Question], told: Told = lambda _: None) -> list[str]:
@@ -61,6 +64,7 @@ class OwnModel:
                     [image_of(questions[row]) for row in some],
                     batch_size=self.batch_size,
                     max_tokens=LONGEST.get(kind, _LONGEST_CAPTION),
+                    beams=self.beams,
                 )
                 for row, text in zip(some, said, strict=True):
                     answers[row] = text
@@ -92,17 +96,23 @@ class OtherModel:
         return answers
 
 
-def open_answers(spec: str, config: AskingConfig) -> Answers:
+def open_answers(spec: str, config: AskingConfig, *, beams: int = 1) -> Answers:
     """The model of a folder of this project, of Hugging Face, or ``openai:NAME``.
 
+    Args:
+        beams: of a model of this project.
+
     Raises:
-        FileNotFoundError, ModuleNotFoundError, OSError, ValueError: it cannot be opened.
+        FileNotFoundError, ModuleNotFoundError, OSError, ValueError: it cannot be opened, or has no
+            beams.
     """
     if is_model(spec):
         model = load(spec)
         if config.device is not None:
             model = model.to(config.device)
-        return OwnModel(model, name=spec, batch_size=config.batch_size)
+        return OwnModel(model, name=spec, batch_size=config.batch_size, beams=beams)
+    if beams > 1:
+        raise ValueError(f"--beams {beams} are for models of this project, which {spec} is not")
     return OtherModel(open_model(spec, config))
 
 

@@ -24,8 +24,10 @@ from benchmarks.multimodal.instructions import read_instructions
 from benchmarks.multimodal.prompts import Prompts
 from benchmarks.multimodal.readers import read_choices, read_grounding, read_vqa
 from cmid.evaluation.answers import judge
+from cmid.multimodal.evaluation.asking import open_answers
 from cmid.multimodal.instructions.making import make_instructions
 from cmid.multimodal.instructions.settings import LabelledConfig, WritingConfig
+from cmid.vision_language.judging.config import AskingConfig
 
 PLAIN = Prompts()
 OBJECTS = ("ship", "plane", "storage tank", "bridge", "car")
@@ -285,5 +287,9 @@ def test_suites_that_make_no_sense_are_refused_in_one_line(tmp_path: Path) -> No
         assert ended.value.code == 2, reason
     with pytest.raises(ValueError, match="--tasks rivers: give some of classification"):
         open_suite(SuiteConfig(tasks=("rivers",), out=tmp_path))
+    with pytest.raises(ValueError, match="--beams 2 are for models of this project, which"):
+        open_answers("stub", AskingConfig(), beams=2)
+    large = open_suite(SuiteConfig(tasks=("urban",), count=2, scene_size=96, out=tmp_path))
+    assert {question.image.shape for question in large.questions} == {(3, 96, 96)}
     with pytest.raises(FileNotFoundError, match="nowhere does not exist"):
         open_suite(SuiteConfig("vqa", Path("nowhere"), out=tmp_path))
