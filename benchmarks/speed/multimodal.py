@@ -18,18 +18,18 @@ from typing import Annotated, Any
 import torch
 
 from benchmarks.speed.table import ratio, show
-from benchmarks.speed.training_step import DEVICE, Clock
+from benchmarks.speed.training_step import DEVICE, Clock, Precision, autocast
 from cmid.command_line import command
 from cmid.memory import keep_freed_memory
 from cmid.multimodal.building import MultimodalConfig
 from cmid.multimodal.data import SceneConversations
 from cmid.multimodal.data.datamodule import ConversationView, collate
-from cmid.multimodal.language import LanguageConfig
+from cmid.multimodal.language import LanguageConfig, use_attention
 from cmid.multimodal.model import answer_loss
 from cmid.multimodal.module import MultimodalTraining
 from cmid.multimodal.stages import StageConfig
 from cmid.multimodal.tower import TowerConfig
-from cmid.options import at_least
+from cmid.options import at_least, option
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,8 @@ class SpeedConfig:
         asked: questions that are answered.
         tokens: longest answer.
         pairs: timed repetitions, after one to warm up.
+        attention: how the language model computes its attention; of several each is timed in turn.
+        precision: of the step and its parts.
         threads: threads of torch (default: as it chooses).
         cpu_time: time of the process instead of the clock's; with one thread.
         device: cpu, cuda, ...
@@ -61,6 +63,8 @@ class SpeedConfig:
     asked: Annotated[int, at_least(1)] = 32
     tokens: Annotated[int, at_least(1)] = 24
     pairs: Annotated[int, at_least(1)] = 5
+    attention: tuple[str, ...] = option(("sdpa",), metavar="NAME")
+    precision: Precision = "fp32"
     threads: Annotated[int, at_least(1)] | None = None
     cpu_time: bool = False
     device: str = DEVICE
@@ -85,46 +89,65 @@ def training(config: SpeedConfig) -> MultimodalTraining:
 
 def time_step(
     module: MultimodalTraining, batch: dict[str, Any], config: SpeedConfig
-) -> dict[str, Any]:
-    """A row: step, tower, perceiver, language model alone, and their ratio."""
+) -> list[dict[str, Any]]:
+    """A row for each attention: step, tower, perceiver, language model alone, and their ratio."""
     model = module.model.train()
     images = torch.cat(batch["images"]).to(config.device)
     with torch.no_grad():
         spliced = model(module.arranged(batch)).spliced
         levels = model.tower(images)
     embeds = spliced.embeds.detach().requires_grad_()
-    clock = Clock(config.device, cpu_time=config.cpu_time)
+    clocks = {name: Clock(config.device, cpu_time=config.cpu_time) for name in config.attention}
 
     def step() -> None:
-        model(module.arranged(batch), average="roots", whole=False).loss.backward()
+        with autocast(config.device, config.precision):
+            loss = model(module.arranged(batch), average="roots", whole=False).loss
+        loss.backward()
 
     def tower() -> None:
-        torch.stack([level.tokens.sum() for level in model.tower(images)]).sum().backward()
+        with autocast(config.device, config.precision):
+            read = torch.stack([level.tokens.sum() for level in model.tower(images)])
+        read.sum().backward()
 
     def perceiver() -> None:
         tokens, grids = zip(*levels, strict=True)
-        model.perceiver.read(tokens, grids).tokens.sum().backward()
+        with autocast(config.device, config.precision):
+            read = model.perceiver.read(tokens, grids).tokens
+        read.sum().backward()
 
     def language() -> None:
-        logits = model.language(
-            inputs_embeds=embeds, attention_mask=spliced.attention_mask,
-            position_ids=spliced.positions, use_cache=False,
-        ).logits  # fmt: skip
-        answer_loss(logits, spliced.labels, average="roots").backward()
+        with autocast(config.device, config.precision):
+            logits = model.language(
+                inputs_embeds=embeds, attention_mask=spliced.attention_mask,
+                position_ids=spliced.positions, use_cache=False,
+            ).logits  # fmt: skip
+            loss = answer_loss(logits, spliced.labels, average="roots")
+        loss.backward()
 
     for _ in range(config.pairs + 1):
-        for part in (step, tower, perceiver, language):
-            clock.time(part.__name__, part)
-            model.zero_grad()
-    beyond = [a - b for a, b in zip(clock.parts["step"], clock.parts["tower"], strict=True)]
-    return {
-        "tokens": f"{len(spliced.mask)} x {spliced.mask.shape[1]}",
-        "step s": clock.median("step"),
-        "tower s": clock.median("tower"),
-        "perceiver s": clock.median("perceiver"),
-        "language model alone s": clock.median("language"),
-        **ratio("(step - tower) / language model", beyond, clock.parts["language"]),
-    }
+        for name, clock in clocks.items():
+            use_attention(model.language, name)
+            for part in (step, tower, perceiver, language):
+                clock.time(part.__name__, part)
+                model.zero_grad()
+    first = clocks[config.attention[0]]
+    return [
+        {
+            "attention": name,
+            "tokens": f"{len(spliced.mask)} x {spliced.mask.shape[1]}",
+            "step s": clock.median("step"),
+            "tower s": clock.median("tower"),
+            "perceiver s": clock.median("perceiver"),
+            "language model alone s": clock.median("language"),
+            **ratio(
+                "(step - tower) / language model",
+                [a - b for a, b in zip(clock.parts["step"], clock.parts["tower"], strict=True)],
+                clock.parts["language"],
+            ),
+            "step / first": ratio("", clock.parts["step"], first.parts["step"])[""],
+        }
+        for name, clock in clocks.items()
+    ]
 
 
 def time_answers(
@@ -170,7 +193,8 @@ def main(config: SpeedConfig) -> None:
     scenes = SceneConversations(1000, size=size, limit=config.questions)
     view = ConversationView(size, module.model.fit)
     samples = [view.sample(scenes, index, None) | {"skipped": ""} for index in range(config.batch)]
-    show([time_step(module, collate(samples), config)], config)
+    show(time_step(module, collate(samples), config), config)
+    use_attention(module.model.language, config.attention[0])
     out = config.out and str(Path(config.out).with_suffix(".answers.json"))
     show(time_answers(module, scenes, config), replace(config, out=out))
 

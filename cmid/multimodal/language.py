@@ -129,6 +129,17 @@ def has_adapter(model: nn.Module) -> bool:
     return hasattr(model, "peft_config")
 
 
+def use_attention(model: Any, name: str) -> None:
+    """Compute attention as transformers names it: ``eager``, ``sdpa``, ``flash_attention_2``.
+
+    Raises:
+        ImportError: its package is not installed.
+        ValueError: no such way.
+    """
+    base = model.get_base_model() if has_adapter(model) else model
+    base.set_attn_implementation(name)
+
+
 def _tiny(config: LanguageConfig, tokenizer: Any, transformers: ModuleType) -> Any:
     found = _TINY.match(config.name)
     if found is None:

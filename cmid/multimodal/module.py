@@ -13,7 +13,7 @@ import cmid
 from cmid.multimodal.building import MultimodalConfig, build_model
 from cmid.multimodal.conversation import Conversation
 from cmid.multimodal.folder import load
-from cmid.multimodal.language import has_adapter
+from cmid.multimodal.language import use_attention
 from cmid.multimodal.model import Batch
 from cmid.multimodal.splicing import share_prefix
 from cmid.multimodal.stages import StageConfig, begin_stage, parameter_groups
@@ -74,9 +74,7 @@ class MultimodalTraining(L.LightningModule):
             self.model.language.enable_input_require_grads()
             self.model.language.gradient_checkpointing_enable({"use_reentrant": False})
         if attention is not None:
-            language: Any = self.model.language
-            base = language.get_base_model() if has_adapter(language) else language
-            base.set_attn_implementation(attention)
+            use_attention(self.model.language, attention)
         if channels_last:
             self.model.tower.network.to(memory_format=torch.channels_last)
         self.left_out = 0

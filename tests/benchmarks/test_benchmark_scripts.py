@@ -83,8 +83,12 @@ def test_a_multimodal_step_and_answers_are_timed(
     out = tmp_path / "step.json"
     small = ["--backbone", "random:test_resnet", "--language", "tiny:llama:32x1", "--size", "32"]
     few = ["--batch", "2", "--asked", "2", "--tokens", "2", "--pairs", "1", "--device", "cpu"]
-    run(monkeypatch, "speed.multimodal", *small, *few, "--out", str(out))
-    (step,) = json.loads(out.read_text())["rows"]
+    ways = ["--attention", "sdpa", "eager", "--precision", "bf16"]
+    run(monkeypatch, "speed.multimodal", *small, *few, *ways, "--out", str(out))
+    step, eager = json.loads(out.read_text())["rows"]
+    assert (step["attention"], eager["attention"]) == ("sdpa", "eager")
+    assert step["step / first"] == 1
+    assert eager["step / first"] == pytest.approx(eager["step s"] / step["step s"])
     beyond = (step["step s"] - step["tower s"]) / step["language model alone s"]
     assert step["(step - tower) / language model"] == pytest.approx(beyond)
     single, together = json.loads((tmp_path / "step.answers.json").read_text())["rows"]
