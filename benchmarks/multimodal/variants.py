@@ -4,8 +4,9 @@
         --backbone runs/cmid_resnet18_scenes/backbone
 
 Perceivers of LHRS-Bot and of Nova, experts with and without their balance loss, levels, towers from
-random weights and pretrained ones, and a curriculum of three stages against all at once. Finished
-runs are kept: an interrupted comparison goes on where it stopped. Writes ``variants.md``.
+random weights and pretrained ones of one architecture, and a curriculum of three stages against all
+at once. Finished runs are kept: an interrupted comparison goes on where it stopped. Writes
+``variants.md``.
 """
 
 from __future__ import annotations
@@ -22,15 +23,31 @@ from pathlib import Path
 from typing import Annotated
 
 from benchmarks.seeds import over_seeds, seed_table
+from cmid.checkpoints import identify
 from cmid.command_line import command
 from cmid.files import write_json, write_text
 from cmid.options import at_least, option
 
-_BACKBONE = "BACKBONE"  # stands for the pretrained one
+# Stand for the pretrained backbone, for its architecture, and for the arguments of that.
+_BACKBONE, _RANDOM, _ARGS = "BACKBONE", "ARCHITECTURE", "ARGUMENTS"
 _TOWER = ("--model.network.tower.backbone", _BACKBONE)
+_SAME = (
+    *("--model.network.tower.backbone", f"random:{_RANDOM}"),
+    *("--model.network.tower.model_args", _ARGS),
+)
 _EXPERTS = "--model.network.perceiver.experts"
 _KINDS = "--data.source.init_args.kinds"
 _FROZEN = ("--model.stage.trained", "[perceiver,language]")
+
+
+def _stage(scenes: int) -> Sequence[str]:
+    """Of a curriculum: scenes of its own, and a third of the warm-up."""
+    return (
+        *("--data.source.init_args.seed", str(scenes)),
+        *("--model.optimizer.warmup_epochs", "0.02"),
+    )
+
+
 # Options of each stage of a row; a stage starts from the one before.
 ROWS: dict[str, Sequence[Sequence[str]]] = {
     "Nova's perceiver, dense": [()],
@@ -40,13 +57,14 @@ ROWS: dict[str, Sequence[Sequence[str]]] = {
     "one level": [
         ("--model.network.tower.levels", "[4]", "--model.network.perceiver.queries", "[52]")
     ],
-    "random tower, frozen": [_FROZEN],
     "pretrained tower": [_TOWER],
     "pretrained tower, frozen": [(*_TOWER, *_FROZEN)],
+    "its architecture, random": [_SAME],
+    "its architecture, random, frozen": [(*_SAME, *_FROZEN)],
     "three stages: captions, short answers, all": [
-        (_KINDS, "[caption]"),
-        (_KINDS, "[classification,cover,presence,comparison,urban]"),
-        (),
+        (*_stage(11), _KINDS, "[caption]"),
+        (*_stage(12), _KINDS, "[classification,cover,presence,comparison,urban]"),
+        _stage(13),
     ],
 }
 
@@ -61,7 +79,8 @@ class VariantsConfig:
 
     Attributes:
         out: folder of the runs and of the table.
-        backbone: an exported one, for the rows of pretrained towers; without, they are left out.
+        backbone: an exported one, for the rows of pretrained towers and of its architecture;
+            without, they are left out.
         rows: some of the rows (default: all).
         seeds: a run of each row for each.
         steps: of each run, shared by the stages of a curriculum.
@@ -93,7 +112,8 @@ def main(config: VariantsConfig) -> None:
     """
     rows = []
     for name in config.rows:
-        if config.backbone is None and any(_BACKBONE in stage for stage in ROWS[name]):
+        asked = " ".join(word for stage in ROWS[name] for word in stage)
+        if config.backbone is None and any(word in asked for word in (_BACKBONE, _RANDOM)):
             print(f"left out, as there is no --backbone: {name}")
         else:
             rows.append(name)
@@ -114,10 +134,16 @@ def main(config: VariantsConfig) -> None:
 def _train(name: str, seed: int, config: VariantsConfig) -> dict[str, float]:
     """Scores by task of the last stage, and of all tasks the mean."""
     stages, start = ROWS[name], None
+    stands_for = {_BACKBONE: config.backbone or ""}
+    if config.backbone is not None:
+        stored = identify(config.backbone)
+        stands_for |= {_RANDOM: stored.architecture, _ARGS: json.dumps(dict(stored.model_args))}
     for number, options in enumerate(stages):
         folder = config.out / f"{_slug(name)}-{seed}" / f"stage{number + 1}"
         last = number == len(stages) - 1
-        words = [word.replace(_BACKBONE, config.backbone or "") for word in options]
+        words = list(options)
+        for placeholder, value in stands_for.items():
+            words = [word.replace(placeholder, value) for word in words]
         words += ["--trainer.max_epochs", "-1", "--seed_everything", str(seed)]
         words += ["--trainer.max_steps", str(config.steps // len(stages))]
         words += ["--final_questions", str(config.questions if last else 0)]

@@ -25,6 +25,10 @@ class ThroughputMonitor(L.Callback):
         self.start = self.last_end = self.waited = 0.0
         self.images = self.steps = 0
 
+    def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+        # Within an epoch a resumed run does not start one.
+        self._restart(time.perf_counter())
+
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         self._restart(time.perf_counter())
 
