@@ -44,6 +44,8 @@ def clip_boxes(boxes: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
 
 def clip_to_image(polygon: Floats, size: float) -> Floats:
     """Cut a ``(K, 2)`` polygon at the four borders in turn."""
+    if len(polygon) and polygon.min() >= 0 and polygon.max() <= size:
+        return polygon
     for x, y, start in ((1, 0, 0.0), (-1, 0, -size), (0, 1, 0.0), (0, -1, -size)):
         polygon = _cut(polygon, np.array([x, y], dtype=float), start)
     return polygon.clip(0, size)  # rounding of the cuts
@@ -106,10 +108,11 @@ def oriented_box(polygon: Floats) -> OrientedBox:
     along = np.stack([np.cos(angles), np.sin(angles)], axis=1)
     across = np.stack([-along[:, 1], along[:, 0]], axis=1)
     u, v = polygon @ along.T, polygon @ across.T  # (K, number of angles)
-    best = int(np.argmin(np.ptp(u, axis=0) * np.ptp(v, axis=0)))
-    centre = along[best] * (u[:, best].max() + u[:, best].min()) / 2
-    centre = centre + across[best] * (v[:, best].max() + v[:, best].min()) / 2
-    width, height, angle = float(np.ptp(u[:, best])), float(np.ptp(v[:, best])), angles[best]
+    ends_u, ends_v = (u.min(axis=0), u.max(axis=0)), (v.min(axis=0), v.max(axis=0))
+    best = int(np.argmin((ends_u[1] - ends_u[0]) * (ends_v[1] - ends_v[0])))
+    (u0, u1), (v0, v1) = ((low[best], high[best]) for low, high in (ends_u, ends_v))
+    centre = along[best] * (u1 + u0) / 2 + across[best] * (v1 + v0) / 2
+    width, height, angle = float(u1 - u0), float(v1 - v0), angles[best]
     if width < height:
         width, height, angle = height, width, angle + math.pi / 2
     angle = (angle + math.pi / 2) % math.pi - math.pi / 2

@@ -17,6 +17,8 @@ from cmid.models import ema_momentum
 from cmid.processes import leave_group_at_exit
 from cmid.schedule import RunLength, WarmupCosine
 
+_FUSED = ("adam", "adamw")  # of torch
+
 
 @dataclass(frozen=True)
 class OptimizerConfig:
@@ -71,6 +73,8 @@ def build_optimizer(
     given: dict[str, Any] = {} if parameters.betas is None else {"betas": tuple(parameters.betas)}
     if parameters.eps is not None:
         given["eps"] = parameters.eps
+    if parameters.name.lower() in _FUSED:
+        given["fused"] = True  # one pass over the weights, on a processor 5 times as fast
     try:
         optimizer = create_optimizer_v2(
             trained if isinstance(trained, nn.Module) else list(trained),
@@ -87,6 +91,8 @@ def build_optimizer(
         ) from error
     for group in optimizer.param_groups:
         group["lr"] *= group.get("lr_scale", 1.0)
+    # Scaled gradients are unscaled before, for clipping: not by a fused step itself.
+    optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
     return optimizer
 
 

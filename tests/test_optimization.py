@@ -134,3 +134,51 @@ def test_state_of_parameters_that_are_frozen_now_is_left_behind() -> None:
     accept_more_parameters(again, module, left_out)
     again.load_state_dict(after.state_dict())
     assert len(again.state) == 4
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_a_fused_step_on_clipped_gradients_is_that_of_the_plain_one(
+    tmp_path: Path, precision: Any
+) -> None:
+    class Clipped(L.LightningModule):
+        def __init__(self, optimizer: Callable[[nn.Module], torch.optim.Optimizer]) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.layer, self.built = nn.Linear(3, 3), optimizer
+
+        def training_step(self, batch: Any) -> torch.Tensor:
+            return 100 * self.layer(torch.ones(4, 3)).square().mean()
+
+        def configure_optimizers(self) -> torch.optim.Optimizer:
+            return self.built(self.layer)
+
+    def ours(layer: nn.Module) -> torch.optim.Optimizer:
+        built = build_optimizer(layer, PARAMETERS, 0.1)
+        assert built.defaults["fused"]
+        return built
+
+    def plain(layer: nn.Module) -> torch.optim.Optimizer:
+        groups: list[dict[str, Any]] = [
+            {"params": [layer.get_parameter("bias")], "weight_decay": 0.0},
+            {"params": [layer.get_parameter("weight")]},
+        ]
+        return torch.optim.AdamW(groups, 0.1, (0.7, 0.8), 1e-5, 0.3, fused=False)
+
+    trained = []
+    for made in (ours, plain):
+        module = Clipped(made)
+        trainer = L.Trainer(
+            max_epochs=2,
+            accelerator="cpu",
+            precision=precision,
+            gradient_clip_val=0.5,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            default_root_dir=tmp_path,
+        )
+        trainer.fit(module, DataLoader([0] * 12, batch_size=4))  # type: ignore[arg-type]
+        trained.append(module.layer)
+    torch.testing.assert_close(trained[0].weight, trained[1].weight, rtol=0, atol=1e-6)
+    torch.testing.assert_close(trained[0].bias, trained[1].bias, rtol=0, atol=1e-6)

@@ -131,23 +131,24 @@ def time_step(
                 clock.time(part.__name__, part)
                 model.zero_grad()
     first = clocks[config.attention[0]]
-    return [
-        {
-            "attention": name,
-            "tokens": f"{len(spliced.mask)} x {spliced.mask.shape[1]}",
-            "step s": clock.median("step"),
-            "tower s": clock.median("tower"),
-            "perceiver s": clock.median("perceiver"),
-            "language model alone s": clock.median("language"),
-            **ratio(
-                "(step - tower) / language model",
-                [a - b for a, b in zip(clock.parts["step"], clock.parts["tower"], strict=True)],
-                clock.parts["language"],
-            ),
-            "step / first": ratio("", clock.parts["step"], first.parts["step"])[""],
-        }
-        for name, clock in clocks.items()
-    ]
+    rows = []
+    for name, clock in clocks.items():
+        steps, towers = clock.parts["step"], clock.parts["tower"]
+        beyond = [step - tower for step, tower in zip(steps, towers, strict=True)]
+        rows.append(
+            {
+                "attention": name,
+                "tokens": f"{len(spliced.mask)} x {spliced.mask.shape[1]}",
+                "step s": clock.median("step"),
+                "tower s": clock.median("tower"),
+                "perceiver s": clock.median("perceiver"),
+                "language model alone s": clock.median("language"),
+                **ratio("(step - tower) / language model", beyond, clock.parts["language"]),
+                "to that by the first": ratio("", beyond, first.parts["language"])[""],
+                "step / first": ratio("", steps, first.parts["step"])[""],
+            }
+        )
+    return rows
 
 
 def time_answers(

@@ -279,7 +279,7 @@ def test_scenes_are_asked_what_is_true_of_them() -> None:
     found: dict[str, list[str]] = {kind: [] for kind in (*KINDS, *FURTHER)}
     for index in range(60):
         scene = generate_scene(index, size=64)
-        for asked in ask(scene, random.Random(index)):
+        for asked in ask(scene, random.Random(index), (*KINDS, *FURTHER)):
             found[asked.kind].append(asked.answer)
             if asked.kind == "cover":
                 second, first = np.sort(np.bincount(scene.semantic_mask.ravel()))[-2:]

@@ -138,10 +138,11 @@ def phrase_regions(
         for instance, where in zip(group, places, strict=True):
             if places.count(where) == 1 and instance.area >= 8:
                 phrases.append((f"the {category} in the {where}", instance.box))
-    for value in range(SEMANTIC_CLASSES.index(INSTANCE_CATEGORIES[0])):
-        parts, count = ndimage.label(mask == value)
-        areas = np.bincount(parts.ravel(), minlength=2)[1:]
-        if not count or not 0.04 * mask.size < areas.max() < 0.85 * mask.size:
+    covers = SEMANTIC_CLASSES.index(INSTANCE_CATEGORIES[0])
+    for value in np.flatnonzero(np.bincount(mask.ravel())[:covers] > 0.04 * mask.size):
+        parts, _ = ndimage.label(mask == value)
+        areas = np.bincount(parts.ravel())[1:]
+        if not 0.04 * mask.size < areas.max() < 0.85 * mask.size:
             continue
         rows, columns = ndimage.find_objects(parts)[int(areas.argmax())]
         box = tuple(float(v) for v in (columns.start, rows.start, columns.stop, rows.stop))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -108,8 +109,9 @@ class SceneConversations(ConversationSource):
         questions = {
             asked.text: asked
             for time in range(times)
-            for asked in ask(scene, draws)
-            if asked.kind in self.kinds and time < self.again.get(asked.kind, 1)
+            for asked in ask(
+                scene, draws, [kind for kind in self.kinds if time < self.again.get(kind, 1)]
+            )
         }
         drawn = [*questions.values()]
         draws.shuffle(drawn)
@@ -121,12 +123,22 @@ class SceneConversations(ConversationSource):
         return Example((scene.image,), conversations, f"scene/{self.seed}/{index}")
 
 
-def ask(scene: Scene, draws: random.Random) -> Iterator[SceneQuestion]:
-    """All that can be asked about a scene.
+def ask(
+    scene: Scene, draws: random.Random, kinds: Sequence[str] = KINDS
+) -> Iterator[SceneQuestion]:
+    """What can be asked about a scene, at most one question of each of ``kinds``.
 
     Answers are as balanced as scenes allow: presence and comparison ask of pairs for which either
     answer was drawn first, and the letter of a choice is drawn.
     """
+    asked: Iterator[SceneQuestion] = _about_all(scene, draws)
+    if not {*FURTHER}.isdisjoint(kinds):
+        asked = itertools.chain(asked, _about_places(scene, draws))
+    yield from (question for question in asked if question.kind in kinds)
+
+
+def _about_all(scene: Scene, draws: random.Random) -> Iterator[SceneQuestion]:
+    """`KINDS`."""
     counts = Counter(instance.category for instance in scene.instances)
     yield from _about_land(scene)
     yield from _about_objects(counts, draws)
@@ -150,7 +162,6 @@ def ask(scene: Scene, draws: random.Random) -> Iterator[SceneQuestion]:
         box = np.array(upright).reshape(2, 2) / size
         own = (BOXES.write(box),)
         yield SceneQuestion("grounding", f"[VG] Where is {phrase}?", own[0], own, box=box)
-    yield from _about_places(scene, draws)
 
 
 def _about_places(scene: Scene, draws: random.Random) -> Iterator[SceneQuestion]:

@@ -118,9 +118,8 @@ def scene_questions(
     """One question of each kind about a scene."""
     scene = generate_scene(index, seed=seed, size=size)
     draws = random.Random(f"cmid scene test {seed} {index}")
-    for asked in ask(scene, draws):
-        if asked.kind in kinds:
-            yield _question(asked, scene.image, f"scene/{seed}/{index}/{asked.kind}")
+    for asked in ask(scene, draws, kinds):
+        yield _question(asked, scene.image, f"scene/{seed}/{index}/{asked.kind}")
 
 
 def grey(question: Question) -> Question:

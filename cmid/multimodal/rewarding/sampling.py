@@ -9,7 +9,7 @@ from torch import Tensor
 
 from cmid.data.scenes import generate_scene
 from cmid.multimodal.conversation import Conversation, Turn
-from cmid.multimodal.data.scenes import KINDS, ask
+from cmid.multimodal.data.scenes import ask
 from cmid.multimodal.folder import is_model, load, read_config
 from cmid.multimodal.model import MultimodalModel
 from cmid.vision_language.scoring import best_of_n
@@ -94,12 +94,11 @@ def scene_questions(num_scenes: int, *, size: int = 64, seed: int = 0) -> Iterat
         scene = generate_scene(index, seed=seed, size=size)
         draws = random.Random(f"cmid scene rewards {seed} {index}")
         for asked in ask(scene, draws):
-            if asked.kind in KINDS:
-                yield Question(
-                    f"scene/{seed}/{index}/{asked.kind}",
-                    scene.image,
-                    asked.text,
-                    asked.answer,
-                    _COMPARED.get(asked.kind, "exact"),
-                    thought=scene.class_name,
-                )
+            yield Question(
+                f"scene/{seed}/{index}/{asked.kind}",
+                scene.image,
+                asked.text,
+                asked.answer,
+                _COMPARED.get(asked.kind, "exact"),
+                thought=scene.class_name,
+            )
