@@ -171,6 +171,8 @@ class ResumableData(L.LightningDataModule):
         batch_size: images per process and step.
         num_workers: processes that read images; -1 takes one per core, shared between the
             training processes of a machine, at most 16 each, and leaves one core to training.
+            Where a processor with two cores or less trains, it takes none: they would wait for
+            each other.
         on_error: what an unreadable image does: ``error`` or ``skip`` (counted, reported).
         seed: random seed of the order of images and of each sample.
 
@@ -276,4 +278,7 @@ class ResumableData(L.LightningDataModule):
         if self.num_workers >= 0:
             return self.num_workers
         local = getattr(self.trainer, "num_devices", 1) if self.trainer else 1
-        return max(1, min(16, len(os.sched_getaffinity(0)) // local - 1))
+        cores = len(os.sched_getaffinity(0)) // local
+        if self.trainer and self.trainer.strategy.root_device.type == "cpu" and cores <= 2:
+            return 0
+        return max(1, min(16, cores - 1))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 import numpy as np
 import pytest
 import torch
@@ -153,3 +155,24 @@ def test_statistics_must_fit_the_bands() -> None:
 def test_knn_sources_come_together() -> None:
     with pytest.raises(ValueError, match="together"):
         PretrainData(Numbered(10), VIEWS, knn_train=Numbered(3))
+
+
+@pytest.mark.parametrize(
+    ("cores", "devices", "workers"),
+    [(1, 1, 0), (2, 1, 0), (3, 1, 2), (8, 1, 7), (8, 2, 3), (2, 2, 0)],
+)
+def test_readers_leave_a_small_processor_to_its_training(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cores: int, devices: int, workers: int
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))
+    data = PretrainData(SceneSource(8, size=32), TwoViews(size=32, block_size=16), batch_size=4)
+    data.trainer = L.Trainer(
+        accelerator="cpu",
+        devices=devices,
+        logger=False,
+        enable_checkpointing=False,
+        default_root_dir=tmp_path,
+    )
+    assert data._num_workers() == workers
+    data.num_workers = 1
+    assert data._num_workers() == 1
