@@ -24,7 +24,7 @@ from cmid.memory import keep_freed_memory
 from cmid.multimodal.building import MultimodalConfig
 from cmid.multimodal.data import SceneConversations
 from cmid.multimodal.data.datamodule import ConversationView, collate
-from cmid.multimodal.language import LanguageConfig, use_attention
+from cmid.multimodal.language import LanguageConfig, attention_kernels, use_attention
 from cmid.multimodal.model import answer_loss
 from cmid.multimodal.module import MultimodalTraining
 from cmid.multimodal.stages import StageConfig
@@ -128,7 +128,8 @@ def time_step(
         for name, clock in clocks.items():
             use_attention(model.language, name)
             for part in (step, tower, perceiver, language):
-                clock.time(part.__name__, part)
+                with attention_kernels(name):
+                    clock.time(part.__name__, part)
                 model.zero_grad()
     first = clocks[config.attention[0]]
     rows = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -12,6 +13,7 @@ from typing import Any, Literal
 
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from cmid.multimodal.tokens import import_transformers
 
@@ -138,6 +140,14 @@ def use_attention(model: Any, name: str) -> None:
     """
     base = model.get_base_model() if has_adapter(model) else model
     base.set_attn_implementation(name)
+
+
+def attention_kernels(name: str | None) -> AbstractContextManager[None]:
+    """For the other parts: within it torch takes plain products, too, where the name is ``eager``.
+
+    Any other name leaves the choice to torch.
+    """
+    return sdpa_kernel(SDPBackend.MATH) if name == "eager" else nullcontext()
 
 
 def _tiny(config: LanguageConfig, tokenizer: Any, transformers: ModuleType) -> Any:

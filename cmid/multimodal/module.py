@@ -13,7 +13,7 @@ import cmid
 from cmid.multimodal.building import MultimodalConfig, build_model
 from cmid.multimodal.conversation import Conversation
 from cmid.multimodal.folder import load
-from cmid.multimodal.language import use_attention
+from cmid.multimodal.language import attention_kernels, use_attention
 from cmid.multimodal.model import Batch
 from cmid.multimodal.splicing import share_prefix
 from cmid.multimodal.stages import StageConfig, begin_stage, parameter_groups
@@ -37,7 +37,8 @@ class MultimodalTraining(L.LightningModule):
         grad_checkpointing: recompute activations of the language model to save memory.
         channels_last: memory format that convolutions of the tower prefer.
         attention: how the language model computes its attention, as transformers names it:
-            ``eager``, ``sdpa``, ``flash_attention_2``; None is its own choice.
+            ``eager``, ``sdpa``, ``flash_attention_2``; None is its own choice. By ``eager`` the
+            other parts take plain products, too.
         max_answer: tokens of answers in validation.
         seed: random seed of dropout and of the router's noise.
     """
@@ -61,7 +62,7 @@ class MultimodalTraining(L.LightningModule):
     ) -> None:
         super().__init__()
         self.stage, self.optimizer_parameters = stage, optimizer
-        self.max_answer, self.seed = max_answer, seed
+        self.max_answer, self.seed, self.attention = max_answer, seed, attention
         torch.manual_seed(seed)
         self.model = (
             build_model(network, texts=texts)
@@ -119,9 +120,10 @@ class MultimodalTraining(L.LightningModule):
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         seed_step(self, self.seed)
         arranged = self.arranged(batch)
-        output = self.model(
-            arranged, average=self.stage.average, shared=self._mean_of_processes, whole=False
-        )
+        with attention_kernels(self.attention):
+            output = self.model(
+                arranged, average=self.stage.average, shared=self._mean_of_processes, whole=False
+            )
         require_finite(output.loss, output.parts, step=self.global_step)
         size = len(batch["images"])
         self.log_dict({f"loss/{k}": v.detach() for k, v in output.parts.items()}, batch_size=size)

@@ -28,7 +28,7 @@ from cmid.multimodal.data import (
 )
 from cmid.multimodal.data.scenes import FURTHER, KINDS, ask
 from cmid.multimodal.experts import ExpertsConfig
-from cmid.multimodal.language import AdapterConfig, LanguageConfig
+from cmid.multimodal.language import AdapterConfig, LanguageConfig, attention_kernels
 from cmid.multimodal.module import MultimodalTraining
 from cmid.multimodal.perceiver import PerceiverConfig
 from cmid.multimodal.stages import StageConfig, begin_stage, part_of
@@ -151,7 +151,9 @@ def test_ways_to_compute_attention_agree() -> None:
             adapted, stage=StageConfig(share_prefix=True), texts=data.texts(), attention=attention
         ).eval()
         assert module.model.language.config._attn_implementation == attention
-        loss = module.model(module.arranged(batch)).loss
+        with attention_kernels(module.attention):
+            assert torch.backends.cuda.flash_sdp_enabled() == (attention == "sdpa")
+            loss = module.model(module.arranged(batch)).loss
         loss.backward()
         losses.append(loss.detach())
         gradients.append(module.model.perceiver.queries.grad)
