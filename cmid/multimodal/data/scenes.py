@@ -138,7 +138,7 @@ def ask(
 
 
 def _about_all(scene: Scene, draws: random.Random) -> Iterator[SceneQuestion]:
-    """`KINDS`."""
+    """A question of each of `KINDS` that the scene has an answer to."""
     counts = Counter(instance.category for instance in scene.instances)
     yield from _about_land(scene)
     yield from _about_objects(counts, draws)
