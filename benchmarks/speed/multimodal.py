@@ -42,7 +42,7 @@ class SpeedConfig:
         language: language model.
         size: pixels per side, of a new model.
         batch: scenes of a step.
-        questions: of the default run about a scene, behind one image.
+        questions: about a scene, behind one image.
         asked: questions that are answered.
         tokens: longest answer.
         pairs: timed repetitions, after one to warm up.
