@@ -206,8 +206,7 @@ def _tower(
     head = {name: tensor for name, tensor in stored.items() if name.startswith("head.")}
     if head:
         done.count("the tower's pooling head", head, "dropped: it was never used")
-    weights = _timm_names({name: w for name, w in stored.items() if name not in head})
-    done.count("tower", weights, "used")
+    weights = given = _timm_names({name: w for name, w in stored.items() if name not in head})
     with torch.device("meta"):
         args = dict(system.model_args) | {"depth": system.depth}
         names = timm.create_model(system.architecture, **args).state_dict().keys()
@@ -229,7 +228,7 @@ def _tower(
         weights,
         refusal=lambda misfit: f"{path} does not hold a {system.architecture}: {misfit}",
     )
-    return LevelTower(
+    cut = LevelTower(
         network.eval(),
         architecture=system.architecture,
         model_args=args,
@@ -237,6 +236,12 @@ def _tower(
         size=args["img_size"],
         chosen=system.levels,
     )
+    kept = cut.network.state_dict().keys()
+    beyond = {name: tensor for name, tensor in given.items() if name not in kept}
+    done.count("tower", {name: w for name, w in given.items() if name in kept}, "used")
+    if beyond:
+        done.count("the tower's last blocks", beyond, "dropped: deeper than what is read")
+    return cut
 
 
 def _timm_names(stored: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -53,7 +53,7 @@ class LevelTower(nn.Module):
     """Features of several depths, without the network's last norm and extra tokens.
 
     Args:
-        network: a timm model.
+        network: a timm model; what lies beyond the deepest level is taken off it.
         architecture, model_args: how timm builds it again.
         statistics: range, mean and deviation of the bands.
         size: pixels per side of images.
@@ -80,6 +80,7 @@ class LevelTower(nn.Module):
                 f"tower.levels {list(chosen)}: {architecture} has levels 0 to {len(known) - 1},"
                 " name some of them in ascending order"
             )
+        network.prune_intermediate_layers([*chosen], prune_norm=False, prune_head=False)
         self.network = network
         self.architecture, self.model_args = architecture, dict(model_args)
         self.statistics, self.size = statistics, size

@@ -276,6 +276,23 @@ def test_exported_backbones_of_any_bands_are_towers(small: Small, tmp_path: Path
         build_tower(TowerConfig("random:test_resnet", levels=(0, 9)))
 
 
+@pytest.mark.parametrize("name", ["test_resnet", "test_vit", "test_convnext"])
+def test_what_lies_beyond_the_deepest_level_is_neither_kept_nor_computed(name: str) -> None:
+    from cmid.multimodal.tower import LevelTower, TowerConfig, build_tower
+
+    torch.manual_seed(0)
+    images = torch.rand(2, 3, 64, 64)
+    whole = build_tower(TowerConfig(f"random:{name}", size=64)).eval()
+    deepest = whole.levels[-1].index
+    part = build_tower(TowerConfig(f"random:{name}", (deepest - 2, deepest - 1), size=64)).eval()
+    both = build_tower(TowerConfig(f"random:{name}", (deepest - 1, deepest), size=64)).eval()
+    assert torch.equal(part(images)[1].tokens, both(images)[0].tokens)
+    assert len(part.state_dict()) < len(both.state_dict()) == len(whole.state_dict())
+    again = LevelTower.from_plain(part.to_plain()).eval()
+    again.load_state_dict(part.state_dict())
+    assert torch.equal(again(images)[1].tokens, part(images)[1].tokens)
+
+
 def test_settings_of_language_models_are_checked(small: Small) -> None:
     for name, fault in (("tiny:llama", "tiny:KIND:WIDTHxLAYERS"), ("tiny:none:64x2", "none:64x2")):
         with pytest.raises(ValueError, match=fault):

@@ -275,12 +275,15 @@ def test_stages_that_make_no_sense_are_refused(small: Callable[..., Any]) -> Non
 def test_scenes_are_asked_what_is_true_of_them() -> None:
     import random
 
-    from cmid.data.scenes import generate_scene
-    from cmid.data.scenes.phrases import CLEARLY
+    from cmid.data.scenes import PLAIN_AREA, generate_scene
+    from cmid.data.scenes.phrases import CLEARLY, plural
 
     found: dict[str, list[str]] = {kind: [] for kind in (*KINDS, *FURTHER)}
+    slivers = 0
     for index in range(60):
         scene = generate_scene(index, size=64)
+        named = [each for each in scene.instances if each.area < PLAIN_AREA]
+        slivers += len(named) > 0
         for asked in ask(scene, random.Random(index), (*KINDS, *FURTHER)):
             found[asked.kind].append(asked.answer)
             if asked.kind == "cover":
@@ -288,7 +291,13 @@ def test_scenes_are_asked_what_is_true_of_them() -> None:
                 assert first > CLEARLY * second
             if asked.kind == "choice":
                 assert f"{asked.answer}. {scene.class_name}" in asked.text
+            if asked.kind == "count":
+                assert not any(plural(each.category) in asked.text for each in named)
+            if asked.kind == "honesty" and asked.true:
+                assert not any(f"the {each.category}?" in asked.text for each in named)
     assert 40 < len(found["cover"]) < 60  # near ties are not asked about
+    assert slivers > 10
+    assert 10 < len(found["count"]) < 40  # what is hardly seen is not counted
     for kind in ("presence", "comparison"):
         assert 0.3 < found[kind].count("yes") / len(found[kind]) < 0.7
     assert set(found["choice"]) == set("ABCD")

@@ -12,6 +12,7 @@ Example:
 """
 
 from cmid.data.scenes.annotations import INSTANCE_CATEGORIES as INSTANCE_CATEGORIES
+from cmid.data.scenes.annotations import PLAIN_AREA as PLAIN_AREA
 from cmid.data.scenes.annotations import SEMANTIC_CLASSES as SEMANTIC_CLASSES
 from cmid.data.scenes.annotations import Instance as Instance
 from cmid.data.scenes.annotations import RegionPhrase as RegionPhrase

@@ -40,6 +40,8 @@ for _name, _materials in _MATERIALS_OF.items():
     SEMANTIC_OF_MATERIAL[list(_materials)] = SEMANTIC_CLASSES.index(_name)
 
 SMALLEST_AREA = 1.0  # square pixels of an instance that is worth naming
+PLAIN_AREA = 8.0
+"""Square pixels of an instance that is plainly seen; slivers at the edge are less."""
 # Nothing is named here that might lie outside the image, such as the runway of an airport.
 _SETTING = {
     "farmland": "farmland divided into fields",
@@ -136,7 +138,7 @@ def phrase_regions(
             phrases.append((f"the largest {category}", group[0].box))
         places = [place(x / size, y / size) for x, y, *_ in (i.oriented_box for i in group)]
         for instance, where in zip(group, places, strict=True):
-            if places.count(where) == 1 and instance.area >= 8:
+            if places.count(where) == 1 and instance.area >= PLAIN_AREA:
                 phrases.append((f"the {category} in the {where}", instance.box))
     covers = SEMANTIC_CLASSES.index(INSTANCE_CATEGORIES[0])
     for value in np.flatnonzero(np.bincount(mask.ravel())[:covers] > 0.04 * mask.size):

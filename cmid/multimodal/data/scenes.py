@@ -13,6 +13,7 @@ import numpy as np
 from cmid.boxes import Floats, box_corners
 from cmid.data.scenes import (
     INSTANCE_CATEGORIES,
+    PLAIN_AREA,
     SCENE_CLASSES,
     SEMANTIC_CLASSES,
     Scene,
@@ -129,7 +130,8 @@ def ask(
     """What can be asked about a scene, at most one question of each of ``kinds``.
 
     Answers are as balanced as scenes allow: presence and comparison ask of pairs for which either
-    answer was drawn first, and the letter of a choice is drawn.
+    answer was drawn first, and the letter of a choice is drawn. Only kinds of which each one is
+    plainly seen are counted.
     """
     asked: Iterator[SceneQuestion] = _about_all(scene, draws)
     if not {*FURTHER}.isdisjoint(kinds):
@@ -139,9 +141,8 @@ def ask(
 
 def _about_all(scene: Scene, draws: random.Random) -> Iterator[SceneQuestion]:
     """A question of each of `KINDS` that the scene has an answer to."""
-    counts = Counter(instance.category for instance in scene.instances)
     yield from _about_land(scene)
-    yield from _about_objects(counts, draws)
+    yield from _about_objects(scene, draws)
     others = [name for name in SCENE_CLASSES if name != scene.class_name]
     choices = [*draws.sample(others, len(_LETTERS) - 1), scene.class_name]
     draws.shuffle(choices)
@@ -177,7 +178,8 @@ def _about_places(scene: Scene, draws: random.Random) -> Iterator[SceneQuestion]
         yield SceneQuestion("oriented", text, answer[0], answer, box=corners)
     single = {i.category: i.box for i in scene.instances}
     counts = Counter(instance.category for instance in scene.instances)
-    present = [name for name in INSTANCE_CATEGORIES if counts[name] == 1]
+    tiny = _hardly_seen(scene)
+    present = [name for name in INSTANCE_CATEGORIES if counts[name] == 1 and name not in tiny]
     absent = [name for name in INSTANCE_CATEGORIES if not counts[name]]
     if absent and (not present or draws.random() < 0.5):
         name = draws.choice(absent)
@@ -209,10 +211,11 @@ def _about_land(scene: Scene) -> Iterator[SceneQuestion]:
     yield asked("urban", "[VQA] Is this a rural or an urban area?", urban, ("rural", "urban"))
 
 
-def _about_objects(counts: Mapping[str, int], draws: random.Random) -> Iterator[SceneQuestion]:
+def _about_objects(scene: Scene, draws: random.Random) -> Iterator[SceneQuestion]:
     def asked(kind: str, text: str, answer: str, among: tuple[str, ...] = ()) -> SceneQuestion:
         return SceneQuestion(kind, f"[VQA] {text}", answer, (answer,), among)
 
+    counts = Counter(instance.category for instance in scene.instances)
     present = [name for name in INSTANCE_CATEGORIES if counts[name]]
     absent = [name for name in INSTANCE_CATEGORIES if not counts[name]]
     if present and absent:
@@ -228,4 +231,10 @@ def _about_objects(counts: Mapping[str, int], draws: random.Random) -> Iterator[
         yield asked("comparison", text, wanted, _YES_NO)
     if present:
         name = draws.choice(present)
-        yield asked("count", f"How many {plural(name)} are there?", str(counts[name]))
+        if name not in _hardly_seen(scene):
+            yield asked("count", f"How many {plural(name)} are there?", str(counts[name]))
+
+
+def _hardly_seen(scene: Scene) -> set[str]:
+    """Categories of which one at least is too small to be seen plainly."""
+    return {each.category for each in scene.instances if each.area < PLAIN_AREA}
