@@ -48,15 +48,22 @@ def _stage(scenes: int) -> Sequence[str]:
     )
 
 
+def _levels(levels: str, *, queries: str) -> Sequence[str]:
+    """The default run reads two, with as many queries."""
+    return (
+        *("--model.network.tower.levels", levels),
+        *("--model.network.perceiver.queries", queries),
+    )
+
+
 # Options of each stage of a row; a stage starts from the one before.
 ROWS: dict[str, Sequence[Sequence[str]]] = {
     "Nova's perceiver, dense": [()],
     "LHRS-Bot's perceiver": [("--model.network.perceiver.kind", "lhrs_bot")],
     "Nova's, 4 experts": [(_EXPERTS, "{count: 4, chosen: 2, balance: 0.01}")],
     "the same without balance loss": [(_EXPERTS, "{count: 4, chosen: 2, balance: 0}")],
-    "one level": [
-        ("--model.network.tower.levels", "[4]", "--model.network.perceiver.queries", "[52]")
-    ],
+    "one level": [_levels("[3]", queries="[52]")],
+    "three levels": [_levels("[2,3,4]", queries="[32,16,4]")],
     "pretrained tower": [_TOWER],
     "pretrained tower, frozen": [(*_TOWER, *_FROZEN)],
     "its architecture, random": [_SAME],
