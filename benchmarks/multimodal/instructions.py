@@ -14,11 +14,12 @@ from cmid.multimodal.boxes import BoxForm
 from cmid.multimodal.conversation import IMAGE, Conversation
 from cmid.multimodal.data.files import read_rows
 
+_YES_NO = ("yes", "no")
 # Of each task whose answers are no classes.
 _KIND: dict[str, Kind] = {
     **dict.fromkeys(("choice", "object_choice"), "choice"),
     **dict.fromkeys(("grounding", "referring"), "box"),
-    **dict.fromkeys(("caption", "region_caption"), "caption"),
+    **dict.fromkeys(("caption", "region_caption", "change_caption"), "caption"),
     "count": "count",
     "honesty": "honesty",
 }
@@ -38,7 +39,7 @@ def read_instructions(path: Path, entries: Entries, *, cells: int = 1) -> Iterat
     """
     form = BoxForm(cells)
     found: list[Question] = []
-    captions: dict[Path, int] = {}
+    captions: dict[Any, int] = {}  # by the image, or the images
     for number, row in enumerate(read_rows(path)):
         with entries.entry(f"{path.name}: entry {number}"):
             for own in [*_questions(row, f"entry {number}", entries, form)]:
@@ -63,17 +64,20 @@ def read_instructions(path: Path, entries: Entries, *, cells: int = 1) -> Iterat
 def _questions(row: Any, where: str, entries: Entries, form: BoxForm) -> Iterator[Question]:
     if not isinstance(row, Mapping):
         raise ValueError("it is no JSON object")
-    if not isinstance(row["image"], str):
-        raise ValueError("it has several images, and a question here is about one")
-    tasks, image = row["tasks"], entries.image(row["image"])
-    turns = Conversation.of(row["conversations"], images=1).turns
+    paths = [row["image"]] if isinstance(row["image"], str) else [*row["image"]]
+    tasks, images = row["tasks"], tuple(entries.image(str(path)) for path in paths)
+    if not images:
+        raise ValueError("it has no image")
+    image = images[0] if len(images) == 1 else images
+    turns = Conversation.of(row["conversations"], images=len(images)).turns
     if len(tasks) != len(turns):
         raise ValueError(f"it names {len(tasks)} tasks for {len(turns)} questions")
     for number, (task, turn) in enumerate(zip(tasks, turns, strict=True)):
         text, answer = turn.question.replace(IMAGE, "").strip(), str(turn.answer)
         name = f"{row.get('id', where)}/{number}"
         kind = _KIND.get(task, "class")
-        question = Question(task, kind, text, (answer,), name, image)
+        among = _YES_NO if task == "change" else ()
+        question = Question(task, kind, text, (answer,), name, image, among)
         if kind == "choice":
             choices = listed_choices(text)
             stem = text[: text.index(" A. ")] if " A. " in text else text

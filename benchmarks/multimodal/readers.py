@@ -69,12 +69,13 @@ def read_vqa(path: Path, prompts: Prompts, entries: Entries, split: str) -> Iter
 
 
 def with_known_answers(questions: list[Question]) -> Iterator[Question]:
-    """What can be answered to a type is what is answered to it."""
+    """What can be answered to a type is what is answered to it, unless that is known."""
     known: dict[str, dict[str, None]] = defaultdict(dict)
     for question in questions:
         known[question.task] |= dict.fromkeys(question.answers)
     for question in questions:
-        among = tuple(known[question.task]) if question.kind == "class" else question.among
+        unknown = question.kind == "class" and not question.among
+        among = tuple(known[question.task]) if unknown else question.among
         yield replace(question, among=among)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -15,6 +16,8 @@ from torchvision.transforms.v2 import functional as transforms
 
 from cmid.boxes import Floats
 from cmid.data.decoding import read_image
+from cmid.data.raster_files import inspect
+from cmid.data.raster_reading import read_raster
 
 Fit = Literal["squash", "crop", "pad"]
 
@@ -23,13 +26,14 @@ def as_pixels(image: Any, *, bands: int = 3) -> Tensor:
     """An image as ``(C, H, W)`` stored values.
 
     Args:
-        image: a tensor ``(C, H, W)``, an array ``(H, W, C)``, a picture of Pillow, or a file.
+        image: a tensor ``(C, H, W)``, an array ``(H, W, C)``, a picture of Pillow, or a file: of 1
+            or 3 bands any image, of others a raster that has as many.
 
     Raises:
         FileNotFoundError, ValueError: as `cmid.data.decoding.read_image`; also other bands.
     """
     if isinstance(image, str | os.PathLike):
-        return read_image(image, num_bands=bands).pixels
+        return _read(Path(image), bands)
     if not isinstance(image, Tensor):
         if hasattr(image, "convert"):  # Pillow's palettes and modes
             image = image.convert("RGB")
@@ -39,6 +43,18 @@ def as_pixels(image: Any, *, bands: int = 3) -> Tensor:
     if image.ndim != 3 or image.shape[0] != bands:
         raise ValueError(f"image of shape {tuple(image.shape)}, the model takes ({bands}, H, W)")
     return image
+
+
+def _read(path: Path, bands: int) -> Tensor:
+    if bands in (1, 3):
+        return read_image(path, num_bands=bands).pixels
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist")
+    there = inspect(str(path)).count
+    if there != bands:
+        raise ValueError(f"{path} has {there} bands, the model takes {bands}")
+    values, _ = read_raster(path, bands=[*range(1, bands + 1)])
+    return torch.from_numpy(values.copy())
 
 
 def fit_image(image: Tensor, size: int, fit: Fit) -> Tensor:

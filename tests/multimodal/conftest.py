@@ -60,7 +60,7 @@ def small() -> Callable[..., Any]:
         perceiver = {"width": 32, "heads": 4, "layers": 2, "positions": "keys_and_values"}
         perceiver |= changes.pop("perceiver", {})
         config = MultimodalConfig(
-            tower=TowerConfig("random:test_resnet", size=32),
+            tower=TowerConfig("random:test_resnet", size=32, **changes.pop("tower", {})),
             perceiver=PerceiverConfig(queries=(6, 4, 2), **perceiver),
             language=language,
             **changes,

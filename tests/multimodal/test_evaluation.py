@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 pytest.importorskip("transformers", reason="extra multimodal is not installed")
 
@@ -18,13 +19,14 @@ from cmid.evaluation.answers import Question
 from cmid.multimodal.data.scenes import BOXES, FURTHER, KINDS
 from cmid.multimodal.evaluation.asking import OwnModel
 from cmid.multimodal.evaluation.measuring import Outcome, evaluate
+from cmid.multimodal.evaluation.picture import paint_answers
 from cmid.multimodal.evaluation.suite import Suite, make_suite, scene_suite
 
 
 class Saying:
     """A model that says what a test decides."""
 
-    name, fit = "said", "squash"
+    name, fit, bands = "said", "squash", 3
 
     def __init__(self, say: Callable[[Question], str]) -> None:
         self.say = say
@@ -104,6 +106,49 @@ def test_boxes_lie_in_the_image_that_the_model_saw() -> None:
     )
     model.fit = "crop"
     assert values(evaluate(model, asked_suite))["grounding mean IoU"] > 0.95
+
+
+def test_a_model_of_four_bands_is_asked_about_rasters(
+    small: Callable[..., Any], tmp_path: Path
+) -> None:
+    rasterio = pytest.importorskip("rasterio", reason="extra geo is not installed")
+    paths = []
+    for number, count in enumerate((4, 4, 5)):
+        paths.append(tmp_path / f"{number}.tif")
+        shape = {"count": count, "height": 20, "width": 30, "dtype": "uint16"}
+        with rasterio.open(paths[-1], "w", driver="GTiff", **shape) as file:
+            file.write(np.random.default_rng(number).integers(0, 9000, (count, 20, 30), "uint16"))
+    model = small(tower={"in_chans": 4})
+    asked = [
+        Question("task", "class", "Is there a ship?", ("yes",), path.name, path, ("yes", "no"))
+        for path in paths
+    ]
+    own = OwnModel(model, name="four")
+    outcome = evaluate(own, make_suite("four", asked[:2]), unseen=True)
+    assert outcome.answers == model.generate([asked[0].text] * 2, paths[:2], max_tokens=20)
+    paint_answers(outcome, tmp_path / "answers.png")
+    assert np.asarray(Image.open(tmp_path / "answers.png")).std() > 10
+    with pytest.raises(ValueError, match=r"2.tif: .*2.tif has 5 bands, the model takes 4"):
+        evaluate(own, make_suite("four", asked[2:]))
+
+
+def test_a_question_may_be_about_two_images(
+    small: Callable[..., Any], pictures: list[torch.Tensor], tmp_path: Path
+) -> None:
+    model = small()
+    pairs = [(pictures[0], pictures[3]), (pictures[0], pictures[0])]
+    asked = [
+        Question("change", "class", "What has changed?", ("yes",), f"{number}", pair, ("yes", "no"))
+        for number, pair in enumerate(pairs)
+    ]
+    outcome = evaluate(OwnModel(model, name="small"), make_suite("change", asked), unseen=True)
+    said = model.generate(["What has changed?"] * 2, pairs, max_tokens=20)
+    assert outcome.answers == said
+    assert said[0] != said[1], "the second image is seen"
+    paint_answers(outcome, tmp_path / "answers.png")
+    drawn = np.asarray(Image.open(tmp_path / "answers.png"))[12:132, 12:252]
+    np.testing.assert_allclose(drawn[:, :120].mean(), pictures[0].float().mean(), atol=6)
+    np.testing.assert_allclose(drawn[:, 120:].mean(), pictures[3].float().mean(), atol=6)
 
 
 def test_answers_come_back_in_the_order_of_the_questions(

@@ -15,7 +15,7 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 @dataclass(frozen=True, eq=False)
 class Question:
-    """One question about one image.
+    """One question about one image, or about several.
 
     Attributes:
         task: questions of a task share a score.
@@ -24,7 +24,8 @@ class Question:
         answers: true answers, each of them right; of a ``choice`` the text of the right one; of
             ``honesty`` none where what is asked after is absent.
         name: names image and question in files and messages.
-        image: what `cmid.multimodal.images.as_pixels` takes, or a function that gives it.
+        image: what `cmid.multimodal.images.as_pixels` takes, or a function that gives it; of a
+            question about several images a tuple of those, in their order.
         among: classes or choices.
         boxes: true boxes, ``(K, 2)`` corners in fractions of the image.
         read_boxes: reads the boxes of an answer; None: it cannot be read.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from dataclasses import replace
+from functools import partial
+from typing import Any, Protocol
 
 from torch import Tensor
 
@@ -27,10 +29,12 @@ class Answers(Protocol):
     Attributes:
         name: its name.
         fit: how it makes a square of an image, which its boxes lie in.
+        bands: of the images that it takes.
     """
 
     name: str
     fit: Fit
+    bands: int
 
     def answer(self, questions: Sequence[Question], told: Told = ...) -> list[str]:
         """Answers in the order of the questions; ``told`` hears how many more there are."""
@@ -49,6 +53,7 @@ class OwnModel:
     ) -> None:
         self.model, self.name, self.batch_size, self.beams = model, name, batch_size, beams
         self.fit: Fit = model.fit
+        self.bands = model.tower.bands
 
     def answer(self, questions: Sequence[Question], told: Told = lambda _: None) -> list[str]:
         """See `Answers`; the likeliest words."""
@@ -61,7 +66,7 @@ class OwnModel:
                 some = rows[first : first + self.batch_size]
                 said = self.model.generate(
                     [questions[row].prompt for row in some],
-                    [image_of(questions[row]) for row in some],
+                    [images_of(questions[row], bands=self.bands) for row in some],
                     batch_size=self.batch_size,
                     max_tokens=LONGEST.get(kind, _LONGEST_CAPTION),
                     beams=self.beams,
@@ -80,6 +85,7 @@ class OtherModel:
     """
 
     fit: Fit = "squash"
+    bands = 3
 
     def __init__(self, model: VisionModel) -> None:
         self.model, self.name = model, model.name
@@ -116,11 +122,26 @@ def open_answers(spec: str, config: AskingConfig, *, beams: int = 1) -> Answers:
     return OtherModel(open_model(spec, config))
 
 
-def image_of(question: Question) -> Tensor:
-    """The image ``(3, H, W)`` uint8 of a question."""
-    image = question.image
-    return as_pixels(image() if callable(image) else image)
+def images_of(question: Question, *, bands: int = 3) -> tuple[Tensor, ...]:
+    """The images of a question, ``(bands, H, W)`` each, of any sizes.
+
+    Raises:
+        FileNotFoundError, ValueError: an image that cannot be read, or of other bands; the question
+            is named.
+    """
+    given = question.image if isinstance(question.image, tuple) else (question.image,)
+    try:
+        return tuple(as_pixels(each() if callable(each) else each, bands=bands) for each in given)
+    except ValueError as error:
+        raise ValueError(f"{question.name}: {error}") from error
 
 
 def _request(number: int, question: Question) -> Request:
-    return Request((number,), lambda: image_of(question), question.name, question.prompt)
+    """A request that reads its images when it is its turn."""
+    given = question.image if isinstance(question.image, tuple) else (question.image,)
+    first, *more = (partial(_image, question, each) for each in given)
+    return Request((number,), first, question.name, question.prompt, more=tuple(more))
+
+
+def _image(question: Question, image: Any) -> Tensor:
+    return images_of(replace(question, image=image))[0]

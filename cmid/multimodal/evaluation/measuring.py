@@ -16,7 +16,7 @@ from cmid.evaluation.answers.judging import Judgement, judge
 from cmid.evaluation.answers.measures import Measure, measure
 from cmid.evaluation.answers.question import Question
 from cmid.files import write_json, write_text
-from cmid.multimodal.evaluation.asking import Answers, image_of
+from cmid.multimodal.evaluation.asking import Answers, images_of
 from cmid.multimodal.evaluation.suite import Suite, grey
 from cmid.multimodal.images import Frame
 from cmid.reporting import Row, Table
@@ -32,6 +32,7 @@ class Outcome:
         scores: of each task; ``blind`` and ``unseen`` (may be empty) are the same scores of a
             guesser, and of the model before a grey image.
         facts: what a reader has to know, a line each.
+        bands: of the images that the model takes.
     """
 
     model: str
@@ -43,6 +44,7 @@ class Outcome:
     blind: Sequence[Measure]
     unseen: Sequence[Measure]
     facts: Sequence[str]
+    bands: int = 3
 
     def table(self) -> Table:
         """A row a score."""
@@ -92,7 +94,8 @@ def evaluate(model: Answers, suite: Suite, *, unseen: bool = False) -> Outcome:
     judged = [judge(*pair) for pair in zip(questions, answers, strict=True)]
     without: list[Measure] = []
     if unseen:
-        guesses = _asked(model, [grey(each) for each in questions], f"{suite.name}, grey")
+        blank = [grey(each, bands=model.bands) for each in questions]
+        guesses = _asked(model, blank, f"{suite.name}, grey")
         without = _measured(questions, guesses)
     facts = list(suite.facts)
     if failed := getattr(model, "failed", []):
@@ -108,6 +111,7 @@ def evaluate(model: Answers, suite: Suite, *, unseen: bool = False) -> Outcome:
         _measured(suite.questions, [suite.blind.answer(each) for each in suite.questions]),
         without,
         facts,
+        model.bands,
     )
 
 
@@ -125,7 +129,7 @@ def _seen_by(model: Answers, question: Question) -> Question:
     read = question.read_boxes
     if read is None or model.fit == "squash":
         return question
-    frame = Frame(model.fit, *image_of(question).shape[-2:])
+    frame = Frame(model.fit, *images_of(question, bands=model.bands)[-1].shape[-2:])
 
     def read_whole(text: str) -> Any:
         found = read(text)

@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image as PillowImage
 from PIL import ImageDraw, ImageFont
+from torch import Tensor
 
 from cmid.boxes import Floats
 from cmid.evaluation.answers.question import Question
 from cmid.files import whole_file
-from cmid.multimodal.evaluation.asking import image_of
+from cmid.multimodal.evaluation.asking import images_of
 from cmid.multimodal.evaluation.measuring import Outcome
+from cmid.visualization.stretching import stretched
 
 _SIDE, _TEXT, _GAP, _COLUMNS, _LETTERS = 240, 104, 12, 4, 36
 _RIGHT, _WRONG, _TRUE = (0, 120, 40), (190, 30, 30), (20, 200, 60)
@@ -33,7 +35,8 @@ def paint_answers(outcome: Outcome, path: Path, *, count: int = 12) -> None:
         left = _GAP + number % _COLUMNS * width
         top = _GAP + number // _COLUMNS * height
         question, judged = outcome.questions[index], outcome.judged[index]
-        canvas.paste(_picture(question, outcome.answers[index]), (left, top))
+        picture = _picture(question, outcome.answers[index], bands=outcome.bands)
+        canvas.paste(picture, (left, top))
         y = top + _SIDE + 2
         said = f"> {outcome.answers[index] or '(nothing)'}"
         true = "" if judged.right else f"true: {question.true}"
@@ -60,18 +63,30 @@ def _spread(outcome: Outcome, count: int) -> list[int]:
     return turns[:count]
 
 
-def _picture(question: Question, answer: str) -> PillowImage.Image:
-    pixels = image_of(question).permute(1, 2, 0).numpy()
-    painted = PillowImage.fromarray(np.ascontiguousarray(pixels[..., :3]))
-    painted = painted.resize((_SIDE, _SIDE), PillowImage.Resampling.BICUBIC)
-    pen = ImageDraw.Draw(painted)
-    for box in question.boxes:
-        _outline(pen, box, _TRUE)
-    for box in (question.read_boxes(answer) or []) if question.read_boxes else []:
-        _outline(pen, box, _WRONG)
-    return painted
+def _picture(question: Question, answer: str, *, bands: int) -> PillowImage.Image:
+    """The images beside each other; boxes are those of the last."""
+    images = images_of(question, bands=bands)
+    side = _SIDE // len(images)
+    canvas = PillowImage.new("RGB", (_SIDE, _SIDE), "white")
+    for number, image in enumerate(images):
+        small = _visible(image).resize((side, side), PillowImage.Resampling.BICUBIC)
+        if number == len(images) - 1:
+            pen = ImageDraw.Draw(small)
+            for box in question.boxes:
+                _outline(pen, box * side, _TRUE)
+            for box in (question.read_boxes(answer) or []) if question.read_boxes else []:
+                _outline(pen, box * side, _WRONG)
+        canvas.paste(small, (number * side, 0))
+    return canvas
+
+
+def _visible(image: Tensor) -> PillowImage.Image:
+    """The first three bands, or the first alone; values of more than 8 bits are stretched."""
+    shown = image[:3].numpy() if len(image) >= 3 else image[:1].repeat(3, 1, 1).numpy()
+    shown = shown if shown.dtype == np.uint8 else stretched(shown)
+    return PillowImage.fromarray(np.ascontiguousarray(shown.transpose(1, 2, 0)))
 
 
 def _outline(pen: ImageDraw.ImageDraw, box: Floats, colour: tuple[int, int, int]) -> None:
-    points = [tuple(point) for point in (box * _SIDE).tolist()]
+    points = [tuple(point) for point in box.tolist()]
     pen.line([*points, points[0]], fill=colour, width=3)

@@ -122,9 +122,11 @@ def scene_questions(
         yield _question(asked, scene.image, f"scene/{seed}/{index}/{asked.kind}")
 
 
-def grey(question: Question) -> Question:
-    """The same question about a grey square: what a model says without the image."""
-    return replace(question, image=torch.full((3, 64, 64), 127, dtype=torch.uint8))
+def grey(question: Question, *, bands: int = 3) -> Question:
+    """The same question about a grey square of each image: what a model says without a look."""
+    square = torch.full((bands, 64, 64), 127, dtype=torch.uint8)
+    several = isinstance(question.image, tuple)
+    return replace(question, image=(square,) * len(question.image) if several else square)
 
 
 def _question(asked: SceneQuestion, image: Tensor, name: str) -> Question:

@@ -17,7 +17,7 @@ About = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Request:
-    """A question about an image.
+    """A question about an image, or about several.
 
     Attributes:
         about: what the asker knows it by.
@@ -26,6 +26,7 @@ class Request:
         prompt: what the model reads behind the image.
         schema: JSON schema of the answer; None for words.
         round, attempt: requests that differ in them alone are asked independently.
+        more: read further images, which stand behind the first; the digest is of all.
     """
 
     about: About
@@ -35,6 +36,11 @@ class Request:
     schema: Mapping[str, Any] | None = None
     round: int = 0
     attempt: int = 0
+    more: tuple[Callable[[], Tensor], ...] = field(default=(), repr=False)
+
+    def images(self) -> list[Tensor]:
+        """Read the image, and those behind it."""
+        return [self.image(), *(read() for read in self.more)]
 
 
 @dataclass(frozen=True)

@@ -82,10 +82,11 @@ class EndpointModel:
 
     def _ask(self, request: Request) -> Reply:
         side, retries = self._config.image_side, self._config.retries
-        content = [
-            {"type": "image_url", "image_url": {"url": _data_url(request.image(), side)}},
-            {"type": "text", "text": request.prompt},
+        content: list[dict[str, Any]] = [
+            {"type": "image_url", "image_url": {"url": _data_url(image, side)}}
+            for image in request.images()
         ]
+        content.append({"type": "text", "text": request.prompt})
         fields = {"model": self.name, "messages": [{"role": "user", "content": content}]}
         try:
             answer = self._client.chat.completions.with_raw_response.create(

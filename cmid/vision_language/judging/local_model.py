@@ -37,7 +37,7 @@ class LocalModel:
         left = iter(requests)
         while batch := [*islice(left, self._config.batch_size)]:
             answers = self._answerer.sample(
-                [request.image() for request in batch],
+                [request.images() for request in batch],
                 [request.prompt for request in batch],
                 count=1,
                 temperature=0.0,

@@ -18,6 +18,8 @@ THINK = (
     "Think first, then answer. Write <think>your thought</think><answer>your answer</answer> and"
     " nothing else."
 )
+Images = Tensor | Sequence[Tensor]
+"""Of one question."""
 _VISION = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
 
 
@@ -59,7 +61,7 @@ class Answerer:
     @torch.no_grad()
     def sample(
         self,
-        images: Sequence[Tensor],
+        images: Sequence[Images],
         questions: Sequence[str],
         *,
         count: int,
@@ -71,7 +73,8 @@ class Answerer:
         """Draw answers.
 
         Args:
-            images: ``B`` images ``(3, H, W)`` of any sizes, uint8.
+            images: ``B`` images ``(3, H, W)`` of any sizes, uint8, or lists of several of one
+                question.
             questions: ``B`` questions.
             count: answers to each.
             temperature: of the softmax over words; 0 takes the likeliest word, every time.
@@ -101,12 +104,16 @@ class Answerer:
 
     def inputs(
         self,
-        images: Sequence[Tensor],
+        images: Sequence[Images],
         questions: Sequence[str],
         answers: Sequence[str] | None = None,
     ) -> Any:
         """What the model takes: prompts, padded on the left, or with answers behind them."""
-        chats = [self.chat(question) for question in questions]
+        groups = [[each] if isinstance(each, Tensor) else [*each] for each in images]
+        chats = [
+            self.chat(question, images=len(group))
+            for question, group in zip(questions, groups, strict=True)
+        ]
         texts = self.processor.apply_chat_template(
             chats, tokenize=False, add_generation_prompt=True
         )
@@ -115,17 +122,18 @@ class Answerer:
             texts = [f"{text}{answer}{end}" for text, answer in zip(texts, answers, strict=True)]
         return self.processor(
             text=texts,
-            images=[image.cpu() for image in images],
+            images=[image.cpu() for group in groups for image in group],
             input_data_format="channels_first",
             padding=True,
             padding_side="left",
             return_tensors="pt",
         )
 
-    def chat(self, question: str) -> list[dict[str, Any]]:
-        """The turns of system and user; the image comes first, as in training."""
+    def chat(self, question: str, *, images: int = 1) -> list[dict[str, Any]]:
+        """The turns of system and user; images come first, as in training."""
         words = as_words(question, self.processor.tokenizer)
-        user = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": words}]}
+        content = [*[{"type": "image"}] * images, {"type": "text", "text": words}]
+        user = {"role": "user", "content": content}
         system = {"role": "system", "content": [{"type": "text", "text": self.system}]}
         return [system, user] if self.system else [user]
 

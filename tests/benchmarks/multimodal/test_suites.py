@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import re
 import threading
@@ -156,17 +158,15 @@ def test_choices_of_lhrs_bench_keep_the_letter_a(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, list[str]]]:
-    """Address of a server that knows forests alone, and what it was asked."""
+def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, list[Any]]]:
+    """Address of a server that knows forests alone, and what it was asked: contents of messages."""
     pytest.importorskip("openai", reason="extra scoring is not installed")
-    prompts: list[str] = []
+    contents: list[Any] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            image, text = body["messages"][-1]["content"]
-            assert image["image_url"]["url"].startswith("data:image/png;base64,")
-            prompts.append(text["text"])
+            contents.append(body["messages"][-1]["content"])
             message = {"role": "assistant", "content": "It is a forest."}
             data = json.dumps({
                 "id": "1", "object": "chat.completion", "created": 0, "model": body["model"],
@@ -184,23 +184,25 @@ def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, list[str]]]
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     monkeypatch.setenv("OPENAI_API_KEY", "any")
-    yield f"http://127.0.0.1:{server.server_port}/v1", prompts
+    yield f"http://127.0.0.1:{server.server_port}/v1", contents
     server.shutdown()
     server.server_close()
 
 
 def test_a_model_behind_an_endpoint_is_measured_by_the_same_command(
-    endpoint: tuple[str, list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    endpoint: tuple[str, list[Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    url, prompts = endpoint
+    url, contents = endpoint
     pictures(tmp_path / "data", "forest/1.png", "forest/2.png", "beach/1.png")
     arguments: Sequence[str] = [
         "stub", "--endpoint", url, "--suite", "classification", "--data", str(tmp_path / "data"),
         "--out", str(tmp_path / "out"),
     ]  # fmt: skip
     main(arguments)
-    assert len(prompts) == 3
-    assert "beach, forest" in prompts[0]
+    assert len(contents) == 3
+    image, text = contents[0]
+    assert image["image_url"]["url"].startswith("data:image/png;base64,")
+    assert "beach, forest" in text["text"]
     printed = capsys.readouterr().out
     assert re.search(r"classification \| accuracy +\| 3 +\| 0\.667", printed)
     scores = json.loads((tmp_path / "out/scores.json").read_text())
@@ -266,7 +268,8 @@ def test_instructions_of_a_labelled_set_become_questions(tmp_path: Path) -> None
     assert all(suite.blind.answer(question) for question in suite.questions)
     rows = json.loads(out.read_text())
     for change, reason in (
-        ({"image": ["a", "b"]}, "entry 0: it has several images"),
+        ({"image": []}, "entry 0: it has no image"),
+        ({"image": [rows[0]["image"]] * 2}, "entry 0: a conversation names 1 places"),
         ({"tasks": []}, "entry 0: it names 0 tasks for"),
     ):
         write(out, [{**rows[0], **change}, *rows[1:]])
@@ -275,6 +278,44 @@ def test_instructions_of_a_labelled_set_become_questions(tmp_path: Path) -> None
     write(out, [{"image": rows[0]["image"], "conversations": []}])
     with pytest.raises(ValueError, match="entry 0: no 'tasks'"):
         list(read_instructions(out, entries))
+
+
+def test_changes_between_two_images_are_asked_of_both(
+    endpoint: tuple[str, list[Any]], tmp_path: Path
+) -> None:
+    for number in range(4):
+        mask = np.zeros((20, 20), dtype=np.uint8)
+        mask[:9, :9] = number % 2
+        for folder, colour in (("A", 40), ("B", 200)):
+            (tmp_path / f"set/{folder}").mkdir(parents=True, exist_ok=True)
+            path = tmp_path / f"set/{folder}/{number}.png"
+            Image.new("RGB", (20, 20), (colour,) * 3).save(path)
+        (tmp_path / "set/label").mkdir(exist_ok=True)
+        Image.fromarray(mask).save(tmp_path / f"set/label/{number}.png")
+    out = tmp_path / "change.json"
+    labelled = LabelledConfig(data=tmp_path / "set", kind="change", changed="buildings")
+    make_instructions(labelled, WritingConfig(out=out), command="")
+    url, contents = endpoint
+    main(
+        ["stub", "--endpoint", url, "--suite", "instructions", "--data", str(out),
+         "--grey_image", "--out", str(tmp_path / "out")]
+    )  # fmt: skip
+    scores = json.loads((tmp_path / "out/scores.json").read_text())["scores"]
+    assert {score["task"] for score in scores} == {"change", "change_caption"}
+    assert {score["chance"] for score in scores if score["score"] == "accuracy"} == {0.5}
+    assert "BLEU-4" in {score["score"] for score in scores if score["task"] == "change_caption"}
+    for content in contents[: len(contents) // 2]:
+        first, second, text = content
+        decoded = [
+            np.asarray(Image.open(io.BytesIO(base64.b64decode(each["image_url"]["url"][22:]))))
+            for each in (first, second)
+        ]
+        assert [int(image.mean()) for image in decoded] == [40, 200]
+        assert "<image>" not in text["text"]
+    assert all(len(content) == 3 for content in contents), "grey images are as many"
+    questions = [*read_instructions(out, Entries((out.parent,)))]
+    assert all(judge(question, question.true).right for question in questions)
+    assert {q.among for q in questions if q.task == "change"} == {("yes", "no")}
 
 
 def test_suites_that_make_no_sense_are_refused_in_one_line(tmp_path: Path) -> None:
