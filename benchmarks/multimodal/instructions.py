@@ -77,7 +77,7 @@ def _questions(row: Any, where: str, entries: Entries, form: BoxForm) -> Iterato
         name = f"{row.get('id', where)}/{number}"
         kind = _KIND.get(task, "class")
         among = _YES_NO if task == "change" else ()
-        question = Question(task, kind, text, (answer,), name, image, among)
+        question = Question(task, kind, text, (answer,), name, image, among, move_boxes=form.moved)
         if kind == "choice":
             choices = listed_choices(text)
             stem = text[: text.index(" A. ")] if " A. " in text else text

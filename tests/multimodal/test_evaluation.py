@@ -15,6 +15,7 @@ from PIL import Image
 
 pytest.importorskip("transformers", reason="extra multimodal is not installed")
 
+from cmid.boxes import around
 from cmid.evaluation.answers import Question
 from cmid.multimodal.data.scenes import BOXES, FURTHER, KINDS
 from cmid.multimodal.evaluation.asking import OwnModel
@@ -106,6 +107,34 @@ def test_boxes_lie_in_the_image_that_the_model_saw() -> None:
     )
     model.fit = "crop"
     assert values(evaluate(model, asked_suite))["grounding mean IoU"] > 0.95
+
+
+@pytest.mark.parametrize(
+    ("fit", "seen"),
+    [("squash", "[20,50,40,99]"), ("pad", "[20,50,40,74]"), ("crop", "[0,50,30,99]")],
+)
+def test_boxes_of_questions_follow_the_image_into_the_square(fit: Any, seen: str) -> None:
+    """As they do in training; the blind guesser is asked in the same words as ever."""
+    asked = Question(
+        "region", "class", "[Identify] What is at [20,50,40,99]?", ("ship",), "a",
+        torch.zeros(3, 10, 20, dtype=torch.uint8), ("ship", "car"), move_boxes=BOXES.moved,
+    )  # fmt: skip
+    read: list[str] = []
+    model = Saying(lambda question: read.append(question.prompt) or "ship")
+    model.fit = fit
+    outcome = evaluate(model, make_suite("regions", [asked]))
+    found, wanted = (
+        around(BOXES.parse(text)[0]) for text in (read[0].removeprefix("[Identify]"), seen)
+    )
+    np.testing.assert_allclose(found, wanted, atol=0.011)
+    assert outcome.blind[0].value == 1
+
+
+def test_scenes_and_instructions_know_how_their_boxes_move(suite: Suite) -> None:
+    region = next(each for each in suite.questions if each.task == "region")
+    assert region.move_boxes is not None
+    moved = region.move_boxes(region.text, lambda corners: 0 * corners)
+    assert moved == "[Identify] What is at [0,0,0,0]?"
 
 
 def test_a_model_of_four_bands_is_asked_about_rasters(

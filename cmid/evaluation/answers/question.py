@@ -29,6 +29,8 @@ class Question:
         among: classes or choices.
         boxes: true boxes, ``(K, 2)`` corners in fractions of the image.
         read_boxes: reads the boxes of an answer; None: it cannot be read.
+        move_boxes: writes a text anew whose boxes are moved by a function of corners; None where
+            no box stands in questions.
         group: questions that differ in the order of their choices alone share it.
         listed: writes question and choices.
         also: further tasks whose scores it counts in.
@@ -43,6 +45,7 @@ class Question:
     among: tuple[str, ...] = ()
     boxes: tuple[Floats, ...] = ()
     read_boxes: Callable[[str], list[Floats] | None] | None = None
+    move_boxes: Callable[[str, Callable[[Floats], Floats]], str] | None = None
     group: str = ""
     listed: Callable[[str, tuple[str, ...]], str] | None = None
     also: tuple[str, ...] = ()

@@ -125,11 +125,16 @@ def _asked(model: Answers, questions: Sequence[Question], title: str) -> list[st
 
 
 def _seen_by(model: Answers, question: Question) -> Question:
-    """Boxes of a model that sees a part of the image, or more than it, are brought back."""
-    read = question.read_boxes
-    if read is None or model.fit == "squash":
+    """Boxes of a model that sees a part of the image, or more than it, go there and back."""
+    read, move = question.read_boxes, question.move_boxes
+    if model.fit == "squash" or (read is None and move is None):
         return question
     frame = Frame(model.fit, *images_of(question, bands=model.bands)[-1].shape[-2:])
+
+    if move is not None:
+        question = replace(question, text=move(question.text, frame.to_seen))
+    if read is None:
+        return question
 
     def read_whole(text: str) -> Any:
         found = read(text)

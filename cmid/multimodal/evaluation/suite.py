@@ -131,7 +131,9 @@ def grey(question: Question, *, bands: int = 3) -> Question:
 
 def _question(asked: SceneQuestion, image: Tensor, name: str) -> Question:
     kind = _KIND.get(asked.kind, "class")
-    question = Question(asked.kind, kind, asked.text, asked.true, name, image, asked.among)
+    question = Question(
+        asked.kind, kind, asked.text, asked.true, name, image, asked.among, move_boxes=BOXES.moved
+    )
     if asked.kind == "choice":
         return replace(question, text=CHOICE, listed=list_choices)
     if asked.box is not None:

@@ -257,6 +257,8 @@ def test_instructions_of_a_labelled_set_become_questions(tmp_path: Path) -> None
     for question in found:
         assert judge(question, question.true).right, question
         assert "<image>" not in question.prompt
+    region = next(question for question in found if question.task == "region")
+    assert "[0,0,0,0]" in region.move_boxes(region.text, lambda corners: 0 * corners)
     assert {q.among for q in found if q.task == "presence"} <= {("yes", "no"), ("no", "yes")}
     assert len({bool(q.answers) for q in found if q.task == "honesty"}) == 2
     captions = [question.image for question in found if question.task == "caption"]
