@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,6 +11,22 @@ from cmid.options import at_least, option
 SuiteName = Literal[
     "scenes", "classification", "vqa", "grounding", "choice", "captions", "instructions"
 ]
+
+
+_READ: tuple[SuiteName, ...] = ("vqa", "grounding", "choice", "captions", "instructions")
+# Options that some suites alone know.
+_SUITES_OF: dict[str, tuple[SuiteName, ...]] = {
+    "images": _READ,
+    "class_names": ("classification",),
+    "split": ("vqa", "grounding", "captions"),
+    "train": ("classification", *_READ),
+    "train_split": ("vqa", "grounding", "captions"),
+    "tasks": ("scenes",),
+    "scene_size": ("scenes",),
+    "prompts": ("classification", "vqa", "grounding"),
+    "cells": ("grounding", "instructions"),
+    "on_error": _READ,
+}
 
 
 @dataclass(frozen=True)
@@ -53,10 +69,13 @@ class SuiteConfig:
             tools/make_instructions.py wrote about images that were not trained on.
         images: folder of the images (default: that of --data, and its images, Images_LR, Data and
             JPEGImages).
-        split: part of the data (vqa and grounding: test, unless told).
+        class_names: names of the classes of folders: a known set, or a file (default: the folders'
+            own, as words).
+        split: part of the data (vqa and XML of grounding: test, unless told; the latter's all
+            takes every part).
         train: data of the same form whose answers a blind guesser knows; by default it knows those
             of the test, which flatters it.
-        train_split: part of --train, or of --data.
+        train_split: part of --train (vqa and XML of grounding: train, unless told), or of --data.
         tasks: kinds of questions about scenes (default: all).
         count: questions of each kind about scenes; of other suites, so many of all, drawn at
             random (default: all of them).
@@ -72,6 +91,7 @@ class SuiteConfig:
     suite: SuiteName = "scenes"
     data: Path | None = None
     images: Path | None = None
+    class_names: str | None = None
     split: str | None = None
     train: Path | None = None
     train_split: str | None = None
@@ -88,5 +108,10 @@ class SuiteConfig:
     def __post_init__(self) -> None:
         if (self.suite == "scenes") != (self.data is None):
             raise ValueError("--data is needed for all suites but scenes, and unknown to that one")
-        if self.tasks and self.suite != "scenes":
-            raise ValueError("--tasks are kinds of questions about scenes: take --suite scenes")
+        for each in fields(self):
+            suites = _SUITES_OF.get(each.name)
+            if suites and self.suite not in suites and getattr(self, each.name) != each.default:
+                raise ValueError(
+                    f"--{each.name} has no meaning for --suite {self.suite}: leave it out, it is of"
+                    f" {', '.join(suites)}"
+                )

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.multimodal import readers
-from benchmarks.multimodal.config import ModelConfig, SuiteConfig
+from benchmarks.multimodal.config import ModelConfig, SuiteConfig, SuiteName
 from benchmarks.multimodal.files import Entries
 from benchmarks.multimodal.instructions import read_instructions
 from benchmarks.multimodal.prompts import Prompts
@@ -26,6 +26,17 @@ from cmid.reporting import Report, Section, markdown_table, write_report
 from cmid.vision_language.judging.config import ENDPOINT, AskingConfig
 
 _SCENES = 300
+_PROTOCOLS: dict[SuiteName, str] = {
+    "classification": "an answer is right that is the class, or names it and no other",
+    "vqa": "answers that are the true one but for case, punctuation, articles and number words;"
+    " counts exact, areas in the published bins; every type is asked",
+    "grounding": "overlap of boxes in fractions of the whole image, nothing added to sides; every"
+    " question counts",
+    "choice": "the letter or the text of a choice, each question in all rotations of its choices",
+    "captions": "against all references, words as answers are compared; METEOR and CIDEr are not"
+    " computed",
+    "instructions": "questions of this project, judged by their task",
+}
 _FOLDERS = ("", "images", "Images_LR", "Data", "JPEGImages")
 
 
@@ -78,23 +89,33 @@ def open_suite(asked: SuiteConfig) -> Suite:
         kinds = asked.tasks or KINDS
         return scene_suite(count, kinds=kinds, size=asked.scene_size, seed=asked.seed)
     assert asked.data is not None
-    questions, facts = _read(asked, asked.data, asked.split)
+    questions, facts = _read(asked, asked.data, asked.split, default="test")
     if asked.count is not None and asked.count < len(questions):
         facts = (*facts, f"{asked.count} of {len(questions)} questions, drawn at random")
         questions = random.Random(asked.seed).sample(questions, asked.count)
-    train: Sequence[Question] = ()
-    if asked.train is not None or asked.train_split is not None:
-        train, _ = _read(asked, asked.train or asked.data, asked.train_split)
-    if asked.suite == "classification":
-        facts = (*facts, "protocol: ours; every class name or its only one in the answer counts")
-    if asked.suite == "captions":
-        facts = (*facts, "METEOR and CIDEr are not computed")
+    facts = (*facts, f"protocol: ours; {_PROTOCOLS[asked.suite]}")
     boxes = BoxForm(cells=asked.cells, digits=4)
-    return make_suite(asked.suite, questions, train, boxes=boxes, facts=facts)
+    return make_suite(asked.suite, questions, _known(asked), boxes=boxes, facts=facts)
+
+
+def _known(asked: SuiteConfig) -> Sequence[Question]:
+    """What a guesser knows; nothing where that would be the test itself."""
+    if asked.train is None and asked.train_split is None:
+        return ()
+    assert asked.data is not None
+    path = asked.train or asked.data
+    split = asked.train_split
+    if path.is_dir() and asked.suite in ("vqa", "grounding"):
+        own, split = asked.split or "test", split or "train"
+    else:
+        own = asked.split  # type: ignore[assignment]
+    if (path.resolve(), split) == (asked.data.resolve(), own):
+        return ()
+    return _read(asked, path, split, default="train")[0]
 
 
 def _read(
-    asked: SuiteConfig, path: Path, split: str | None
+    asked: SuiteConfig, path: Path, split: str | None, *, default: str
 ) -> tuple[list[Question], tuple[str, ...]]:
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist")
@@ -102,11 +123,12 @@ def _read(
     entries = Entries(tuple(root / name for name in _FOLDERS), asked.on_error)
     prompts = Prompts(asked.prompts, asked.cells)
     if asked.suite == "classification":
-        found = readers.read_classification(path, prompts)
+        found = readers.read_classification(path, prompts, asked.class_names)
     elif asked.suite == "vqa":
-        found = readers.read_vqa(path, prompts, entries, split or "test")
+        found = readers.read_vqa(path, prompts, entries, split or default)
     elif asked.suite == "grounding":
-        found = readers.read_grounding(path, prompts, entries, split or "test")
+        part = split or (default if path.is_dir() else None)
+        found = readers.read_grounding(path, prompts, entries, part)
     elif asked.suite == "choice":
         found = readers.read_choices(path, prompts, entries)
     elif asked.suite == "instructions":

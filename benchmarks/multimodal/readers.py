@@ -22,6 +22,7 @@ from cmid.evaluation.answers.question import LETTERS, Kind, Question
 from cmid.multimodal.boxes import BoxForm, upright_corners
 from cmid.vision_language.data.opening import open_texts
 from cmid.vision_language.data.source import ImageTextSource
+from cmid.vision_language.prompts.class_names import named_classes
 
 ALL_TYPES = "all types"
 """Task in which questions of all types count."""
@@ -29,10 +30,16 @@ _CHOICE = re.compile(r"(?:^|\s)\(?([A-Z])[.)]\s*")
 _FRACTIONS = BoxForm()
 
 
-def read_classification(path: Path, prompts: Prompts) -> Iterator[Question]:
-    """A folder of images in a sub-folder a class (AID, NWPU-RESISC45, EuroSAT, WHU-RS19, ...)."""
+def read_classification(
+    path: Path, prompts: Prompts, names: str | None = None
+) -> Iterator[Question]:
+    """A folder of images in a sub-folder a class (AID, NWPU-RESISC45, EuroSAT, WHU-RS19, ...).
+
+    Args:
+        names: of the classes, see `cmid.vision_language.prompts.class_names.named_classes`.
+    """
     source = ImageFolder(path, labels="folders")
-    classes = tuple(source.classes or ())
+    classes = tuple(named_classes(source.classes or (), names))
     text = prompts.classification(classes)
     for stored, label in zip(source.paths, source.labels, strict=True):
         name = bytes(stored).decode(errors="surrogateescape")
@@ -80,15 +87,23 @@ def with_known_answers(questions: list[Question]) -> Iterator[Question]:
 
 
 def read_grounding(
-    path: Path, prompts: Prompts, entries: Entries, split: str
+    path: Path, prompts: Prompts, entries: Entries, split: str | None = None
 ) -> Iterator[Question]:
     """RSVG and DIOR-RSVG: JSON of LHRS's form, or a folder of annotations in XML.
 
     JSON holds ``{"img" | "image", "question", "answer"}``, boxes in fractions in the answer. XML is
     that of DIOR-RSVG: objects with ``bndbox`` in pixels and ``description``; a file ``SPLIT.txt``
     beside it lists numbers of objects, counted over all files in the order of their names.
+
+    Args:
+        split: of XML: test by default; ``all`` takes every object. JSON has none.
+
+    Raises:
+        FileNotFoundError, ValueError: data that is missing or faulty; a split of JSON.
     """
-    rows = _grounding_xml(path, split) if path.is_dir() else _grounding_json(path)
+    if split is not None and not path.is_dir():
+        raise ValueError(f"{path} has no split {split}: name the file of that part, and no split")
+    rows = _grounding_xml(path, split or "test") if path.is_dir() else _grounding_json(path)
     read = BoxForm(cells=prompts.cells).parse
     for number, (name, question, boxes) in enumerate(rows):
         with entries.entry(f"{path.name}: entry {number}"):
@@ -113,7 +128,12 @@ def _grounding_xml(path: Path, split: str) -> Iterator[tuple[str, str, list[Any]
     if not files:
         raise FileNotFoundError(f"{folder} has no annotations (*.xml)")
     listed = path / f"{split}.txt"
-    wanted = {*stripped_lines(listed)} if listed.is_file() else None
+    if split != "all" and not listed.is_file():
+        raise FileNotFoundError(
+            f"{listed} does not exist: put the numbers of that split's objects there, or take the"
+            " objects of all splits with --split all"
+        )
+    wanted = None if split == "all" else {*stripped_lines(listed)}
     number = 0
     for file in files:
         try:

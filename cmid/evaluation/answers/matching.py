@@ -51,16 +51,23 @@ def named(answer: str, names: Sequence[str]) -> str | None:
     """The one of some names that an answer is, or holds as whole words; None for none or several.
 
     A name within a longer one that is there (``residential`` in ``dense residential``) is not
-    named by it.
+    named by it. Spaces within a name do not count: ``BareLand`` is ``bare land``.
     """
     text = f" {normal(answer)} "
     found = []
     for name in sorted(names, key=lambda each: -len(normal(each))):
-        word = f" {normal(name)} "
-        if word.strip() and word in text:
+        forms = {f" {normal(name)} ", f" {_joined(name)} "}
+        if any(form.strip() and form in text for form in forms):
             found.append(name)
-            text = text.replace(word, " | ")
+            for form in forms:
+                text = text.replace(form, " | ")
+    if not found:
+        found = [name for name in names if _joined(name) and _joined(name) == _joined(answer)]
     return found[0] if len(found) == 1 else None
+
+
+def _joined(text: str) -> str:
+    return normal(text).replace(" ", "")
 
 
 def read_letter(answer: str, choices: Sequence[str]) -> int | None:

@@ -98,18 +98,20 @@ def test_grounding_is_read_from_json_and_from_xml(tmp_path: Path) -> None:
     path = tmp_path / "DIOR_test.json"
     write(path, {"data": rows})
     entries = Entries((tmp_path,))
-    first, second = read_grounding(path, Prompts("nova", cells=100), entries, "test")
+    first, second = read_grounding(path, Prompts("nova", cells=100), entries)
     assert first.text == "[DET] Where is the ship?"
     assert judge(first, "<bbox>[10,20,50,60]</bbox>").overlaps == pytest.approx((1,))
     # Both questions about an image count.
     assert first.image == second.image
     assert not judge(second, "[10,20,50,60]").right
     write(path, {"data": [{**rows[0], "answer": "[0.5,0.5,0.1,0.1]"}, rows[1]]})
-    first = next(read_grounding(path, PLAIN, entries, "test"))
+    first = next(read_grounding(path, PLAIN, entries))
     assert judge(first, "[0.5,0.5,0.1,0.1]").overlaps == (0,), "a reversed box has no area"
     write(path, {"data": [{**rows[0], "answer": "here"}]})
     with pytest.raises(ValueError, match="entry 0: no box in the answer"):
-        list(read_grounding(path, PLAIN, entries, "test"))
+        list(read_grounding(path, PLAIN, entries))
+    with pytest.raises(ValueError, match=r"DIOR_test.json has no split val: name the file"):
+        open_suite(SuiteConfig("grounding", path, split="val", out=tmp_path))
     thing = (
         "<object><name>ship</name><bndbox><xmin>{}</xmin><ymin>2</ymin><xmax>10</xmax>"
         "<ymax>6</ymax></bndbox><description>the {} ship</description></object>"
@@ -120,7 +122,9 @@ def test_grounding_is_read_from_json_and_from_xml(tmp_path: Path) -> None:
             f"<annotation><filename>{name}.jpg</filename><size><width>20</width><height>10</height>"
             f"</size>{thing.format(2, 'left')}{thing.format(4, 'red')}</annotation>",
         )
-    assert len(list(read_grounding(tmp_path, PLAIN, entries, "test"))) == 4
+    assert len(list(read_grounding(tmp_path, PLAIN, entries, "all"))) == 4
+    with pytest.raises(FileNotFoundError, match=r"test.txt does not exist.*--split all"):
+        list(read_grounding(tmp_path, PLAIN, entries, "test"))
     write(tmp_path / "test.txt", "1\n2\n")
     found = list(read_grounding(tmp_path, PLAIN, entries, "test"))
     assert ["red" in question.text for question in found] == [True, False]
@@ -318,6 +322,48 @@ def test_changes_between_two_images_are_asked_of_both(
     questions = [*read_instructions(out, Entries((out.parent,)))]
     assert all(judge(question, question.true).right for question in questions)
     assert {q.among for q in questions if q.task == "change"} == {("yes", "no")}
+
+
+def test_classes_of_folders_are_named_as_models_are_taught_them(tmp_path: Path) -> None:
+    pictures(tmp_path, "SeaLake/1.png", "AnnualCrop/1.png")
+    suite = open_suite(SuiteConfig("classification", tmp_path, out=tmp_path))
+    assert {question.true for question in suite.questions} == {"sea lake", "annual crop"}
+    suite = open_suite(SuiteConfig("classification", tmp_path, class_names="eurosat", out=tmp_path))
+    crop = suite.questions[0]
+    assert crop.among == ("annual crop", "sea or lake")
+    assert "annual crop, sea or lake" in crop.prompt
+    for answer in ("annual crop", "Annual Crop", "AnnualCrop", "It is an annual_crop.",
+                   "An AnnualCrop image", "ANNUALCROP"):  # fmt: skip
+        assert judge(crop, answer).right, answer
+    for answer in ("crop", "AnnualCrop or sea or lake", "annual crops"):
+        assert not judge(crop, answer).right, answer
+
+
+def test_options_without_a_meaning_are_refused_and_parts_are_kept_apart(
+    rsvqa: Path, tmp_path: Path
+) -> None:
+    for suite, options, reason in (
+        ("classification", {"split": "nonsense"}, "--split has no meaning for --suite classificat"),
+        ("choice", {"train_split": "train"}, "--train_split has no meaning for --suite choice"),
+        ("instructions", {"prompts": "nova"}, "--prompts .* it is of classification, vqa, ground"),
+        ("vqa", {"cells": 100}, "--cells has no meaning for --suite vqa"),
+        ("grounding", {"scene_size": 96}, "--scene_size has no meaning"),
+    ):
+        with pytest.raises(ValueError, match=reason):
+            SuiteConfig(suite, rsvqa, out=tmp_path, **options)  # type: ignore[arg-type]
+    for options in ({"cells": 100}, {"prompts": "nova"}, {"train": rsvqa}, {"on_error": "skip"}):
+        with pytest.raises(ValueError, match="has no meaning for --suite scenes: leave it out"):
+            SuiteConfig(out=tmp_path, **options)  # type: ignore[arg-type]
+    itself = open_suite(SuiteConfig("vqa", rsvqa, train=rsvqa, train_split="test", out=tmp_path))
+    assert "the test itself" in itself.facts[-1]
+    with pytest.raises(FileNotFoundError, match=r"0 files \*_split_train_questions"):
+        open_suite(SuiteConfig("vqa", rsvqa, train=rsvqa, out=tmp_path))
+    for part in ("questions", "answers"):
+        text = (rsvqa / f"LR_split_test_{part}.json").read_text()
+        write(rsvqa / f"LR_split_train_{part}.json", text)
+    known = open_suite(SuiteConfig("vqa", rsvqa, train=rsvqa, out=tmp_path))
+    assert "in the training data" in known.facts[-1]
+    assert any(fact.startswith("protocol: ours; ") for fact in known.facts)
 
 
 def test_suites_that_make_no_sense_are_refused_in_one_line(tmp_path: Path) -> None:
