@@ -28,8 +28,9 @@ from cmid.vision_language.judging.config import ENDPOINT, AskingConfig
 _SCENES = 300
 _PROTOCOLS: dict[SuiteName, str] = {
     "classification": "an answer is right that is the class, or names it and no other",
-    "vqa": "answers that are the true one but for case, punctuation, articles and number words;"
-    " counts exact, areas in the published bins; every type is asked",
+    "vqa": "answers that are the true one but for case, punctuation, articles and number words"
+    " (relaxed match: that name it and no other); counts exact, areas in the published bins;"
+    " every type is asked",
     "grounding": "overlap of boxes in fractions of the whole image, nothing added to sides; every"
     " question counts",
     "choice": "the letter or the text of a choice, each question in all rotations of its choices",

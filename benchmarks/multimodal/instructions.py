@@ -15,11 +15,12 @@ from cmid.multimodal.conversation import IMAGE, Conversation
 from cmid.multimodal.data.files import read_rows
 
 _YES_NO = ("yes", "no")
-# Of each task whose answers are no classes.
+# Of each task whose answers are not to be the same as the true one.
 _KIND: dict[str, Kind] = {
     **dict.fromkeys(("choice", "object_choice"), "choice"),
     **dict.fromkeys(("grounding", "referring"), "box"),
     **dict.fromkeys(("caption", "region_caption", "change_caption"), "caption"),
+    **dict.fromkeys(("classification", "region"), "class"),
     "count": "count",
     "honesty": "honesty",
 }
@@ -75,7 +76,7 @@ def _questions(row: Any, where: str, entries: Entries, form: BoxForm) -> Iterato
     for number, (task, turn) in enumerate(zip(tasks, turns, strict=True)):
         text, answer = turn.question.replace(IMAGE, "").strip(), str(turn.answer)
         name = f"{row.get('id', where)}/{number}"
-        kind = _KIND.get(task, "class")
+        kind = _KIND.get(task, "exact")
         among = _YES_NO if task == "change" else ()
         question = Question(task, kind, text, (answer,), name, image, among, move_boxes=form.moved)
         if kind == "choice":

@@ -65,7 +65,7 @@ def read_vqa(path: Path, prompts: Prompts, entries: Entries, split: str) -> Iter
         with entries.entry(f"{found[0].name}: question {row.get('id')}"):
             # Numbers, not places: what is not active leaves gaps.
             true = tuple(str(answers[number]["answer"]) for number in row["answers_ids"])
-            kind: Kind = {"count": "count", "area": "area"}.get(row["type"], "class")  # type: ignore[assignment]
+            kind: Kind = {"count": "count", "area": "area"}.get(row["type"], "exact")  # type: ignore[assignment]
             image = entries.image(str(row["img_id"]))
             name = f"{row['img_id']}/{row['id']}"
             text = prompts.vqa(row["question"])
@@ -81,7 +81,7 @@ def with_known_answers(questions: list[Question]) -> Iterator[Question]:
     for question in questions:
         known[question.task] |= dict.fromkeys(question.answers)
     for question in questions:
-        unknown = question.kind == "class" and not question.among
+        unknown = question.kind in ("class", "exact") and not question.among
         among = tuple(known[question.task]) if unknown else question.among
         yield replace(question, among=among)
 

@@ -100,6 +100,20 @@ def test_part_of_a_word_or_of_an_answer_is_not_the_answer() -> None:
     assert contains("yes, there are.", "Yes")
 
 
+def test_an_answer_that_only_names_the_true_one_is_a_match_reported_as_relaxed() -> None:
+    asked = question("exact", "no", among=("yes", "no"))
+    for answer in ("no", "No.", "NO"):
+        assert judge(asked, answer).right
+    loose = "I am not sure, there may be no water but I cannot tell"
+    said = [judge(asked, text) for text in ("no", "yes", loose, "yes or no")]
+    assert [each.right for each in said] == [True, False, False, False]
+    assert [each.readable for each in said] == [True, True, False, False]
+    strict, balanced, relaxed = measure([(asked, each) for each in said])
+    assert (strict.name, balanced.name, relaxed.name) == ("accuracy", "balanced", "relaxed match")
+    assert (strict.value, relaxed.value, strict.unreadable) == (0.25, 0.5, 0.5)
+    assert strict.chance == 0.5
+
+
 def test_a_class_is_named_by_itself_or_as_the_only_one() -> None:
     assert named("It is a forest.", CLASSES) == "forest"
     assert named("dense residential", CLASSES) == "dense_residential"
@@ -145,6 +159,16 @@ def test_a_number_is_the_only_one_of_an_answer() -> None:
     assert judge(question("area", "352m2"), "between 100 and").readable
     assert judge(question("area", "352m2"), "900 m2").right
     assert not judge(question("area", "352m2"), "90m2").right
+    for true, answer in (
+        ("0m2", "0m2"), ("3m2", "between 0m2 and 10m2"), ("between 10m2 and 100m2", "64 m2"),
+        ("100m2", "between 10m2 and 100m2"), ("352m2", "between 100m2 and 1000m2"),
+        ("352m2", "100-1,000 m2"), ("1500m2", "more than 1000m2"), ("352m2", "200 to 400 m2"),
+    ):  # fmt: skip
+        assert judge(question("area", true), answer).right, (true, answer)
+    for answer in ("between 50m2 and 500m2", "more than 100m2", "10m2, 20m2"):
+        assert not judge(question("area", "352m2"), answer).readable, answer
+    assert not judge(question("area", "352m2"), "between 10m2 and 100m2").right
+    assert not judge(question("area", "1000m2"), "more than 1000m2").right
     assert not judge(question("area", "0m2"), "5m2").right
 
 
@@ -204,6 +228,14 @@ def test_absent_things_are_to_be_denied_and_present_ones_not() -> None:
     ):
         assert judge(absent, answer).right == denied
         assert judge(present, answer).right != denied
+    for said in (
+        "The plane is in the upper left, not far from the hangar", "It is not far from the hangar",
+        "It lies there, no doubt.", "in the centre, not only there", "not there but at [1,2,3,4]",
+    ):  # fmt: skip
+        assert judge(present, said).right, said
+    for said in ("Not in the image.", "I can't find any ship", "The ship is not visible", "no",
+                 "I do not see one", "The image shows no ship."):  # fmt: skip
+        assert judge(absent, said).right, said
     assert judge(absent, absent.true).right
     scores = measure([(each, judge(each, "none")) for each in (absent, absent, present)])
     assert [score.value for score in scores] == [1, 1]

@@ -11,10 +11,23 @@ from cmid.evaluation.answers.grounding import box_iou, matched_iou
 from cmid.evaluation.answers.matching import named, normal, read_letter, read_number, same
 from cmid.evaluation.answers.question import Question
 
-# An answer that denies: "no", "none", "there is no ship", "it is not in the image", "cannot see".
-_DENIAL = re.compile(r"\b(no|none|not|nothing|cannot|can t|isn t|aren t|doesn t|absent|unable)\b")
-# Bins of areas in square metres (RSVQA, arXiv:2003.07333).
+# An answer that denies: "no", "none", "there is no ship", "it is not in the image", "cannot see";
+# "not far from the hangar" denies nothing.
+_DENIAL = re.compile(
+    r"\b(?:none|nothing|absent|unable"
+    r"|(?:no|cannot|(?:is|are|was|were|do|does|did|can|could|am) not"
+    r"|(?:isn|aren|wasn|weren|doesn|don|didn|can|couldn) t"
+    r"|not (?=(?:present|visible|there|found|shown|seen|any|here|able)\b"
+    r"|in (?:image|picture|scene)))"
+    r"(?! (?:far|only|just|too|very|quite|close|near|next|doubt|more than|less than)\b))\b"
+)
+# Who names a place denies nothing.
+_PLACE = re.compile(r"[\[{(]\s*<?-?\d")
+# Bins of areas in square metres (RSVQA, arXiv:2003.07333), published as "0m2", "between 0m2 and
+# 10m2", ..., "more than 1000m2".
 _AREAS = (0, 10, 100, 1000)
+_BETWEEN = re.compile(r"(\d[\d.,]*)\s*(?:and|to|-|\u2013)\s*(\d[\d.,]*)")
+_MORE = re.compile(r"\b(?:more|greater|larger) than\b|\bover\b|\babove\b|>")
 
 
 @dataclass(frozen=True)
@@ -28,6 +41,7 @@ class Judgement:
         overlaps: of a grounding question with one box its overlap, else those of matched pairs.
         found: number of boxes that it names.
         error: absolute error of a count; nan where it cannot be read.
+        relaxed: of an ``exact`` question: right, or naming the true answer and no other one.
     """
 
     right: bool
@@ -36,14 +50,17 @@ class Judgement:
     overlaps: tuple[float, ...] = ()
     found: int = 0
     error: float = math.nan
+    relaxed: bool = False
 
 
 def judge(question: Question, answer: str) -> Judgement:
     """Judge an answer.
 
-    ``exact`` and ``caption``: the same as a true one, see `cmid.evaluation.answers.same`.
+    ``exact`` and ``caption``: the same as a true one, see `cmid.evaluation.answers.same`; an
+    ``exact`` answer that is none of those that are known cannot be read.
     ``class``: is or names one of the classes, and the true one. ``choice``: takes the right choice.
-    ``count`` and ``area``: names one number, the true one, or one in the same bin of areas.
+    ``count`` and ``area``: names one number, the true one, or one in the same bin of areas, or
+    that bin.
     ``box``: names the true boxes with an overlap of 0.5 at least, and no others. ``honesty``:
     denies what is absent, and nothing else. An empty answer is never right.
     """
@@ -51,6 +68,15 @@ def judge(question: Question, answer: str) -> Judgement:
 
 
 def _exact(question: Question, answer: str) -> Judgement:
+    given = normal(answer)
+    right = any(same(answer, true) for true in question.answers)
+    known = [*question.among, *question.answers]
+    readable = any(same(answer, each) for each in known) if question.among else given != ""
+    relaxed = right or named(answer, known) in question.answers
+    return Judgement(right, readable, given, relaxed=relaxed)
+
+
+def _caption(question: Question, answer: str) -> Judgement:
     given = normal(answer)
     return Judgement(any(same(answer, true) for true in question.answers), given != "", given)
 
@@ -75,14 +101,26 @@ def _count(question: Question, answer: str) -> Judgement:
 
 
 def _area(question: Question, answer: str) -> Judgement:
-    number, true = (_square_metres(text) for text in (answer, question.true))
-    if number is None or true is None:
+    given, true = (_area_bin(text) for text in (answer, question.true))
+    if given is None or true is None:
         return Judgement(False, False)
-    return Judgement(_bin(number) == _bin(true), given=f"{number:g}")
+    return Judgement(given == true, given=normal(answer))
 
 
-def _square_metres(text: str) -> float | None:
-    return read_number(re.sub(r"m2|m\u00b2|square met\w+", " ", text.lower()))
+def _area_bin(text: str) -> int | None:
+    """Number of the bin that an area lies in, or that is named; None for none or several."""
+    text = re.sub(r"m2|m\u00b2|square met\w+", " ", text.lower())
+    if bounds := _BETWEEN.search(text):
+        low, high = (read_number(bound.rstrip(".,")) for bound in bounds.groups())
+        if low is None or high is None:
+            return None
+        # A bin has its upper limit, and not its lower one.
+        own = _bin(high)
+        return own if sum(low >= limit for limit in _AREAS) == own else None
+    number = read_number(text)
+    if number is None or not _MORE.search(text):
+        return None if number is None else _bin(number)
+    return len(_AREAS) if number >= _AREAS[-1] else None
 
 
 def _bin(area: float) -> int:
@@ -106,13 +144,13 @@ def _box(question: Question, answer: str) -> Judgement:
 def _honesty(question: Question, answer: str) -> Judgement:
     if not normal(answer):
         return Judgement(False, False)
-    denied = _DENIAL.search(normal(answer)) is not None
+    denied = _DENIAL.search(normal(answer)) is not None and not _PLACE.search(answer)
     return Judgement(denied != bool(question.answers), given="denied" if denied else "answered")
 
 
 _JUDGES: dict[str, Callable[[Question, str], Judgement]] = {
     "exact": _exact,
-    "caption": _exact,
+    "caption": _caption,
     "class": _class,
     "choice": _choice,
     "count": _count,

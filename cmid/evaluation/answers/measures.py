@@ -66,8 +66,11 @@ def _measures(judged: Judged) -> Iterator[Measure]:
         name = {"caption": "a true one", "count": "exact"}.get(kind, "accuracy")
         right = np.array([judgement.right for _, judgement in judged])
         yield _share(judged, name, right, chance=_chance(judged))
-        if kind == "class":
+        if kind == "class" or (kind == "exact" and all(question.among for question, _ in judged)):
             yield _balanced(judged)
+        if kind == "exact" and all(question.among for question, _ in judged):
+            relaxed = np.array([judgement.relaxed for _, judgement in judged])
+            yield _share(judged, "relaxed match", relaxed, chance=_chance(judged))
         if kind == "caption":
             yield from _captions(judged)
         if kind == "count":

@@ -17,8 +17,9 @@ from cmid.multimodal.data.scenes import BOXES, CHOICE, KINDS, SceneQuestion, ask
 
 UNSEEN = 1001
 """Seed of scenes that no training of ours has; it has 0, its validation 1."""
-# Of each kind of scene question.
+# Of each kind of scene question whose answers are not to be the same as the true one.
 _KIND: dict[str, Kind] = {
+    **dict.fromkeys(("classification", "region"), "class"),
     "count": "count",
     "choice": "choice",
     "caption": "caption",
@@ -130,7 +131,7 @@ def grey(question: Question, *, bands: int = 3) -> Question:
 
 
 def _question(asked: SceneQuestion, image: Tensor, name: str) -> Question:
-    kind = _KIND.get(asked.kind, "class")
+    kind = _KIND.get(asked.kind, "exact")
     question = Question(
         asked.kind, kind, asked.text, asked.true, name, image, asked.among, move_boxes=BOXES.moved
     )
