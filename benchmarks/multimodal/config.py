@@ -25,6 +25,7 @@ _SUITES_OF: dict[str, tuple[SuiteName, ...]] = {
     "scene_size": ("scenes",),
     "prompts": ("classification", "vqa", "grounding"),
     "cells": ("grounding", "instructions"),
+    "data_cells": ("grounding",),
     "on_error": _READ,
 }
 
@@ -82,7 +83,9 @@ class SuiteConfig:
         scene_size: pixels of scenes; those that the model was trained on.
         seed: of scenes, and of what is drawn.
         prompts: words around questions.
-        cells: numbers of boxes are fractions (1) or from 0 to so many.
+        cells: numbers of boxes in answers are fractions (1) or from 0 to so many; also those of the
+            file of instructions.
+        data_cells: the same of the true boxes in JSON of grounding.
         grey_image: ask once more about a grey image.
         on_error: faulty entries and missing images: stop, or count and leave out.
         out: folder of predictions, scores and report.
@@ -101,6 +104,7 @@ class SuiteConfig:
     seed: int = 1001
     prompts: Literal["plain", "lhrs_bot", "nova"] = "plain"
     cells: Annotated[int, at_least(1)] = 1
+    data_cells: Annotated[int, at_least(1)] = 1
     grey_image: bool = False
     on_error: Literal["error", "skip"] = "error"
     out: Path = option(metavar="DIR")

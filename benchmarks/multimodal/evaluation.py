@@ -129,7 +129,7 @@ def _read(
         found = readers.read_vqa(path, prompts, entries, split or default)
     elif asked.suite == "grounding":
         part = split or (default if path.is_dir() else None)
-        found = readers.read_grounding(path, prompts, entries, part)
+        found = readers.read_grounding(path, prompts, entries, part, cells=asked.data_cells)
     elif asked.suite == "choice":
         found = readers.read_choices(path, prompts, entries)
     elif asked.suite == "instructions":

@@ -88,6 +88,11 @@ def _questions(row: Any, where: str, entries: Entries, form: BoxForm) -> Iterato
             )  # fmt: skip
         elif kind == "box":
             boxes = form.parse(answer)
+            if outside := form.outside(answer):
+                raise ValueError(
+                    f"box {outside} is outside of an image of {form.cells} cells a side: give the"
+                    " grid of the file with --cells"
+                )
             if not boxes:
                 raise ValueError(f"no box in the answer to {text!r}")
             yield replace(question, boxes=tuple(boxes), read_boxes=form.parse)

@@ -27,7 +27,6 @@ from cmid.vision_language.prompts.class_names import named_classes
 ALL_TYPES = "all types"
 """Task in which questions of all types count."""
 _CHOICE = re.compile(r"(?:^|\s)\(?([A-Z])[.)]\s*")
-_FRACTIONS = BoxForm()
 
 
 def read_classification(
@@ -87,28 +86,40 @@ def with_known_answers(questions: list[Question]) -> Iterator[Question]:
 
 
 def read_grounding(
-    path: Path, prompts: Prompts, entries: Entries, split: str | None = None
+    path: Path,
+    prompts: Prompts,
+    entries: Entries,
+    split: str | None = None,
+    *,
+    cells: int = 1,
 ) -> Iterator[Question]:
     """RSVG and DIOR-RSVG: JSON of LHRS's form, or a folder of annotations in XML.
 
-    JSON holds ``{"img" | "image", "question", "answer"}``, boxes in fractions in the answer. XML is
+    JSON holds ``{"img" | "image", "question", "answer"}``, boxes in the answer. XML is
     that of DIOR-RSVG: objects with ``bndbox`` in pixels and ``description``; a file ``SPLIT.txt``
     beside it lists numbers of objects, counted over all files in the order of their names.
 
     Args:
         split: of XML: test by default; ``all`` takes every object. JSON has none.
+        cells: of the true boxes in JSON: fractions (1), or numbers from 0 to so many.
 
     Raises:
         FileNotFoundError, ValueError: data that is missing or faulty; a split of JSON.
     """
     if split is not None and not path.is_dir():
         raise ValueError(f"{path} has no split {split}: name the file of that part, and no split")
-    rows = _grounding_xml(path, split or "test") if path.is_dir() else _grounding_json(path)
+    true = BoxForm(cells)
+    rows = _grounding_xml(path, split or "test") if path.is_dir() else _grounding_json(path, true)
     read = BoxForm(cells=prompts.cells).parse
     for number, (name, question, boxes) in enumerate(rows):
         with entries.entry(f"{path.name}: entry {number}"):
             if not boxes:
                 raise ValueError(f"no box in the answer to {question!r}")
+            if isinstance(boxes, str):
+                raise ValueError(
+                    f"box {boxes} is outside of an image of {cells} cells a side: give the grid of"
+                    " the file with --data_cells"
+                )
             text = prompts.grounding(question)
             yield Question(
                 "grounding", "box", text, (question,), f"{name}/{number}", entries.image(name),
@@ -116,13 +127,14 @@ def read_grounding(
             )  # fmt: skip
 
 
-def _grounding_json(path: Path) -> Iterator[tuple[str, str, list[Any]]]:
+def _grounding_json(path: Path, form: BoxForm) -> Iterator[tuple[str, str, list[Any] | str]]:
+    """Image, question, and boxes, or the one that lies outside of the image."""
     for row in rows_of(path):
-        name = row.get("img") or row.get("image") or ""
-        yield name, str(row.get("question")), _FRACTIONS.parse(str(row.get("answer"))) or []
+        name, answer = row.get("img") or row.get("image") or "", str(row.get("answer"))
+        yield name, str(row.get("question")), form.outside(answer) or form.parse(answer) or []
 
 
-def _grounding_xml(path: Path, split: str) -> Iterator[tuple[str, str, list[Any]]]:
+def _grounding_xml(path: Path, split: str) -> Iterator[tuple[str, str, list[Any] | str]]:
     folder = path / "Annotations" if (path / "Annotations").is_dir() else path
     files = sorted(folder.glob("*.xml"))
     if not files:
@@ -148,7 +160,9 @@ def _grounding_xml(path: Path, split: str) -> Iterator[tuple[str, str, list[Any]
                     box = np.array(corners) / (sides * 2)
                     told = each.findtext("description") or each.findtext("name") or ""
                     name = root.findtext("filename") or file.stem
-                    found = [upright_corners(box.tolist())] if np.isfinite(box).all() else []
+                    found: list[Any] | str = []
+                    if np.isfinite(box).all():
+                        found = [upright_corners(box.tolist())]
                     yield name, f"Where is {told}?", found
                 number += 1
         except (ElementTree.ParseError, ValueError) as error:

@@ -72,6 +72,24 @@ class BoxForm:
 
         return rewrite_boxes(text, write)
 
+    def outside(self, text: str) -> str | None:
+        """The first box of a text that cannot be one of this form, as it may be on another grid.
+
+        Corners of upright boxes lie in the image; turned ones and polygons may stick out by half of
+        it. None where all boxes can.
+        """
+        found: list[str] = []
+
+        def look(numbers: tuple[float, ...]) -> str:
+            room = 0.01 if len(numbers) == 4 else 0.5
+            values = np.array(numbers[:4] if len(numbers) == 5 else numbers) / self.cells
+            if values.min() < -room or values.max() > 1 + room:
+                found.append(f"[{','.join(f'{number:g}' for number in numbers)}]")
+            return ""
+
+        rewrite_boxes(text, look)
+        return found[0] if found else None
+
     def _number(self, value: float) -> str:
         if self.cells == 1:
             return f"{value:.{self.digits}f}"

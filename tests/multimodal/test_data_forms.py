@@ -147,6 +147,20 @@ def test_boxes_follow_the_image_into_the_square(fit: Any, seen: str, folder: Pat
     np.testing.assert_allclose(around(corners[0]), around(expected[0]), atol=0.011)
 
 
+def test_boxes_of_another_grid_are_an_error_and_not_of_no_overlap(folder: Path) -> None:
+    row = {"image": "a.png", "question": "[VG] Where?", "answer": "{<10><20><50><60>|<30>}"}
+    path = written(folder / "data.json", [row, {"question": "Sort [4,3,2,9].", "answer": "later"}])
+    with pytest.raises(
+        ValueError, match=r"data.json: entry 0: a box .*boxes.cells.*: \[10,20,50,60,30\]"
+    ):
+        ConversationFile(path)
+    assert len(ConversationFile(path, boxes=BoxForm(cells=100))) == 2
+    sticking_out = {**row, "answer": "{<-0.1><0.2><0.3><0.3>|<45>} and [0.00,0.2,1.0,1.00]"}
+    assert len(ConversationFile(written(folder / "data.json", [sticking_out]))) == 1
+    with pytest.raises(ValueError, match=r"\[0,0,1.2,1\]"):
+        ConversationFile(written(folder / "data.json", [{**row, "answer": "[0,0,1.2,1]"}]))
+
+
 class Numbers(ConversationSource):
     """Texts alone, of which the answer tells the number."""
 

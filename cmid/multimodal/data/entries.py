@@ -142,6 +142,12 @@ class ConversationEntries(ConversationSource):
         for turn in conversation.turns:
             if not turn.question.strip() or not str(turn.answer).strip():
                 raise UnusableEntryError("a question or an answer is empty")
+            if found and (box := self.boxes.outside(f"{turn.question} {turn.answer}")):
+                raise UnusableEntryError(
+                    f"a box lies outside of an image of {self.boxes.cells} cells a side (give the"
+                    " grid of the file as boxes.cells of the source):",
+                    box,
+                )
         return name, found, conversation
 
     def _found(self, path: str) -> str:

@@ -107,6 +107,14 @@ def test_grounding_is_read_from_json_and_from_xml(tmp_path: Path) -> None:
     write(path, {"data": [{**rows[0], "answer": "[0.5,0.5,0.1,0.1]"}, rows[1]]})
     first = next(read_grounding(path, PLAIN, entries))
     assert judge(first, "[0.5,0.5,0.1,0.1]").overlaps == (0,), "a reversed box has no area"
+    write(path, {"data": [rows[0], {**rows[0], "answer": "{<10><20><50><60>|<30>}"}]})
+    with pytest.raises(
+        ValueError, match=r"DIOR_test.json: entry 1: box \[10,20,50,60,30\] is .*--data_cells"
+    ):
+        open_suite(SuiteConfig("grounding", path, out=tmp_path))
+    write(path, {"data": [{**rows[0], "answer": "{<10><20><50><60>|<0>}"}]})
+    suite = open_suite(SuiteConfig("grounding", path, data_cells=100, out=tmp_path))
+    assert judge(suite.questions[0], "[0.1,0.2,0.5,0.6]").overlaps == pytest.approx((1,))
     write(path, {"data": [{**rows[0], "answer": "here"}]})
     with pytest.raises(ValueError, match="entry 0: no box in the answer"):
         list(read_grounding(path, PLAIN, entries))
@@ -281,6 +289,9 @@ def test_instructions_of_a_labelled_set_become_questions(tmp_path: Path) -> None
         write(out, [{**rows[0], **change}, *rows[1:]])
         with pytest.raises(ValueError, match=reason):
             list(read_instructions(out, entries))
+    write(out, rows)
+    with pytest.raises(ValueError, match=r"box \[.*\] is outside of an image of 1 cells .*--cells"):
+        list(read_instructions(out, entries))
     write(out, [{"image": rows[0]["image"], "conversations": []}])
     with pytest.raises(ValueError, match="entry 0: no 'tasks'"):
         list(read_instructions(out, entries))
