@@ -13,6 +13,7 @@ from cmid.evaluation.answers.question import Kind, Question
 from cmid.multimodal.boxes import BoxForm
 from cmid.multimodal.conversation import IMAGE, Conversation
 from cmid.multimodal.data.files import read_rows
+from cmid.multimodal.evaluation.suite import answer_form
 
 _YES_NO = ("yes", "no")
 # Of each task whose answers are not to be the same as the true one.
@@ -59,7 +60,8 @@ def read_instructions(path: Path, entries: Entries, *, cells: int = 1) -> Iterat
             if question.task == "grounding"
         ]
         found += present
-    yield from with_known_answers(found)
+    for question in with_known_answers(found):
+        yield replace(question, form=answer_form(question, form))
 
 
 def _questions(row: Any, where: str, entries: Entries, form: BoxForm) -> Iterator[Question]:

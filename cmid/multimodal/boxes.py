@@ -90,6 +90,23 @@ class BoxForm:
         rewrite_boxes(text, look)
         return found[0] if found else None
 
+    @property
+    def words(self) -> str:
+        """The form in words, for models that were not taught it."""
+        grid = (
+            "fractions of width and height"
+            if self.cells == 1
+            else f"whole numbers from 0 to {self.cells}"
+        )
+        if self.shape == "upright":
+            return f"[x0,y0,x1,y1] in {grid}"
+        if self.shape == "polygon":
+            return f"[x0,y0,x1,y1,x2,y2,x3,y3] of its four corners in {grid}"
+        return (
+            f"{{<x0><y0><x1><y1>|<degrees>}} in {grid}, turned clockwise around its centre by so"
+            " many degrees"
+        )
+
     def _number(self, value: float) -> str:
         if self.cells == 1:
             return f"{value:.{self.digits}f}"

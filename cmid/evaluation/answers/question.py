@@ -31,6 +31,7 @@ class Question:
         read_boxes: reads the boxes of an answer; None: it cannot be read.
         move_boxes: writes a text anew whose boxes are moved by a function of corners; None where
             no box stands in questions.
+        form: words on the form of the answer, for models that were not taught it.
         group: questions that differ in the order of their choices alone share it.
         listed: writes question and choices.
         also: further tasks whose scores it counts in.
@@ -46,6 +47,7 @@ class Question:
     boxes: tuple[Floats, ...] = ()
     read_boxes: Callable[[str], list[Floats] | None] | None = None
     move_boxes: Callable[[str, Callable[[Floats], Floats]], str] | None = None
+    form: str = ""
     group: str = ""
     listed: Callable[[str, tuple[str, ...]], str] | None = None
     also: tuple[str, ...] = ()

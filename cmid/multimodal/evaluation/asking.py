@@ -80,6 +80,8 @@ class OwnModel:
 class OtherModel:
     """A model of Hugging Face or of an endpoint; boxes are read in the whole image.
 
+    It is told the form of answers where the question's own words do not tell it.
+
     Attributes:
         failed: reasons why questions have no answer.
     """
@@ -140,7 +142,8 @@ def _request(number: int, question: Question) -> Request:
     """A request that reads its images when it is its turn."""
     given = question.image if isinstance(question.image, tuple) else (question.image,)
     first, *more = (partial(_image, question, each) for each in given)
-    return Request((number,), first, question.name, question.prompt, more=tuple(more))
+    prompt = f"{question.prompt} {question.form}".strip()
+    return Request((number,), first, question.name, prompt, more=tuple(more))
 
 
 def _image(question: Question, image: Any) -> Tensor:

@@ -13,7 +13,15 @@ from cmid.data.scenes import generate_scene
 from cmid.evaluation.answers.blind import BlindAnswers
 from cmid.evaluation.answers.question import Kind, Question, rotations
 from cmid.multimodal.boxes import BoxForm, upright_corners
-from cmid.multimodal.data.scenes import BOXES, CHOICE, KINDS, SceneQuestion, ask, list_choices
+from cmid.multimodal.data.scenes import (
+    BOXES,
+    CHOICE,
+    KINDS,
+    ORIENTED,
+    SceneQuestion,
+    ask,
+    list_choices,
+)
 
 UNSEEN = 1001
 """Seed of scenes that no training of ours has; it has 0, its validation 1."""
@@ -130,11 +138,31 @@ def grey(question: Question, *, bands: int = 3) -> Question:
     return replace(question, image=(square,) * len(question.image) if several else square)
 
 
+def answer_form(question: Question, boxes: BoxForm) -> str:
+    """Words on the form of an answer; none where it is free.
+
+    Args:
+        boxes: how they are written, also in the question.
+    """
+    if question.kind in ("class", "exact") and question.among:
+        said = f"Answer with one of these words alone: {', '.join(question.among)}."
+        return f"A box is {boxes.words}. {said}" if question.task == "region" else said
+    if question.kind == "count":
+        return "Answer with a number."
+    if question.kind == "choice":
+        return "Answer with the letter."
+    if question.kind in ("box", "honesty"):
+        return f"Answer with a box {boxes.words}."
+    return ""
+
+
 def _question(asked: SceneQuestion, image: Tensor, name: str) -> Question:
     kind = _KIND.get(asked.kind, "exact")
     question = Question(
         asked.kind, kind, asked.text, asked.true, name, image, asked.among, move_boxes=BOXES.moved
     )
+    form = ORIENTED if asked.kind == "oriented" else BOXES
+    question = replace(question, form=answer_form(question, form))
     if asked.kind == "choice":
         return replace(question, text=CHOICE, listed=list_choices)
     if asked.box is not None:

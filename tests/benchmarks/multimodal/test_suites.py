@@ -297,6 +297,27 @@ def test_instructions_of_a_labelled_set_become_questions(tmp_path: Path) -> None
         list(read_instructions(out, entries))
 
 
+def test_models_of_others_are_told_the_form_of_answers_about_scenes(
+    endpoint: tuple[str, list[Any]], tmp_path: Path
+) -> None:
+    url, contents = endpoint
+    kinds = ["grounding", "oriented", "honesty", "classification", "presence", "count", "region"]
+    main(
+        ["stub", "--endpoint", url, "--suite", "scenes", "--count", "1", "--scene_size", "48",
+         "--tasks", *kinds, "--out", str(tmp_path / "out")]
+    )  # fmt: skip
+    said = [content[-1]["text"] for content in contents]
+    assert len(said) == len(kinds)
+    upright = [text for text in said if "[x0,y0,x1,y1] in whole numbers from 0 to 99" in text]
+    assert len(upright) == 3
+    assert sum("Answer with a box {<x0><y0><x1><y1>|<degrees>}" in text for text in said) == 1
+    assert any("alone: yes, no." in text for text in said)
+    assert any("alone: residential" in text or "airport, " in text for text in said)
+    assert any(text.endswith("there? Answer with a number.") for text in said)
+    own = open_suite(SuiteConfig(tasks=("grounding",), count=1, scene_size=48, out=tmp_path))
+    assert "Answer" not in own.questions[0].prompt, "ours are asked as they were taught"
+
+
 def test_changes_between_two_images_are_asked_of_both(
     endpoint: tuple[str, list[Any]], tmp_path: Path
 ) -> None:
