@@ -14,6 +14,7 @@ from PIL import Image
 from cmid.vision_language.judging.config import AskingConfig, CandidatesConfig
 from cmid.vision_language.judging.making import make_preferences
 from cmid.vision_language.judging.report import left_out
+from cmid.vision_language.scoring.answerer import Answerer
 
 transformers = pytest.importorskip("transformers", reason="extra scoring is not installed")
 
@@ -87,3 +88,31 @@ def test_a_local_model_is_measured_by_the_command_for_multimodal_models(
     score = json.loads((tmp_path / "out/scores.json").read_text())["scores"][0]
     assert score["value"] == 0
     assert score["unreadable"] == 1
+
+
+def test_a_local_model_sees_each_of_several_images_of_a_question(captioner: Path) -> None:
+    """Questions about one image and about two are answered in one batch."""
+    from cmid.evaluation.answers import Question
+    from cmid.multimodal.evaluation.asking import open_answers
+
+    generator = torch.Generator().manual_seed(1)
+    one, two = (
+        torch.randint(0, 256, (3, *size), dtype=torch.uint8, generator=generator)
+        for size in ((56, 56), (84, 56))
+    )
+    config = AskingConfig(batch_size=4, max_new_tokens=8, device="cpu")
+    model = open_answers(str(captioner), config)
+    asked = [
+        Question("change", "exact", "What has changed?", ("yes",), str(number), images)
+        for number, images in enumerate((one, (one, one), (one, two), (two, one)))
+    ]
+    together = model.answer(asked)
+    assert together == [model.answer([each])[0] for each in asked]
+    assert together[0] != together[1]
+    answerer = Answerer.from_pretrained(str(captioner), system="")
+    batch = answerer.inputs([one, [one, two]], ["What?", "What?"])
+    patches = batch["image_grid_thw"].prod(dim=1).tolist()
+    assert len(patches) == 3
+    first, again, second = batch["pixel_values"].split(patches)
+    assert torch.equal(first, again)
+    assert len(second) > len(first)
