@@ -8,6 +8,6 @@ __getattr__, __all__ = lazily(
     grounding=["box_iou", "matched_iou"],
     judging=["Judgement", "judge"],
     matching=["named", "normal", "read_letter", "read_number", "same"],
-    measures=["Measure", "measure"],
+    measures=["Measure", "confusion", "measure"],
     question=["Question", "rotations"],
 )

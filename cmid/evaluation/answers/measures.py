@@ -48,6 +48,20 @@ def measure(judged: Judged) -> list[Measure]:
     return [found for own in tasks.values() for found in _measures(own)]
 
 
+def confusion(judged: Judged) -> dict[str, dict[str, dict[str, int]]]:
+    """Of each task about classes: how often each true class was answered by which.
+
+    Returns:
+        Counts by task, true class and given class; what cannot be read is given as an empty text.
+    """
+    tasks: dict[str, dict[str, dict[str, int]]] = {}
+    for question, judgement in judged:
+        if question.kind == "class":
+            row = tasks.setdefault(question.task, {}).setdefault(question.answers[0], {})
+            row[judgement.given] = row.get(judgement.given, 0) + 1
+    return tasks
+
+
 def _measures(judged: Judged) -> Iterator[Measure]:
     kinds = {question.kind for question, _ in judged}
     kind = judged[0][0].kind if len(kinds) == 1 else "mixed"

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from cmid.console import warn
 from cmid.evaluation.answers.judging import Judgement, judge
-from cmid.evaluation.answers.measures import Measure, measure
+from cmid.evaluation.answers.measures import Measure, confusion, measure
 from cmid.evaluation.answers.question import Question
 from cmid.files import write_json, write_text
 from cmid.multimodal.evaluation.asking import Answers, images_of
@@ -67,7 +67,10 @@ class Outcome:
         return Table((*head, *extra), tuple(rows), texts=2)
 
     def write(self, folder: Path) -> None:
-        """Write ``predictions.jsonl``, a line a question, and ``scores.json``."""
+        """Write ``predictions.jsonl``, a line a question, and ``scores.json``.
+
+        The latter also has, of tasks about classes, the score and the confusion of each class.
+        """
         lines = [
             json.dumps(_line(*row), ensure_ascii=False)
             for row in zip(self.questions, self.answers, self.judged, strict=True)
@@ -80,7 +83,9 @@ class Outcome:
         for row, unseen in zip(scores, self.unseen, strict=False):
             row["grey_image"] = _number(unseen.value)
         about = {"model": self.model, "suite": self.suite, "facts": list(self.facts)}
-        write_json(folder / "scores.json", about | {"scores": scores})
+        tables = confusion([*zip(self.questions, self.judged, strict=True)])
+        classes = {task: _per_class(table) for task, table in tables.items()}
+        write_json(folder / "scores.json", about | {"scores": scores, "classes": classes})
 
 
 def evaluate(model: Answers, suite: Suite, *, unseen: bool = False) -> Outcome:
@@ -154,6 +159,18 @@ def _line(question: Question, answer: str, judged: Judgement) -> dict[str, Any]:
         "readable": judged.readable,
     }
     return line | ({"overlaps": list(judged.overlaps)} if question.kind == "box" else {})
+
+
+def _per_class(table: dict[str, dict[str, int]]) -> dict[str, dict[str, Any]]:
+    """Of each true class the number of questions, the share that is right, and what was given."""
+    return {
+        true: {
+            "count": sum(given.values()),
+            "value": given.get(true, 0) / sum(given.values()),
+            "given": given,
+        }
+        for true, given in table.items()
+    }
 
 
 def _plain(score: Measure) -> dict[str, Any]:

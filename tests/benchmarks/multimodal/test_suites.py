@@ -218,6 +218,10 @@ def test_a_model_behind_an_endpoint_is_measured_by_the_same_command(
     printed = capsys.readouterr().out
     assert re.search(r"classification \| accuracy +\| 3 +\| 0\.667", printed)
     scores = json.loads((tmp_path / "out/scores.json").read_text())
+    assert scores["classes"]["classification"] == {
+        "beach": {"count": 1, "value": 0, "given": {"forest": 1}},
+        "forest": {"count": 2, "value": 1, "given": {"forest": 2}},
+    }
     accuracy = scores["scores"][0]
     assert accuracy["value"] == pytest.approx(2 / 3)
     assert accuracy["chance"] == 0.5
