@@ -20,9 +20,10 @@ from cmid.multimodal.instructions.annotated import Annotated, Vocabulary
 from cmid.multimodal.instructions.asking import Asker, describe_changes
 from cmid.multimodal.instructions.balancing import EVEN, balance, balance_table
 from cmid.multimodal.instructions.making import make_instructions
-from cmid.multimodal.instructions.reading import find_changes
+from cmid.multimodal.instructions.reading import change, find_changes, masks
 from cmid.multimodal.instructions.settings import LabelledConfig, WritingConfig
 from cmid.vision_language.data.objects import ImageObjects
+from cmid.vision_language.data.problems import Problems
 
 NAMES = ("ship", "plane", "storage tank", "bridge", "car")
 
@@ -125,10 +126,30 @@ def test_what_a_set_does_not_know_is_not_asked() -> None:
     crowd = ImageObjects("a.png", (10, 10), ("ship",), ((0.0, 0.0, 5.0, 5.0),), frozenset({"ship"}))
     crowded = questions([Annotated((Path("a.png"),), objects=crowd)])
     assert not {"count", "grounding", "location"} & {each.task for _, each in crowded}
-    unsure = Annotated((Path("a.png"),), cover={"water": 1.0}, whole=False)
-    vocabulary = Vocabulary((), (), ("forest", "water"))
-    said = [*Asker(vocabulary).ask(unsure, random.Random(0))]
-    assert all(each.answer == "yes" for each in said if each.task == "cover_presence")
+    vocabulary = Vocabulary((), (), ("forest", "road", "water"))
+
+    def of_cover(**cover: float) -> set[tuple[str, str]]:
+        unsure = Annotated((Path("a.png"),), cover=cover, whole=False)
+        said = [*Asker(vocabulary).ask(unsure, random.Random(0))]
+        return {(each.task, each.group if each.task != "cover_comparison" else "") for each in said}
+
+    there = ("cover_presence", "yes")
+    assert of_cover(water=0.3) == {there}  # the rest may be forest
+    assert of_cover(water=0.6) == {there, ("cover", "water")}
+    assert of_cover(water=0.4, road=0.2) == {there}
+    assert of_cover(water=0.6, road=0.2) == {there, ("cover", "water"), ("cover_comparison", "")}
+
+
+def test_shares_of_a_mask_are_of_all_its_pixels(tmp_path: Path) -> None:
+    picture(tmp_path / "img_dir/a.png")
+    (tmp_path / "ann_dir").mkdir()
+    mask = np.full((20, 20), 255, dtype=np.uint8)
+    mask[:2] = 1
+    Image.fromarray(mask).save(tmp_path / "ann_dir/a.png")
+    (item,) = masks(tmp_path, ("land", "road"), Problems(tmp_path, "error"))
+    assert item.cover == {"road": 0.1}
+    assert item.unlabelled == pytest.approx(0.9)
+    assert "cover" not in {each.task for _, each in questions([item])}
 
 
 def test_changes_are_told_as_the_mask_has_them() -> None:
@@ -137,12 +158,30 @@ def test_changes_are_told_as_the_mask_has_them() -> None:
     changed[90:95, 90:95] = True
     changed[50, 50] = True  # too small to tell of
     found = find_changes(changed, "buildings")
+    assert found is not None
     assert found.regions == ((0.0, 0.0, 0.2, 0.2), (0.9, 0.9, 0.95, 0.95))
     assert describe_changes(found) == (
         "Buildings have changed in 2 places, the largest in the upper left: about 4 percent of the"
         " area."
     )
-    assert describe_changes(find_changes(changed & False)) == "Nothing has changed."
+    nothing = find_changes(changed & False)
+    assert nothing is not None
+    assert describe_changes(nothing) == "Nothing has changed."
+
+
+def test_pairs_whose_changes_are_too_small_are_counted_and_not_called_unchanged(
+    tmp_path: Path,
+) -> None:
+    for number in range(2):
+        for name in ("A", "B", "label"):
+            picture(tmp_path / f"{name}/{number}.png", size=100)
+    mask = np.zeros((100, 100), dtype=np.uint8)
+    mask[50, 50:52] = 1
+    Image.fromarray(mask).save(tmp_path / "label/1.png")
+    problems = Problems(tmp_path, "error")
+    (unchanged,) = change(tmp_path, ("A", "B", "label"), problems)
+    assert unchanged.images[0].name == "0.png"
+    assert problems.left_out.total() == 1
 
 
 def make(data: Path, out: Path, kind: Any, *, writing: Any = None, **labelled: Any) -> Any:
@@ -232,7 +271,8 @@ def test_features_of_a_map_become_attributes_and_captions(tmp_path: Path) -> Non
         }
 
     features = [
-        feature({"building": "yes"}, 5, 5, 15, 15),
+        feature({"building": "yes"}, 5, 5, 15, 10),
+        feature({"building": "yes"}, 5, 10, 15, 15),  # one building, which the map cuts in two
         feature({"building": "church"}, 30, 30, 38, 38),
         feature({"natural": "water"}, 25, 0, 75, 25),  # half of it outside
         feature({"name": "nothing"}, 0, 0, 5, 5),
@@ -243,11 +283,12 @@ def test_features_of_a_map_become_attributes_and_captions(tmp_path: Path) -> Non
     assert {entry["image"] for entry in entries} == {"scenes/here.tif"}
     about = entries[0]["attributes"]
     assert [*about] == ["water", "building", "church building"]
+    assert about["building"]["features"] == 2
     assert about["water"] == {"features": 1, "share": 0.25, "place": "upper right"}
     assert {entry["tasks"][0] for entry in entries} <= {"caption", "region", "region_caption"}
     said = [entry["conversations"] for entry in entries]
     (caption,) = {t[1]["value"] for t in said if "percent" in t[1]["value"]}
-    assert "water, one building and one church building" in caption
-    assert caption.endswith("The water covers about 25 percent of it.")
+    assert "water, building and church building" in caption
+    assert caption.endswith("About 25 percent of it is water.")
     with pytest.raises(ValueError, match="no feature with none"):
         make(tmp_path / "scenes", tmp_path / "f.json", "features", features=layer, tags=("none",))
