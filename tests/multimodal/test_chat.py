@@ -19,6 +19,7 @@ from cmid.multimodal.chat.pictures import open_picture
 from cmid.multimodal.chat.session import Chat, open_chat
 from cmid.multimodal.chat.settings import ChatConfig
 from cmid.multimodal.chat.terminal import converse
+from cmid.visualization.numbered_boxes import draw_boxes
 from tests.multimodal.chatting import ANSWER, QUESTION, picture, taught
 
 
@@ -58,6 +59,32 @@ def test_a_terminal_chat_streams_answers_and_draws_their_boxes(
     assert f"{drawn}: 2 boxes" in told
     assert drawn.is_file()
     assert len(streamed) > 6
+
+
+def test_boxes_of_an_answer_stay_on_the_picture_that_it_is_about(
+    chat: Chat, image: Path, tmp_path: Path
+) -> None:
+    chat.set_answering(max_tokens=1)
+    for _ in range(2):  # the first one is about nothing
+        list(chat.ask(QUESTION))
+        chat.said[-1].answer = ANSWER
+        if not chat.pictures:
+            chat.add_image(image)
+            assert chat.boxes == []
+    assert len(chat.boxes) == 2
+    chat.add_image(image)
+    assert chat.boxes == []
+    np.testing.assert_array_equal(np.asarray(chat.drawn()), np.asarray(bare(chat)))
+    assert "0 boxes" in said(chat, f"/draw {tmp_path / 'b.png'}")
+    page = Page(chat)
+    page.look(chat, 0)
+    assert len(chat.boxes) == 2
+    assert np.any(np.asarray(chat.drawn()) != np.asarray(bare(chat)))
+
+
+def bare(chat: Chat) -> Any:
+    """The picture in view as it is drawn without boxes."""
+    return draw_boxes(chat.pictures[chat.view].shown, [])
 
 
 def test_commands_that_make_no_sense_are_answered_by_a_line(chat: Chat, image: Path) -> None:
