@@ -9,7 +9,14 @@ from typing import Literal
 
 import numpy as np
 
-from cmid.boxes import Floats, around, box_corners, oriented_box
+from cmid.boxes import (
+    Floats,
+    around,
+    box_corners,
+    clip_to_image,
+    oriented_box,
+    polygon_area,
+)
 from cmid.vision_language.scoring.box_answers import read_boxes, rewrite_boxes
 
 Shape = Literal["upright", "oriented", "polygon"]
@@ -72,9 +79,30 @@ class BoxForm:
 
         return rewrite_boxes(text, write)
 
+    def left(self, text: str, move: Callable[[Floats], Floats]) -> float:
+        """Share of a text's boxes, of the one that loses most, that `moved` leaves in the image.
+
+        Returns:
+            In [0, 1]: 0 also where a box would be written without an area; 1 without boxes.
+        """
+        shares = [1.0]
+
+        def measure(numbers: tuple[float, ...]) -> str:
+            whole = move(_corners(numbers) / self.cells)
+            inside = clip_to_image(whole, 1.0)
+            shares.append(0.0)
+            if polygon_area(inside) > 0:
+                written = self.parse(replace(self, shape="upright").write(inside))
+                if written and polygon_area(written[0]) > 0:
+                    shares[-1] = polygon_area(inside) / polygon_area(whole)
+            return ""
+
+        rewrite_boxes(text, measure)
+        return min(shares)
+
     def _number(self, value: float) -> str:
         if self.cells == 1:
-            return f"{value:.{self.digits}f}"
+            return f"{round(value, self.digits) + 0.0:.{self.digits}f}"  # no -0.00
         return str(round(value * self.cells))
 
     def _oriented(self, corners: Floats) -> str:
