@@ -30,7 +30,9 @@ class BoxForm:
         cells: per side of the image: 1 writes fractions, as published; 100 or 1000 whole numbers.
         digits: of fractions.
         shape: ``upright`` ``[x0,y0,x1,y1]``, ``oriented`` ``{<x0><y0><x1><y1>|<degrees>}``, a box
-            that is then turned clockwise around its centre, or ``polygon`` ``[x0,y0,...,x3,y3]``.
+            that is then turned clockwise around its centre in the square (of a turned box of an
+            image that is not square, the smallest one around what becomes of it there), or
+            ``polygon`` ``[x0,y0,...,x3,y3]``.
         tag: around a box: ``bbox`` is Nova's ``<bbox>...</bbox>``.
     """
 

@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cmid.boxes import around
+from cmid.boxes import around, box_corners
 from cmid.multimodal.boxes import BoxForm
 from cmid.multimodal.data import ConversationFile
 from cmid.multimodal.instructions.annotated import Annotated, Vocabulary
 from cmid.multimodal.instructions.asking import Asker, describe_changes
 from cmid.multimodal.instructions.balancing import EVEN, balance, balance_table
-from cmid.multimodal.instructions.making import make_instructions
+from cmid.multimodal.instructions.making import make_instructions, overlap_facts
 from cmid.multimodal.instructions.reading import change, find_changes, masks
 from cmid.multimodal.instructions.settings import LabelledConfig, WritingConfig
 from cmid.vision_language.data.objects import ImageObjects
@@ -228,6 +228,8 @@ def test_oriented_boxes_and_masks_and_pairs_and_captions(tmp_path: Path) -> None
         tmp_path / "dota", tmp_path / "b.json", "dota", writing={"box_shape": "oriented"}
     )
     texts = json.dumps(entries)
+    report = (tmp_path / "b_report/report.md").read_text()
+    assert "turned boxes as written overlap" in report
     assert "|<45>}" in texts or "|<-45>}" in texts
     entries = make(tmp_path / "masks", tmp_path / "c.jsonl.json", "masks", names=("land", "road"))
     assert {"cover", "cover_presence"} <= {entry["tasks"][0] for entry in entries}
@@ -244,6 +246,27 @@ def test_oriented_boxes_and_masks_and_pairs_and_captions(tmp_path: Path) -> None
     assert entry["conversations"][1]["value"] == "A ship."
     with pytest.raises(ValueError, match="--split is of --kind captions"):
         LabelledConfig(data=tmp_path, kind="classification", split="test")
+
+
+def test_what_turned_boxes_lose_in_images_that_are_not_square_is_told() -> None:
+    def item(width: int, height: int, angle: float) -> Annotated:
+        corners = box_corners((width / 2, height / 2, height / 2, height / 10, angle))
+        points = tuple((float(x), float(y)) for x, y in corners)
+        box = around(corners)
+        objects = ImageObjects("a.png", (height, width), ("ship",), (box,), corners=(points,))
+        return Annotated((Path("a.png"),), objects=objects)
+
+    turned, form = item(800, 400, np.pi / 4), BoxForm(cells=1000, shape="oriented")
+    (line,) = overlap_facts([turned], form)
+    least = float(re.findall(r"[\d.]+(?= at least)", line)[0])
+    assert 0.6 < least < 0.9
+    for exact in (item(400, 400, np.pi / 4), item(800, 400, 0.0), item(800, 400, np.pi / 2)):
+        (line,) = overlap_facts([exact], form)
+        assert float(re.findall(r"[\d.]+(?= at least)", line)[0]) > 0.95
+    assert overlap_facts([turned], BoxForm(cells=1000, shape="polygon")) == []
+    written = BoxForm(cells=1000, shape="polygon").write(turned.corners(0))
+    (found,) = BoxForm(cells=1000).parse(written) or ()
+    np.testing.assert_allclose(found, turned.corners(0), atol=6e-4)
 
 
 def test_features_of_a_map_become_attributes_and_captions(tmp_path: Path) -> None:
