@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from cmid.command_line import command
 from cmid.console import quieten
-from cmid.multimodal.chat.settings import ChatConfig, PlaceConfig
+from cmid.multimodal.chat.settings import MAX_UPLOAD, ChatConfig, PlaceConfig
 
 
 @command(ChatConfig, PlaceConfig, memory="--max_tokens, --max_images or --max_pixels")
@@ -29,7 +29,8 @@ def main(config: ChatConfig, place: PlaceConfig) -> None:
     if place.web:
         from cmid.multimodal.chat.page import serve
 
-        serve(chat, port=place.port, share=place.share)
+        limit = place.max_upload or MAX_UPLOAD
+        serve(chat, port=place.port, share=place.share, max_upload=limit)
         return
     print("ask about the images; /help lists commands, /quit ends")
     converse(chat, typed())

@@ -243,7 +243,7 @@ def test_the_command_answers_lines_of_standard_input(
     assert ANSWER in printed
     assert "box 2 in pixels" in printed
     monkeypatch.setattr(sys, "argv", ["tools/chat.py"])
-    for wrong in (["--share"], ["--port", "7000"]):
+    for wrong in (["--share"], ["--port", "7000"], ["--max_upload", "5"]):
         with pytest.raises(SystemExit) as end:
             main([str(folder), *wrong])
         assert end.value.code == 2
@@ -263,6 +263,26 @@ def test_the_page_escapes_whatever_is_said(chat: Chat, image: Path) -> None:
     assert told == "error: no image &lt;i&gt;.png"
     *_, told = list(page.ask(state, "", 0, 64, ""))[-1]
     assert "there is no question" in told
+
+
+def test_a_first_answer_is_stopped_before_its_first_word(chat: Chat) -> None:
+    page, streamed = Page(chat), chat.model.stream
+    parts = page.ask(None, QUESTION, 0, 64, "")
+    state = next(parts)[0]
+    assert state is not None
+
+    class Thinking:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(chat.model, name)
+
+        def stream(self, *asked: Any, **options: Any) -> Any:
+            page.stop(state)
+            yield from streamed(*asked, **options)
+
+    state.model = Thinking()
+    for _ in parts:
+        pass
+    assert len(state.said[0].answer) < len(ANSWER) / 2
 
 
 def test_two_clicks_on_the_page_make_a_region(chat: Chat, image: Path) -> None:

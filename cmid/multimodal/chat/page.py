@@ -17,6 +17,7 @@ from cmid.data.folder import IMAGE_EXTENSIONS
 from cmid.data.raster_paths import RASTER_EXTENSIONS
 from cmid.data.scenes import generate_scene
 from cmid.multimodal.chat.session import REGION, Chat
+from cmid.multimodal.chat.settings import MAX_UPLOAD
 from cmid.multimodal.chat.terminal import read_region
 
 TASKS = {
@@ -34,7 +35,6 @@ EXAMPLES = {
     "houses": (2, "Describe the image."),
 }
 _SEED = 99
-_UPLOAD = "40mb"
 _LOOPBACK = "127.0.0.1"
 
 
@@ -98,6 +98,7 @@ class Page:
         try:
             chat.region = read_region(region) if region.strip() else None
             chat.set_answering(temperature=float(temperature), max_tokens=int(tokens))
+            yield self.shown(chat)  # before the first word: from here on there is a chat to stop
             for _ in chat.ask(question):
                 yield self.shown(chat)
         except (OSError, ValueError) as error:
@@ -175,7 +176,9 @@ def build_page(chat: Chat) -> Any:
                         "add images", file_count="multiple", elem_id="upload",
                         file_types=sorted({*IMAGE_EXTENSIONS, *RASTER_EXTENSIONS}),
                     )  # fmt: skip
-                    bands = gr.Textbox(label="bands of GeoTIFFs", placeholder="4 3 2")
+                    bands = gr.Textbox(
+                        label="bands of GeoTIFFs", placeholder="4 3 2", elem_id="bands"
+                    )
                     stretch = gr.Dropdown(["auto", "always", "never"], label="stretch")
                 region = gr.Textbox(
                     label="region: left, top, right, bottom in percent", elem_id="region"
@@ -196,7 +199,9 @@ def build_page(chat: Chat) -> Any:
                     tasks = {text: gr.Button(name, size="sm") for name, text in TASKS.items()}
                 with gr.Row():
                     examples = {name: gr.Button(f"example: {name}", size="sm") for name in EXAMPLES}
-                temperature = gr.Slider(0, 2, config.temperature, step=0.1, label="temperature")
+                temperature = gr.Slider(
+                    0, 2, config.temperature, step=0.1, label="temperature", elem_id="temperature"
+                )
                 tokens = gr.Slider(1, config.max_tokens, config.max_tokens, step=1, label="tokens")
                 told = gr.Markdown(elem_id="told")
         everything = [state, said, view, thumbs, region, told]
@@ -224,12 +229,20 @@ def _told_where(gr: ModuleType, listener: Callable[..., Any]) -> Callable[..., A
     return listener
 
 
-def serve(chat: Chat, *, port: int | None = None, share: bool = False, block: bool = True) -> Any:
+def serve(
+    chat: Chat,
+    *,
+    port: int | None = None,
+    share: bool = False,
+    max_upload: int = MAX_UPLOAD,
+    block: bool = True,
+) -> Any:
     """Open the page and print its address.
 
     Args:
         port: a free one from 7860 on by default.
         share: a public link by gradio's servers.
+        max_upload: megabytes of an uploaded file.
         block: stay until the process is interrupted.
 
     Returns:
@@ -240,8 +253,8 @@ def serve(chat: Chat, *, port: int | None = None, share: bool = False, block: bo
     # Fonts of the system: the usual theme fetches its own from a server.
     theme = gr.themes.Default(font=["sans-serif"], font_mono=["monospace"])
     blocks.launch(
-        server_name=_LOOPBACK, server_port=port, share=share, max_file_size=_UPLOAD, theme=theme,
-        footer_links=[], ssr_mode=False, quiet=True, prevent_thread_lock=True,
+        server_name=_LOOPBACK, server_port=port, share=share, max_file_size=f"{max_upload}mb",
+        theme=theme, footer_links=[], ssr_mode=False, quiet=True, prevent_thread_lock=True,
     )  # fmt: skip
     print(f"page: {blocks.share_url or blocks.local_url} (Ctrl-C ends it)")
     if block:
