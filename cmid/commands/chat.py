@@ -6,7 +6,7 @@ python tools/chat.py MODEL --web
 Answers appear as they are written. In the terminal /help lists the commands (/image, /region,
 /temperature, /draw ...). The page, on this machine alone unless --share is given, takes uploads
 (GeoTIFFs with a choice of bands and a stretch), draws the boxes of answers, and takes regions by
-clicks. Needs the extra: pip install 'cmid[multimodal]'
+clicks or a brush. Needs the extra: pip install 'cmid[multimodal]'
 """
 
 from __future__ import annotations

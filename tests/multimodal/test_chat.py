@@ -301,6 +301,12 @@ def test_two_clicks_on_the_page_make_a_region(chat: Chat, image: Path) -> None:
     assert shown[4].startswith("25.")
     page.look(chat, 0)
     assert (chat.view, chat.region) == (0, None)
+    strokes = np.zeros((60, 90, 4), dtype=np.uint8)
+    assert "no stroke" in page.brush(chat, {"layers": [strokes]}, 1)[-1]
+    strokes[15:30, 45:60] = strokes[20, 70] = 255
+    shown = [*page.brush(chat, {"layers": [strokes]}, 1)]
+    assert (chat.view, shown[4]) == (1, "50.0, 25.0, 78.9, 50.0")
+    assert "no stroke" in page.brush(chat, {"layers": [strokes]}, 2)[-1]
     *_, question = page.example(chat, "airport")
     assert len(chat.pictures) == 1
     assert question.startswith("[VG]")

@@ -71,6 +71,23 @@ def test_a_browser_uploads_asks_and_sees_answer_and_boxes(browser: Any, tmp_path
             browser.wait_for_timeout(500)
         region = browser.locator("#region textarea, #region input").first
         playwright.expect(region).to_have_value(re.compile(r"^2[45]\.\d, "))
+        browser.get_by_text("region by brush").click()
+        browser.locator("#load").click()
+        canvas = browser.locator("#board canvas").first
+        canvas.wait_for(timeout=30_000)
+        browser.wait_for_timeout(3000)
+        board = canvas.bounding_box()
+        for move, share in ((browser.mouse.down, 0.4), (browser.mouse.up, 0.6)):
+            browser.mouse.move(
+                *(board[k] + share * board[side] for k, side in (("x", "width"), ("y", "height"))),
+                steps=8,
+            )
+            move()
+        browser.wait_for_timeout(1500)
+        browser.locator("#brushed").click()
+        playwright.expect(region).to_have_value(
+            re.compile(r"^3\d\.\d, 3\d\.\d, 6\d\.\d, 6\d\.\d$"), timeout=60_000
+        )
         browser.locator("#restart").click()
         playwright.expect(told).to_contain_text("a new chat")
         playwright.expect(browser.locator("#said")).not_to_contain_text("pier")

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 from PIL import Image as PillowImage
 
 from cmid.data.folder import IMAGE_EXTENSIONS
@@ -35,6 +36,7 @@ EXAMPLES = {
     "houses": (2, "Describe the image."),
 }
 _SEED = 99
+_POINTED = "questions are about this region; empty it to ask of all"
 _LOOPBACK = "127.0.0.1"
 
 
@@ -133,7 +135,32 @@ class Page:
         (x0, x1), (y0, y1) = (sorted(pair) for pair in zip(corner, here, strict=True))
         if x1 > x0 and y1 > y0:
             chat.region = (x0, y0, x1, y1)
-        return *self.shown(chat, "questions are about this region; empty it to ask of all"), None
+        return *self.shown(chat, _POINTED), None
+
+    def board(self, chat: Chat | None) -> tuple[PillowImage.Image | None, int | None]:
+        """The picture in view, to brush on, and its number."""
+        if chat is None or not chat.pictures:
+            return None, None
+        return chat.drawn(), chat.view
+
+    def brush(
+        self, chat: Chat | None, sketch: dict[str, Any] | None, number: int | None
+    ) -> tuple[Any, ...]:
+        """The box around all strokes is the region, of the picture that was brushed on.
+
+        Args:
+            sketch: ``layers``, ``(H, W, 4)`` each; the last band is not 0 where there is a stroke.
+            number: of that picture.
+        """
+        chat = chat or self.first.another()
+        layers = (sketch or {}).get("layers") or []
+        points = np.argwhere([each[..., 3] > 0 for each in layers])[:, -2:]
+        if number is None or number >= len(chat.pictures) or not len(points):
+            return self.shown(chat, "there is no stroke: show the image in view, and brush on it")
+        height, width = layers[0].shape[:2]
+        (y0, x0), (y1, x1) = points.min(axis=0).tolist(), (points.max(axis=0) + 1).tolist()
+        chat.view, chat.region = number, (x0 / width, y0 / height, x1 / width, y1 / height)
+        return self.shown(chat, _POINTED)
 
     def example(self, chat: Chat | None, name: str) -> tuple[Any, ...]:
         """A new chat about a generated scene, and a question to ask."""
@@ -160,7 +187,7 @@ def build_page(chat: Chat) -> Any:
     """
     gr, page, config = import_gradio(), Page(chat), chat.config
     with gr.Blocks(title="cmid chat", analytics_enabled=False, delete_cache=(3600, 3600)) as blocks:
-        state, corner = gr.State(None), gr.State(None)
+        state, corner, on_board = gr.State(None), gr.State(None), gr.State(None)
         with gr.Row():
             with gr.Column():
                 view = gr.Image(
@@ -183,6 +210,7 @@ def build_page(chat: Chat) -> Any:
                 region = gr.Textbox(
                     label="region: left, top, right, bottom in percent", elem_id="region"
                 )
+                board, load, brushed = _brush_board(gr)
             with gr.Column():
                 said = gr.Chatbot(
                     label="chat", height=420, elem_id="said", sanitize_html=True, buttons=[],
@@ -219,8 +247,26 @@ def build_page(chat: Chat) -> Any:
         pointed = _told_where(gr, lambda chat, first, at: page.click(chat, first, at.index))
         view.select(pointed, [state, corner], [*everything, corner])
         chosen = _told_where(gr, lambda chat, at: page.look(chat, at.index))
+        load.click(page.board, [state], [board, on_board])
+        brushed.click(page.brush, [state, board, on_board], everything)
+        over = [anew.click, said.clear, *(button.click for button in examples.values())]
+        gr.on(over, lambda: (None, None), outputs=[board, on_board])
         thumbs.select(chosen, [state], everything)
     return blocks
+
+
+def _brush_board(gr: ModuleType) -> tuple[Any, Any, Any]:
+    """An editor to brush on, the button that fills it, and the one that takes the region."""
+    with gr.Accordion("region by brush", open=False):
+        board = gr.ImageEditor(
+            label="strokes; the box around them is the region", type="numpy", sources=(),
+            transforms=(), layers=False, format="png", buttons=[], elem_id="board", height=420,
+            brush=gr.Brush(colors=["#ff0000"], color_mode="fixed", default_size=8),
+        )  # fmt: skip
+        with gr.Row():
+            load = gr.Button("show the image in view", elem_id="load")
+            brushed = gr.Button("take the region", elem_id="brushed")
+    return board, load, brushed
 
 
 def _told_where(gr: ModuleType, listener: Callable[..., Any]) -> Callable[..., Any]:
