@@ -7,6 +7,8 @@ training reads the data through it:
 
 python tools/train_clip.py --config FILE --data.selection selection.parquet
 
+and tools/train_multimodal.py a file of conversations by --data.source.init_args.selection.
+
 An interrupted run goes on where it stopped; another --keep needs no new scores.
 """
 
@@ -41,11 +43,13 @@ def main(
 
     from cmid.program import program
     from cmid.reporting import markdown_table
+    from cmid.vision_language.data.conversations import ConversationTexts
     from cmid.vision_language.filtering.making import filter_sources, open_sources
 
     called = f"{program('filter_pairs')} {shlex.join(sys.argv[1:])}"
+    sources = open_sources(data)
     table = filter_sources(
-        open_sources(data),
+        sources,
         [Path(name).name for name in data.data],
         scoring=scoring,
         choosing=choosing,
@@ -53,8 +57,9 @@ def main(
         command=called,
     )
     print(markdown_table(table, aligned=True))
+    spoken = any(isinstance(source, ConversationTexts) for source in sources)
+    trainer, key = ("train_multimodal", "source.init_args.") if spoken else ("train_clip", "")
+    option = f"--data.{key}selection {shlex.quote(str(engine.out))}"
     print(f"selection: {engine.out}; train on it with")
-    print(
-        f"  {program('train_clip')} --config FILE --data.selection {shlex.quote(str(engine.out))}"
-    )
+    print(f"  {program(trainer)} --config FILE {option}")
     print(f"report: {engine.report / 'report.html'}")

@@ -9,7 +9,14 @@ from typing import Literal
 
 import numpy as np
 
-from cmid.boxes import Floats, around, box_corners, oriented_box
+from cmid.boxes import (
+    Floats,
+    around,
+    box_corners,
+    clip_to_image,
+    oriented_box,
+    polygon_area,
+)
 from cmid.vision_language.scoring.box_answers import read_boxes, rewrite_boxes
 
 Shape = Literal["upright", "oriented", "polygon"]
@@ -23,7 +30,9 @@ class BoxForm:
         cells: per side of the image: 1 writes fractions, as published; 100 or 1000 whole numbers.
         digits: of fractions.
         shape: ``upright`` ``[x0,y0,x1,y1]``, ``oriented`` ``{<x0><y0><x1><y1>|<degrees>}``, a box
-            that is then turned clockwise around its centre, or ``polygon`` ``[x0,y0,...,x3,y3]``.
+            that is then turned clockwise around its centre in the square (of a turned box of an
+            image that is not square, the smallest one around what becomes of it there), or
+            ``polygon`` ``[x0,y0,...,x3,y3]``.
         tag: around a box: ``bbox`` is Nova's ``<bbox>...</bbox>``.
     """
 
@@ -107,9 +116,30 @@ class BoxForm:
             " many degrees"
         )
 
+    def left(self, text: str, move: Callable[[Floats], Floats]) -> float:
+        """Share of a text's boxes, of the one that loses most, that `moved` leaves in the image.
+
+        Returns:
+            In [0, 1]: 0 also where a box would be written without an area; 1 without boxes.
+        """
+        shares = [1.0]
+
+        def measure(numbers: tuple[float, ...]) -> str:
+            whole = move(_corners(numbers) / self.cells)
+            inside = clip_to_image(whole, 1.0)
+            shares.append(0.0)
+            if polygon_area(inside) > 0:
+                written = self.parse(replace(self, shape="upright").write(inside))
+                if written and polygon_area(written[0]) > 0:
+                    shares[-1] = polygon_area(inside) / polygon_area(whole)
+            return ""
+
+        rewrite_boxes(text, measure)
+        return min(shares)
+
     def _number(self, value: float) -> str:
         if self.cells == 1:
-            return f"{value:.{self.digits}f}"
+            return f"{round(value, self.digits) + 0.0:.{self.digits}f}"  # no -0.00
         return str(round(value * self.cells))
 
     def _oriented(self, corners: Floats) -> str:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 import cmid
+from cmid.console import warn
 from cmid.multimodal.building import MultimodalConfig, build_model
 from cmid.multimodal.conversation import Conversation
 from cmid.multimodal.folder import load
@@ -79,6 +80,7 @@ class MultimodalTraining(L.LightningModule):
         if channels_last:
             self.model.tower.network.to(memory_format=torch.channels_last)
         self.left_out = 0
+        self._unseen_told = False
 
     def on_fit_start(self) -> None:
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
@@ -119,6 +121,7 @@ class MultimodalTraining(L.LightningModule):
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         seed_step(self, self.seed)
+        self._count_unseen(batch)
         arranged = self.arranged(batch)
         with attention_kernels(self.attention):
             output = self.model(
@@ -139,6 +142,8 @@ class MultimodalTraining(L.LightningModule):
             for images, conversations in zip(batch["images"], batch["conversations"], strict=True)
             for each in conversations
         ]
+        if not pairs:  # all left out
+            return
         answers = self.model.generate(*zip(*pairs, strict=True), max_tokens=self.max_answer)
         right = [
             answer == str(asked.turns[-1].answer).strip()
@@ -190,6 +195,17 @@ class MultimodalTraining(L.LightningModule):
             for name, parameter in self.named_parameters()
             if name.startswith(start) and not parameter.requires_grad
         }
+
+    def _count_unseen(self, batch: dict[str, Any]) -> None:
+        """Count what the data left out, and say so when it happens first."""
+        unseen = batch.get("left_out", 0)
+        if unseen and not self._unseen_told:
+            warn(
+                f"conversations with a box that fit {self.model.fit} leaves next to nothing of are"
+                " left out, and counted in left_out; fit pad or squash cuts nothing off"
+            )
+            self._unseen_told = True
+        self.left_out += unseen
 
     def _encoded(self, conversations: Sequence[Any], images: int) -> list[Encoded]:
         encoder, encoded = self.model.encoder, []

@@ -32,6 +32,11 @@ def test_boxes_are_written_as_published() -> None:
     assert BoxForm(cells=100, shape="oriented").write(box) == "{<14><60><36><80>|<0>}"
 
 
+def test_zero_has_no_sign() -> None:
+    turned = BoxForm(shape="oriented").write(box_corners((0.1, 0.1, 0.205, 0.1, 0.0)))
+    assert turned == "{<0.00><0.05><0.20><0.15>|<0>}"
+
+
 @pytest.mark.parametrize("form", FORMS)
 @given(x0=side, y0=side, x1=side, y1=side)
 def test_what_is_written_is_read_again(

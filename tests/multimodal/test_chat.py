@@ -19,6 +19,7 @@ from cmid.multimodal.chat.pictures import open_picture
 from cmid.multimodal.chat.session import Chat, open_chat
 from cmid.multimodal.chat.settings import ChatConfig
 from cmid.multimodal.chat.terminal import converse
+from cmid.visualization.numbered_boxes import draw_boxes
 from tests.multimodal.chatting import ANSWER, QUESTION, picture, taught
 
 
@@ -58,6 +59,32 @@ def test_a_terminal_chat_streams_answers_and_draws_their_boxes(
     assert f"{drawn}: 2 boxes" in told
     assert drawn.is_file()
     assert len(streamed) > 6
+
+
+def test_boxes_of_an_answer_stay_on_the_picture_that_it_is_about(
+    chat: Chat, image: Path, tmp_path: Path
+) -> None:
+    chat.set_answering(max_tokens=1)
+    for _ in range(2):  # the first one is about nothing
+        list(chat.ask(QUESTION))
+        chat.said[-1].answer = ANSWER
+        if not chat.pictures:
+            chat.add_image(image)
+            assert chat.boxes == []
+    assert len(chat.boxes) == 2
+    chat.add_image(image)
+    assert chat.boxes == []
+    np.testing.assert_array_equal(np.asarray(chat.drawn()), np.asarray(bare(chat)))
+    assert "0 boxes" in said(chat, f"/draw {tmp_path / 'b.png'}")
+    page = Page(chat)
+    page.look(chat, 0)
+    assert len(chat.boxes) == 2
+    assert np.any(np.asarray(chat.drawn()) != np.asarray(bare(chat)))
+
+
+def bare(chat: Chat) -> Any:
+    """The picture in view as it is drawn without boxes."""
+    return draw_boxes(chat.pictures[chat.view].shown, [])
 
 
 def test_commands_that_make_no_sense_are_answered_by_a_line(chat: Chat, image: Path) -> None:
@@ -216,7 +243,7 @@ def test_the_command_answers_lines_of_standard_input(
     assert ANSWER in printed
     assert "box 2 in pixels" in printed
     monkeypatch.setattr(sys, "argv", ["tools/chat.py"])
-    for wrong in (["--share"], ["--port", "7000"]):
+    for wrong in (["--share"], ["--port", "7000"], ["--max_upload", "5"]):
         with pytest.raises(SystemExit) as end:
             main([str(folder), *wrong])
         assert end.value.code == 2
@@ -238,6 +265,26 @@ def test_the_page_escapes_whatever_is_said(chat: Chat, image: Path) -> None:
     assert "there is no question" in told
 
 
+def test_a_first_answer_is_stopped_before_its_first_word(chat: Chat) -> None:
+    page, streamed = Page(chat), chat.model.stream
+    parts = page.ask(None, QUESTION, 0, 64, "")
+    state = next(parts)[0]
+    assert state is not None
+
+    class Thinking:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(chat.model, name)
+
+        def stream(self, *asked: Any, **options: Any) -> Any:
+            page.stop(state)
+            yield from streamed(*asked, **options)
+
+    state.model = Thinking()
+    for _ in parts:
+        pass
+    assert len(state.said[0].answer) < len(ANSWER) / 2
+
+
 def test_two_clicks_on_the_page_make_a_region(chat: Chat, image: Path) -> None:
     page = Page(chat)
     page.upload(chat, [str(image), str(image)], "", "auto")
@@ -254,6 +301,12 @@ def test_two_clicks_on_the_page_make_a_region(chat: Chat, image: Path) -> None:
     assert shown[4].startswith("25.")
     page.look(chat, 0)
     assert (chat.view, chat.region) == (0, None)
+    strokes = np.zeros((60, 90, 4), dtype=np.uint8)
+    assert "no stroke" in page.brush(chat, {"layers": [strokes]}, 1)[-1]
+    strokes[15:30, 45:60] = strokes[20, 70] = 255
+    shown = [*page.brush(chat, {"layers": [strokes]}, 1)]
+    assert (chat.view, shown[4]) == (1, "50.0, 25.0, 78.9, 50.0")
+    assert "no stroke" in page.brush(chat, {"layers": [strokes]}, 2)[-1]
     *_, question = page.example(chat, "airport")
     assert len(chat.pictures) == 1
     assert question.startswith("[VG]")

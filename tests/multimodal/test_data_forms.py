@@ -23,7 +23,7 @@ from cmid.multimodal.data import (
     MultimodalData,
     RsvqaQuestions,
 )
-from cmid.multimodal.data.datamodule import ConversationView
+from cmid.multimodal.data.datamodule import ConversationView, collate
 from cmid.multimodal.data.sampling import LengthSampler
 
 
@@ -159,6 +159,30 @@ def test_boxes_of_another_grid_are_an_error_and_not_of_no_overlap(folder: Path) 
     assert len(ConversationFile(written(folder / "data.json", [sticking_out]))) == 1
     with pytest.raises(ValueError, match=r"\[0,0,1.2,1\]"):
         ConversationFile(written(folder / "data.json", [{**row, "answer": "[0,0,1.2,1]"}]))
+
+
+def test_boxes_that_a_crop_cuts_off_are_not_taught(folder: Path) -> None:
+    """Of 8 x 4 pixels, the middle half of the width is seen: from 0.25 to 0.75."""
+    out, edge, inside = "[0.00,0.50,0.10,1.00]", "[0.00,0.50,0.26,1.00]", "[0.20,0.50,0.40,1.00]"
+    pairs = [
+        ("Where is it?", out),
+        ("Where is it?", f"{inside}, {edge}"),
+        ("Where is it?", "{<0.00><0.50><0.10><1.00>|<30>}"),
+        (f"What is at {out}?", "a ship"),
+        ("Where is it?", inside),
+        ("Is it there?", "yes"),
+    ]
+    rows = [{"image": "a.png", "question": asked, "answer": said} for asked, said in pairs]
+    source = ConversationFile(written(folder / "data.json", rows), per_image=6)
+    counts = {}
+    for fit in ("squash", "pad", "crop"):
+        sample = ConversationView(16, fit).sample(source, 0, None)  # type: ignore[arg-type]
+        counts[fit] = sample["left_out"]
+    assert counts == {"squash": 0, "pad": 0, "crop": 4}
+    answers = [each.turns[-1].answer for each in sample["conversations"]]
+    assert answers == ["[0.00,0.50,0.30,1.00]", "yes"]
+    sample["skipped"] = ""
+    assert collate([sample, sample])["left_out"] == 8
 
 
 class Numbers(ConversationSource):

@@ -13,16 +13,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cmid.boxes import around
+from cmid.boxes import around, box_corners
 from cmid.multimodal.boxes import BoxForm
 from cmid.multimodal.data import ConversationFile
 from cmid.multimodal.instructions.annotated import Annotated, Vocabulary
 from cmid.multimodal.instructions.asking import Asker, describe_changes
 from cmid.multimodal.instructions.balancing import EVEN, balance, balance_table
-from cmid.multimodal.instructions.making import make_instructions
-from cmid.multimodal.instructions.reading import find_changes
+from cmid.multimodal.instructions.making import make_instructions, overlap_facts
+from cmid.multimodal.instructions.reading import change, find_changes, masks
 from cmid.multimodal.instructions.settings import LabelledConfig, WritingConfig
 from cmid.vision_language.data.objects import ImageObjects
+from cmid.vision_language.data.problems import Problems
 
 NAMES = ("ship", "plane", "storage tank", "bridge", "car")
 
@@ -125,10 +126,30 @@ def test_what_a_set_does_not_know_is_not_asked() -> None:
     crowd = ImageObjects("a.png", (10, 10), ("ship",), ((0.0, 0.0, 5.0, 5.0),), frozenset({"ship"}))
     crowded = questions([Annotated((Path("a.png"),), objects=crowd)])
     assert not {"count", "grounding", "location"} & {each.task for _, each in crowded}
-    unsure = Annotated((Path("a.png"),), cover={"water": 1.0}, whole=False)
-    vocabulary = Vocabulary((), (), ("forest", "water"))
-    said = [*Asker(vocabulary).ask(unsure, random.Random(0))]
-    assert all(each.answer == "yes" for each in said if each.task == "cover_presence")
+    vocabulary = Vocabulary((), (), ("forest", "road", "water"))
+
+    def of_cover(**cover: float) -> set[tuple[str, str]]:
+        unsure = Annotated((Path("a.png"),), cover=cover, whole=False)
+        said = [*Asker(vocabulary).ask(unsure, random.Random(0))]
+        return {(each.task, each.group if each.task != "cover_comparison" else "") for each in said}
+
+    there = ("cover_presence", "yes")
+    assert of_cover(water=0.3) == {there}  # the rest may be forest
+    assert of_cover(water=0.6) == {there, ("cover", "water")}
+    assert of_cover(water=0.4, road=0.2) == {there}
+    assert of_cover(water=0.6, road=0.2) == {there, ("cover", "water"), ("cover_comparison", "")}
+
+
+def test_shares_of_a_mask_are_of_all_its_pixels(tmp_path: Path) -> None:
+    picture(tmp_path / "img_dir/a.png")
+    (tmp_path / "ann_dir").mkdir()
+    mask = np.full((20, 20), 255, dtype=np.uint8)
+    mask[:2] = 1
+    Image.fromarray(mask).save(tmp_path / "ann_dir/a.png")
+    (item,) = masks(tmp_path, ("land", "road"), Problems(tmp_path, "error"))
+    assert item.cover == {"road": 0.1}
+    assert item.unlabelled == pytest.approx(0.9)
+    assert "cover" not in {each.task for _, each in questions([item])}
 
 
 def test_changes_are_told_as_the_mask_has_them() -> None:
@@ -137,12 +158,30 @@ def test_changes_are_told_as_the_mask_has_them() -> None:
     changed[90:95, 90:95] = True
     changed[50, 50] = True  # too small to tell of
     found = find_changes(changed, "buildings")
+    assert found is not None
     assert found.regions == ((0.0, 0.0, 0.2, 0.2), (0.9, 0.9, 0.95, 0.95))
     assert describe_changes(found) == (
         "Buildings have changed in 2 places, the largest in the upper left: about 4 percent of the"
         " area."
     )
-    assert describe_changes(find_changes(changed & False)) == "Nothing has changed."
+    nothing = find_changes(changed & False)
+    assert nothing is not None
+    assert describe_changes(nothing) == "Nothing has changed."
+
+
+def test_pairs_whose_changes_are_too_small_are_counted_and_not_called_unchanged(
+    tmp_path: Path,
+) -> None:
+    for number in range(2):
+        for name in ("A", "B", "label"):
+            picture(tmp_path / f"{name}/{number}.png", size=100)
+    mask = np.zeros((100, 100), dtype=np.uint8)
+    mask[50, 50:52] = 1
+    Image.fromarray(mask).save(tmp_path / "label/1.png")
+    problems = Problems(tmp_path, "error")
+    (unchanged,) = change(tmp_path, ("A", "B", "label"), problems)
+    assert unchanged.images[0].name == "0.png"
+    assert problems.left_out.total() == 1
 
 
 def make(data: Path, out: Path, kind: Any, *, writing: Any = None, **labelled: Any) -> Any:
@@ -189,6 +228,8 @@ def test_oriented_boxes_and_masks_and_pairs_and_captions(tmp_path: Path) -> None
         tmp_path / "dota", tmp_path / "b.json", "dota", writing={"box_shape": "oriented"}
     )
     texts = json.dumps(entries)
+    report = (tmp_path / "b_report/report.md").read_text()
+    assert "turned boxes as written overlap" in report
     assert "|<45>}" in texts or "|<-45>}" in texts
     entries = make(tmp_path / "masks", tmp_path / "c.jsonl.json", "masks", names=("land", "road"))
     assert {"cover", "cover_presence"} <= {entry["tasks"][0] for entry in entries}
@@ -205,6 +246,27 @@ def test_oriented_boxes_and_masks_and_pairs_and_captions(tmp_path: Path) -> None
     assert entry["conversations"][1]["value"] == "A ship."
     with pytest.raises(ValueError, match="--split is of --kind captions"):
         LabelledConfig(data=tmp_path, kind="classification", split="test")
+
+
+def test_what_turned_boxes_lose_in_images_that_are_not_square_is_told() -> None:
+    def item(width: int, height: int, angle: float) -> Annotated:
+        corners = box_corners((width / 2, height / 2, height / 2, height / 10, angle))
+        points = tuple((float(x), float(y)) for x, y in corners)
+        box = around(corners)
+        objects = ImageObjects("a.png", (height, width), ("ship",), (box,), corners=(points,))
+        return Annotated((Path("a.png"),), objects=objects)
+
+    turned, form = item(800, 400, np.pi / 4), BoxForm(cells=1000, shape="oriented")
+    (line,) = overlap_facts([turned], form)
+    least = float(re.findall(r"[\d.]+(?= at least)", line)[0])
+    assert 0.6 < least < 0.9
+    for exact in (item(400, 400, np.pi / 4), item(800, 400, 0.0), item(800, 400, np.pi / 2)):
+        (line,) = overlap_facts([exact], form)
+        assert float(re.findall(r"[\d.]+(?= at least)", line)[0]) > 0.95
+    assert overlap_facts([turned], BoxForm(cells=1000, shape="polygon")) == []
+    written = BoxForm(cells=1000, shape="polygon").write(turned.corners(0))
+    (found,) = BoxForm(cells=1000).parse(written) or ()
+    np.testing.assert_allclose(found, turned.corners(0), atol=6e-4)
 
 
 def test_features_of_a_map_become_attributes_and_captions(tmp_path: Path) -> None:
@@ -232,7 +294,8 @@ def test_features_of_a_map_become_attributes_and_captions(tmp_path: Path) -> Non
         }
 
     features = [
-        feature({"building": "yes"}, 5, 5, 15, 15),
+        feature({"building": "yes"}, 5, 5, 15, 10),
+        feature({"building": "yes"}, 5, 10, 15, 15),  # one building, which the map cuts in two
         feature({"building": "church"}, 30, 30, 38, 38),
         feature({"natural": "water"}, 25, 0, 75, 25),  # half of it outside
         feature({"name": "nothing"}, 0, 0, 5, 5),
@@ -243,11 +306,12 @@ def test_features_of_a_map_become_attributes_and_captions(tmp_path: Path) -> Non
     assert {entry["image"] for entry in entries} == {"scenes/here.tif"}
     about = entries[0]["attributes"]
     assert [*about] == ["water", "building", "church building"]
+    assert about["building"]["features"] == 2
     assert about["water"] == {"features": 1, "share": 0.25, "place": "upper right"}
     assert {entry["tasks"][0] for entry in entries} <= {"caption", "region", "region_caption"}
     said = [entry["conversations"] for entry in entries]
     (caption,) = {t[1]["value"] for t in said if "percent" in t[1]["value"]}
-    assert "water, one building and one church building" in caption
-    assert caption.endswith("The water covers about 25 percent of it.")
+    assert "water, building and church building" in caption
+    assert caption.endswith("About 25 percent of it is water.")
     with pytest.raises(ValueError, match="no feature with none"):
         make(tmp_path / "scenes", tmp_path / "f.json", "features", features=layer, tags=("none",))

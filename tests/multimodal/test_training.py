@@ -26,6 +26,7 @@ from cmid.multimodal.data import (
     MultimodalData,
     SceneConversations,
 )
+from cmid.multimodal.data.datamodule import collate
 from cmid.multimodal.data.scenes import FURTHER, KINDS, ask
 from cmid.multimodal.experts import ExpertsConfig
 from cmid.multimodal.language import AdapterConfig, LanguageConfig, attention_kernels
@@ -260,6 +261,16 @@ def test_too_long_conversations_are_counted() -> None:
     batch = {"images": [image], "conversations": [[long]]}
     assert module.model(module.arranged(batch)).parts["language"] == 0
     assert module.left_out == 1
+
+
+def test_conversations_that_the_data_leaves_out_are_counted_and_told_once() -> None:
+    data = scenes()
+    module = MultimodalTraining(CONFIG, texts=data.texts())
+    data.collate = lambda samples: {**collate(samples), "left_out": 3}  # type: ignore[method-assign]
+    with pytest.warns(UserWarning, match="leaves next to nothing of are left out") as told:
+        train(module, data)
+    assert module.left_out == 6
+    assert sum("next to nothing" in str(each.message) for each in told) == 1
 
 
 def test_stages_that_make_no_sense_are_refused(small: Callable[..., Any]) -> None:

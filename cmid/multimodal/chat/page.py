@@ -11,12 +11,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 from PIL import Image as PillowImage
 
 from cmid.data.folder import IMAGE_EXTENSIONS
 from cmid.data.raster_paths import RASTER_EXTENSIONS
 from cmid.data.scenes import generate_scene
 from cmid.multimodal.chat.session import REGION, Chat
+from cmid.multimodal.chat.settings import MAX_UPLOAD
 from cmid.multimodal.chat.terminal import read_region
 
 TASKS = {
@@ -34,7 +36,7 @@ EXAMPLES = {
     "houses": (2, "Describe the image."),
 }
 _SEED = 99
-_UPLOAD = "40mb"
+_POINTED = "questions are about this region; empty it to ask of all"
 _LOOPBACK = "127.0.0.1"
 
 
@@ -98,6 +100,7 @@ class Page:
         try:
             chat.region = read_region(region) if region.strip() else None
             chat.set_answering(temperature=float(temperature), max_tokens=int(tokens))
+            yield self.shown(chat)  # before the first word: from here on there is a chat to stop
             for _ in chat.ask(question):
                 yield self.shown(chat)
         except (OSError, ValueError) as error:
@@ -132,7 +135,32 @@ class Page:
         (x0, x1), (y0, y1) = (sorted(pair) for pair in zip(corner, here, strict=True))
         if x1 > x0 and y1 > y0:
             chat.region = (x0, y0, x1, y1)
-        return *self.shown(chat, "questions are about this region; empty it to ask of all"), None
+        return *self.shown(chat, _POINTED), None
+
+    def board(self, chat: Chat | None) -> tuple[PillowImage.Image | None, int | None]:
+        """The picture in view, to brush on, and its number."""
+        if chat is None or not chat.pictures:
+            return None, None
+        return chat.drawn(), chat.view
+
+    def brush(
+        self, chat: Chat | None, sketch: dict[str, Any] | None, number: int | None
+    ) -> tuple[Any, ...]:
+        """The box around all strokes is the region, of the picture that was brushed on.
+
+        Args:
+            sketch: ``layers``, ``(H, W, 4)`` each; the last band is not 0 where there is a stroke.
+            number: of that picture.
+        """
+        chat = chat or self.first.another()
+        layers = (sketch or {}).get("layers") or []
+        points = np.argwhere([each[..., 3] > 0 for each in layers])[:, -2:]
+        if number is None or number >= len(chat.pictures) or not len(points):
+            return self.shown(chat, "there is no stroke: show the image in view, and brush on it")
+        height, width = layers[0].shape[:2]
+        (y0, x0), (y1, x1) = points.min(axis=0).tolist(), (points.max(axis=0) + 1).tolist()
+        chat.view, chat.region = number, (x0 / width, y0 / height, x1 / width, y1 / height)
+        return self.shown(chat, _POINTED)
 
     def example(self, chat: Chat | None, name: str) -> tuple[Any, ...]:
         """A new chat about a generated scene, and a question to ask."""
@@ -159,7 +187,7 @@ def build_page(chat: Chat) -> Any:
     """
     gr, page, config = import_gradio(), Page(chat), chat.config
     with gr.Blocks(title="cmid chat", analytics_enabled=False, delete_cache=(3600, 3600)) as blocks:
-        state, corner = gr.State(None), gr.State(None)
+        state, corner, on_board = gr.State(None), gr.State(None), gr.State(None)
         with gr.Row():
             with gr.Column():
                 view = gr.Image(
@@ -175,11 +203,14 @@ def build_page(chat: Chat) -> Any:
                         "add images", file_count="multiple", elem_id="upload",
                         file_types=sorted({*IMAGE_EXTENSIONS, *RASTER_EXTENSIONS}),
                     )  # fmt: skip
-                    bands = gr.Textbox(label="bands of GeoTIFFs", placeholder="4 3 2")
+                    bands = gr.Textbox(
+                        label="bands of GeoTIFFs", placeholder="4 3 2", elem_id="bands"
+                    )
                     stretch = gr.Dropdown(["auto", "always", "never"], label="stretch")
                 region = gr.Textbox(
                     label="region: left, top, right, bottom in percent", elem_id="region"
                 )
+                board, load, brushed = _brush_board(gr)
             with gr.Column():
                 said = gr.Chatbot(
                     label="chat", height=420, elem_id="said", sanitize_html=True, buttons=[],
@@ -196,7 +227,9 @@ def build_page(chat: Chat) -> Any:
                     tasks = {text: gr.Button(name, size="sm") for name, text in TASKS.items()}
                 with gr.Row():
                     examples = {name: gr.Button(f"example: {name}", size="sm") for name in EXAMPLES}
-                temperature = gr.Slider(0, 2, config.temperature, step=0.1, label="temperature")
+                temperature = gr.Slider(
+                    0, 2, config.temperature, step=0.1, label="temperature", elem_id="temperature"
+                )
                 tokens = gr.Slider(1, config.max_tokens, config.max_tokens, step=1, label="tokens")
                 told = gr.Markdown(elem_id="told")
         everything = [state, said, view, thumbs, region, told]
@@ -214,8 +247,26 @@ def build_page(chat: Chat) -> Any:
         pointed = _told_where(gr, lambda chat, first, at: page.click(chat, first, at.index))
         view.select(pointed, [state, corner], [*everything, corner])
         chosen = _told_where(gr, lambda chat, at: page.look(chat, at.index))
+        load.click(page.board, [state], [board, on_board])
+        brushed.click(page.brush, [state, board, on_board], everything)
+        over = [anew.click, said.clear, *(button.click for button in examples.values())]
+        gr.on(over, lambda: (None, None), outputs=[board, on_board])
         thumbs.select(chosen, [state], everything)
     return blocks
+
+
+def _brush_board(gr: ModuleType) -> tuple[Any, Any, Any]:
+    """An editor to brush on, the button that fills it, and the one that takes the region."""
+    with gr.Accordion("region by brush", open=False):
+        board = gr.ImageEditor(
+            label="strokes; the box around them is the region", type="numpy", sources=(),
+            transforms=(), layers=False, format="png", buttons=[], elem_id="board", height=420,
+            brush=gr.Brush(colors=["#ff0000"], color_mode="fixed", default_size=8),
+        )  # fmt: skip
+        with gr.Row():
+            load = gr.Button("show the image in view", elem_id="load")
+            brushed = gr.Button("take the region", elem_id="brushed")
+    return board, load, brushed
 
 
 def _told_where(gr: ModuleType, listener: Callable[..., Any]) -> Callable[..., Any]:
@@ -224,12 +275,20 @@ def _told_where(gr: ModuleType, listener: Callable[..., Any]) -> Callable[..., A
     return listener
 
 
-def serve(chat: Chat, *, port: int | None = None, share: bool = False, block: bool = True) -> Any:
+def serve(
+    chat: Chat,
+    *,
+    port: int | None = None,
+    share: bool = False,
+    max_upload: int = MAX_UPLOAD,
+    block: bool = True,
+) -> Any:
     """Open the page and print its address.
 
     Args:
         port: a free one from 7860 on by default.
         share: a public link by gradio's servers.
+        max_upload: megabytes of an uploaded file.
         block: stay until the process is interrupted.
 
     Returns:
@@ -240,8 +299,8 @@ def serve(chat: Chat, *, port: int | None = None, share: bool = False, block: bo
     # Fonts of the system: the usual theme fetches its own from a server.
     theme = gr.themes.Default(font=["sans-serif"], font_mono=["monospace"])
     blocks.launch(
-        server_name=_LOOPBACK, server_port=port, share=share, max_file_size=_UPLOAD, theme=theme,
-        footer_links=[], ssr_mode=False, quiet=True, prevent_thread_lock=True,
+        server_name=_LOOPBACK, server_port=port, share=share, max_file_size=f"{max_upload}mb",
+        theme=theme, footer_links=[], ssr_mode=False, quiet=True, prevent_thread_lock=True,
     )  # fmt: skip
     print(f"page: {blocks.share_url or blocks.local_url} (Ctrl-C ends it)")
     if block:

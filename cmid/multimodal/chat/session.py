@@ -28,10 +28,16 @@ REGION = "{region}"
 
 @dataclass(eq=False)
 class Said:
-    """A question, the number of images that came with it, and what was answered so far."""
+    """A question, and what was answered so far.
+
+    Attributes:
+        images: number of images that came with it.
+        view: number of the picture that it is about; None without pictures.
+    """
 
     question: str
     images: int
+    view: int | None
     answer: str = ""
 
 
@@ -106,7 +112,8 @@ class Chat:
         """
         self._stopped.clear()
         told = sum(each.images for each in self.said)
-        said = Said(self._worded(question), len(self.pictures) - told)
+        view = self.view if self.pictures else None
+        said = Said(self._worded(question), len(self.pictures) - told, view)
         pixels = [picture.pixels for picture in self.pictures]
         conversation = self._conversation(said)
         options = vars(self.answering)
@@ -130,10 +137,14 @@ class Chat:
 
     @property
     def boxes(self) -> list[Floats]:
-        """``(4, 2)`` corners of the last answer's boxes, in fractions of the picture in view."""
-        if not self.said or not self.pictures:
+        """``(4, 2)`` corners of boxes, in fractions of the picture in view.
+
+        They are those of the last answer about it; answers about others have theirs on the others.
+        """
+        about = [said for said in self.said if said.view == self.view]
+        if not about:
             return []
-        found = self.form.parse(self.said[-1].answer) or []
+        found = self.form.parse(about[-1].answer) or []
         return [self._frame().to_whole(corners) for corners in found]
 
     def drawn(self) -> PillowImage.Image | None:

@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 
 from cmid.options import at_least, option
 
+MAX_UPLOAD = 40
+"""Megabytes of a file that the page takes, if nothing else is said."""
 Stretch = Literal["auto", "always", "never"]
 
 
@@ -58,13 +60,15 @@ class PlaceConfig:
         web: open a page instead of a chat in the terminal.
         port: of the page (default: the first free one from 7860 on).
         share: reach the page from anywhere by a link of gradio's servers, for all who know it.
+        max_upload: megabytes of a file that the page takes (default: 40).
     """
 
     image: tuple[Path, ...] = option((), metavar="FILE")
     web: bool = False
     port: Annotated[int, at_least(1, 65535)] | None = None
     share: bool = False
+    max_upload: Annotated[int, at_least(1)] | None = None
 
     def __post_init__(self) -> None:
-        if not self.web and (self.share or self.port is not None):
-            raise ValueError("--share and --port are about the page: give --web, too")
+        if not self.web and (self.share or self.port or self.max_upload):
+            raise ValueError("--share, --port and --max_upload are about the page: give --web, too")

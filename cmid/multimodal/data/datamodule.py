@@ -12,15 +12,20 @@ from torch.utils.data import DataLoader
 
 from cmid.data.resumable import ResumableData, ResumableSampler, SampleDataset
 from cmid.data.transform import SampleTransform
+from cmid.multimodal.boxes import BoxForm
+from cmid.multimodal.conversation import Conversation
 from cmid.multimodal.data.sampling import LengthSampler
 from cmid.multimodal.data.source import ConversationSource
 from cmid.multimodal.images import Fit, Frame, fit_image
+
+_LEAST = 0.1  # of a box; what keeps less of itself in the square is not there to be seen
 
 
 class ConversationView(SampleTransform):
     """What a worker makes of an example: its images as the model's square, uint8 as stored.
 
-    Boxes in texts, which are of the whole image, become those of the square.
+    Boxes in texts, which are of the whole image, become those of the square. A conversation one of
+    whose boxes keeps less than a tenth of itself there is left out, and counted under ``left_out``.
 
     Args:
         size: pixels per side. fit: see `cmid.multimodal.images.fit_image`.
@@ -35,23 +40,32 @@ class ConversationView(SampleTransform):
         example = source.read(index, generator=generator)
         squares = [fit_image(image, self.size, self.fit) for image in example.images]
         empty = torch.zeros(0, source.num_bands, self.size, self.size, dtype=torch.uint8)
-        conversations = list(example.conversations)
+        conversations = given = list(example.conversations)
         if self.fit != "squash" and example.images:
             # Boxes are of the last image: several of a place have one size.
             frame = Frame(self.fit, *example.images[-1].shape[1:])
             move = partial(source.boxes.moved, move=frame.to_seen)
-            conversations = [each.rewritten(move) for each in conversations]
+            seen = [each for each in given if _left(each, source.boxes, frame) >= _LEAST]
+            conversations = [each.rewritten(move) for each in seen]
         return {
             "images": torch.stack(squares) if squares else empty,
             "conversations": conversations,
+            "left_out": len(given) - len(conversations),
         }
 
 
+def _left(conversation: Conversation, form: BoxForm, frame: Frame) -> float:
+    """Share that is left in the square of the box that loses most."""
+    texts = [text for turn in conversation.turns for text in (turn.question, turn.answer or "")]
+    return min(form.left(text, frame.to_seen) for text in texts)
+
+
 def collate(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Lists over samples: ``images`` and ``conversations``; ``skipped`` of all."""
+    """Lists over samples: ``images`` and ``conversations``; ``skipped`` and ``left_out`` of all."""
     return {
         "images": [sample["images"] for sample in samples],
         "conversations": [sample["conversations"] for sample in samples],
+        "left_out": sum(sample["left_out"] for sample in samples),
         "skipped": [line for sample in samples for line in sample["skipped"].splitlines()],
     }
 

@@ -64,6 +64,7 @@ class ConversationEntries(ConversationSource):
         if per_image < 1:
             raise ValueError(f"per_image {per_image}: give 1 or more")
         self.path, self.num_bands, self.boxes = Path(path), num_bands, boxes
+        self.on_error = on_error
         self.root = self.path.parent if root is None else Path(root)
         self.skipped: Counter[str] = Counter()
         self._entries: list[Entry] = []

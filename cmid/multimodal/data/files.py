@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from cmid.console import warn
 from cmid.multimodal.conversation import IMAGE
 from cmid.multimodal.data.entries import ConversationEntries
+from cmid.vision_language.data.conversations import ConversationTexts, read_rows
+from cmid.vision_language.data.selection import SelectedTexts
 
 DESCRIBE = "Describe the image."
 
@@ -26,13 +28,43 @@ class ConversationFile(ConversationEntries):
     - ``{"Question", "Answer"}``, ``{"question", "answer"}`` or ``{"instruction", "input",
       "output"}``: text alone.
 
-    Texts keep their case and punctuation. Arguments are those of
-    `cmid.multimodal.data.entries.ConversationEntries`; the file ends in ``.json`` or ``.jsonl``.
+    Texts keep their case and punctuation.
+
+    Args:
+        path: ends in ``.json`` or ``.jsonl``.
+        selection: file of ``tools/filter_pairs.py``, made of a file of LLaVA's form: only the
+            conversations that it keeps are read; how many are not is told.
+        **options: of `cmid.multimodal.data.entries.ConversationEntries`.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ModuleNotFoundError: pyarrow is not installed, and there is a selection.
+        ValueError: as `ConversationEntries`; or the selection is of another file, or keeps nothing.
     """
 
+    def __init__(
+        self, path: str | Path, *, selection: str | Path | None = None, **options: Any
+    ) -> None:
+        self.selection = selection
+        super().__init__(path, **options)
+
     def rows(self) -> Iterator[tuple[str, Any]]:
-        for number, row in enumerate(read_rows(self.path)):
-            yield f"entry {number}", row
+        rows = read_rows(self.path)
+        kept = range(len(rows)) if self.selection is None else self._selected(len(rows))
+        for number in kept:
+            yield f"entry {number}", rows[number]
+
+    def _selected(self, of: int) -> list[int]:
+        assert self.selection is not None  # who calls has looked
+        source = ConversationTexts(self.path, root=self.root, on_error=self.on_error)
+        view = SelectedTexts(source, self.selection)
+        kept = [source.numbers[index] for index in view.indices.tolist()]
+        if len(kept) < of:
+            warn(
+                f"{of - len(kept)} of {of} entries of {self.path} are left out: {self.selection}"
+                f" keeps {len(kept)} of the {len(source)} that are about one image"
+            )
+        return kept
 
     def entry(self, row: Any, where: str) -> tuple[str, Sequence[str], Any]:
         if not isinstance(row, Mapping):
@@ -59,25 +91,3 @@ def _said(row: Mapping[str, Any]) -> Any:
         if caption in row:
             return [(DESCRIBE, str(row[caption]))]
     return row["conversations"]
-
-
-def read_rows(path: Path) -> list[Any]:
-    """Entries of a JSON list, also below ``data``, or of JSON lines.
-
-    Raises:
-        ValueError: another ending, or a damaged file.
-    """
-    if path.suffix not in (".json", ".jsonl"):
-        raise ValueError(f"cannot read conversations of {path}: give .json or .jsonl")
-    text = path.read_text(encoding="utf-8")
-    try:
-        if path.suffix == ".jsonl":
-            return [json.loads(line) for line in text.splitlines() if line.strip()]
-        rows = json.loads(text)
-    except ValueError as error:
-        raise ValueError(f"{path} is damaged: {error}") from error
-    if isinstance(rows, dict) and isinstance(rows.get("data"), list):
-        rows = rows["data"]
-    if not isinstance(rows, list):
-        raise ValueError(f"{path} holds a {type(rows).__name__}, not a list of conversations")
-    return rows

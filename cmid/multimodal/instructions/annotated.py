@@ -17,7 +17,7 @@ class Changes:
     """What differs between two images of a place.
 
     Attributes:
-        share: of the area, in [0, 1].
+        share: of the area, in [0, 1]; 0 says that nothing has changed.
         regions: boxes of connected changes in fractions of the image, the largest first.
         kind: what changed, in the plural, such as ``buildings``; empty where the set does not say.
     """
@@ -36,9 +36,10 @@ class Annotated:
         label: class of the whole image.
         objects: all objects of the set's categories, unless ``partial``.
         partial: other objects may be there, too: nothing is counted, nothing is absent.
-        cover: share of the pixels that each class covers; classes that are not named cover none.
+        cover: share of all pixels that each class covers for sure; where ``whole``, other classes
+            cover none.
         whole: no pixel is without a class.
-        changes: of a pair.
+        changes: of a pair; None also where what has changed is too small to tell of.
         captions: of the whole image.
         attributes: plain values to write beside the conversations.
     """
@@ -52,6 +53,11 @@ class Annotated:
     changes: Changes | None = None
     captions: tuple[str, ...] = ()
     attributes: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def unlabelled(self) -> float:
+        """Share of the pixels that any class may cover."""
+        return 0.0 if self.whole else max(0.0, 1 - sum((self.cover or {}).values()))
 
     def corners(self, number: int) -> Floats:
         """``(4, 2)`` corners of an object, in fractions of the image."""

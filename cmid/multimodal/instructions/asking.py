@@ -97,14 +97,19 @@ class Asker:
     def _cover(self, item: Annotated, draws: random.Random) -> Iterator[Asked]:
         cover = item.cover or {}
         ranked = sorted(cover, key=lambda name: -cover[name])
-        if len(ranked) == 1 or (ranked and cover[ranked[0]] > CLEARLY * cover[ranked[1]]):
+
+        def clearly_more(name: str, other: str | None) -> bool:
+            """Also if all pixels without a label are of the other class."""
+            return cover[name] > CLEARLY * (cover.get(other or "", 0) + item.unlabelled)
+
+        if ranked and clearly_more(ranked[0], ranked[1] if len(ranked) > 1 else None):
             yield self._asked("cover", "", ranked[0], ranked[0], draws)
         plain = [name for name in ranked if cover[name] >= _PLAIN]
         absent = [n for n in self.vocabulary.covers if not cover.get(n)] if item.whole else []
         for answer, names in (("yes", plain), ("no", absent)):
             for name in draws.sample(names, min(2, len(names))):
                 yield self._asked("cover_presence", name, answer, answer, draws, name=name)
-        pairs = [(a, b) for a in plain for b in plain if cover[a] > CLEARLY * cover[b]]
+        pairs = [(a, b) for a in plain for b in plain if clearly_more(a, b)]
         yield from self._more("cover_comparison", pairs, draws)
 
     def _more(

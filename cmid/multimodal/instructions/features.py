@@ -1,8 +1,8 @@
 """Map features over georeferenced images: what OpenStreetMap or any vector file says of them.
 
 The idea behind LHRS-Align (arXiv:2402.02544): class tags of features that lie in an image become
-attributes, and attributes captions. A map may lack what is on the ground, so nothing is counted as
-a whole and nothing said to be absent.
+attributes, and attributes captions. A map may lack what is on the ground, and cut one road
+into several features, so nothing is counted and nothing said to be absent.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ import numpy as np
 from cmid.boxes import around
 from cmid.data.raster_paths import find_rasters
 from cmid.data.rasters import opened
-from cmid.data.scenes.phrases import count_phrase, joined, place, plural
+from cmid.data.scenes.phrases import joined, place
 from cmid.multimodal.instructions.annotated import Annotated
 from cmid.multimodal.instructions.reading import rounded
 from cmid.vision_language.data.objects import ImageObjects
@@ -30,15 +30,14 @@ CLASS_TAGS = (
     *("aeroway", "amenity", "building", "highway", "landuse", "leisure", "man_made", "natural"),
     *("power", "railway", "waterway"),
 )
-_LAND = ("landuse", "natural")  # kinds of ground, which are not counted
 _PLAIN_VALUES = ("", "yes", "true", "1")
 _HSTORE = re.compile(r'"([^"]+)"=>"([^"]*)"')
 _NAMED = 6  # categories of a caption
 _SMALLEST_SIDE = 4  # pixels; objects below it cannot be pointed at
 _SENTENCES = (
-    "By the map, this image holds {things}.",
-    "The map shows {things} in this image.",
-    "An area with {things}, by the map.",
+    "By the map, what this image shows is {things}.",
+    "On the map of this image: {things}.",
+    "The map names here {things}.",
 )
 
 
@@ -48,13 +47,11 @@ class Features:
 
     Attributes:
         categories: as text. geometries: of shapely. crs: what rasterio takes; None without one.
-        land: categories that are kinds of ground.
     """
 
     categories: tuple[str, ...]
     geometries: Any
     crs: Any
-    land: frozenset[str] = frozenset()
 
 
 def read_features(path: Path, tags: Sequence[str] = CLASS_TAGS) -> Features:
@@ -91,14 +88,12 @@ def read_features(path: Path, tags: Sequence[str] = CLASS_TAGS) -> Features:
             f" --tags; it has {', '.join(named) or 'none'}"
         )
     geometries = shapely.make_valid(shapely.from_wkb(shapes[kept]))
-    found = [each for each in classes if each is not None]
-    land = frozenset(text for text, tag in found if tag in _LAND)
-    categories = tuple(classes[row][0] for row in kept)  # type: ignore[index]
-    return Features(categories, geometries, about["crs"], land)
+    categories = tuple(each for row in kept if (each := classes[row]) is not None)
+    return Features(categories, geometries, about["crs"])
 
 
-def _category(row: Mapping[str, Any], tags: Sequence[str]) -> tuple[str, str] | None:
-    """``residential road`` of ``highway=residential``, and the tag; ``building`` of ``=yes``."""
+def _category(row: Mapping[str, Any], tags: Sequence[str]) -> str | None:
+    """``residential road`` of ``highway=residential``; ``building`` of ``building=yes``."""
     own = {k: v for k, v in row.items() if isinstance(v, str)}
     more = dict(_HSTORE.findall(own.pop("other_tags", "")))
     for tag in tags:
@@ -107,9 +102,9 @@ def _category(row: Mapping[str, Any], tags: Sequence[str]) -> tuple[str, str] | 
             continue
         key, word = (text.replace("_", " ").strip().lower() for text in (tag, value))
         if word in _PLAIN_VALUES:
-            return key, tag
+            return key
         kind = {"highway": "road", "building": "building"}.get(tag, "")
-        return f"{word} {kind}".strip(), tag
+        return f"{word} {kind}".strip()
     return None
 
 
@@ -153,7 +148,7 @@ def _annotated(path: Path, scene: Any, features: Features) -> Annotated | None:
         for name, shapes in sorted(groups.items(), key=lambda g: (-share[g[0]], g[0]))
     }
     objects = ImageObjects(path.name, size, tuple(categories), tuple(boxes))
-    said = (describe_attributes(attributes, path.name, land=features.land),)
+    said = (describe_attributes(attributes, path.name),)
     return Annotated((path,), objects=objects, partial=True, captions=said, attributes=attributes)
 
 
@@ -189,27 +184,15 @@ def _centre(shape: Any, size: tuple[int, int]) -> tuple[float, float]:
     return (x0 + x1) / 2 / size[1], (y0 + y1) / 2 / size[0]
 
 
-def describe_attributes(
-    attributes: Mapping[str, Mapping[str, Any]], name: str, *, land: Collection[str] = ()
-) -> str:
-    """A caption of attributes, the largest first; wording drawn from the image's name.
-
-    Args:
-        land: categories that are not counted.
-    """
+def describe_attributes(attributes: Mapping[str, Mapping[str, Any]], name: str) -> str:
+    """A caption that names attributes, the largest first; wording drawn from the image's name."""
     draws = random.Random(f"cmid features {name}")
     shown = [*attributes.items()][:_NAMED]
-    things = [
-        category if category in land else count_phrase(category, about["features"])
-        for category, about in shown
-    ]
+    things = [category for category, _ in shown]
     if len(attributes) > _NAMED:
         things.append("more")
     sentence = draws.choice(_SENTENCES).format(things=joined(things))
     first, about = shown[0]
     if about["share"] >= 0.01:
-        several = about["features"] > 1 and first not in land
-        kind = plural(first) if several else first
-        verb = "cover" if several else "covers"
-        sentence += f" The {kind} {verb} about {100 * about['share']:.0f} percent of it."
+        sentence += f" About {100 * about['share']:.0f} percent of it is {first}."
     return sentence

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tqdm import tqdm
 
+from cmid.boxes import convex_overlap, is_convex, polygon_area
 from cmid.files import write_text
 from cmid.multimodal.boxes import BoxForm
 from cmid.multimodal.conversation import IMAGE
@@ -81,12 +83,39 @@ def make_instructions(labelled: LabelledConfig, writing: WritingConfig, *, comma
         f"{len(items)} images, {len(asked)} questions, {len(kept)} kept in {len(lines)}"
         f" conversations: {writing.out}",
         "guesser: accuracy of the most frequent answer to each question, without the image",
+        *overlap_facts(items, form),
         *(f"left out: {count} {reason}" for reason, count in problems.left_out.items()),
     ]
     sections = [Section("Balance", tables=[table]), Section("Answers", tables=answer_tables(kept))]
     title = f"Instructions from {labelled.data.name}"
     write_report(report, Report(title, command, sections, facts, problems.skipped, "entries"))
     return Made(len(items), len(lines), len(kept), table, report)
+
+
+def overlap_facts(items: Sequence[Annotated], form: BoxForm) -> list[str]:
+    """What turned boxes, as they are written, keep of the labels' outlines, in a line.
+
+    Fractions of an image that is not square shear what is turned: a box in them is exact only for
+    angles that are multiples of a right one. Overlaps are the same in fractions and in pixels.
+    """
+    if form.shape != "oriented":
+        return []
+    overlaps = []
+    for item in items:
+        for number in range(len(item.objects.categories) if item.objects else 0):
+            true = item.corners(number)
+            (written,) = form.parse(form.write(true)) or (true[:0],)
+            if is_convex(true) and len(written):
+                shared = convex_overlap(written, true)
+                either = polygon_area(written) + polygon_area(true) - shared
+                overlaps.append(shared / either)
+    if not overlaps:
+        return []
+    return [
+        f"turned boxes as written overlap the labelled outlines by {np.mean(overlaps):.2f} on"
+        f" average and {min(overlaps):.2f} at least (IoU): fractions shear them where an image is"
+        " not square; --box_shape polygon does not"
+    ]
 
 
 def read(labelled: LabelledConfig, problems: Problems) -> Iterator[Annotated]:

@@ -69,9 +69,8 @@ def masks(root: Path, names: Sequence[str], problems: Problems) -> Iterator[Anno
             except ValueError as error:
                 raise AnnotationError(str(error)) from error
             counts = np.bincount(labels.ravel(), minlength=256)
-            labelled = int(counts[: len(names)].sum())
             cover = {
-                name: counts[number] / labelled
+                name: counts[number] / labels.size
                 for number, name in enumerate(names)
                 if counts[number]
             }
@@ -95,11 +94,19 @@ def change(
                 mask = read_mask(path, what="label", grey_colours=True)
             except ValueError as error:
                 raise AnnotationError(str(error)) from error
-            yield Annotated((first[name], second[name]), changes=find_changes(mask != 0, kind))
+            changes = find_changes(mask != 0, kind)
+            if changes is None:
+                problems.left_out["pairs whose changes are all too small to tell of"] += 1
+            else:
+                yield Annotated((first[name], second[name]), changes=changes)
 
 
-def find_changes(changed: NDArray[np.bool_], kind: str = "") -> Changes:
-    """Share and connected regions of a mask ``(H, W)``, the largest region first."""
+def find_changes(changed: NDArray[np.bool_], kind: str = "") -> Changes | None:
+    """Share and connected regions of a mask ``(H, W)``, the largest region first.
+
+    Returns:
+        None where something has changed, and all of it is too small to tell of.
+    """
     height, width = changed.shape
     numbered, _ = ndimage.label(changed, structure=np.ones((3, 3)))
     sizes = np.bincount(numbered.ravel())
@@ -109,6 +116,8 @@ def find_changes(changed: NDArray[np.bool_], kind: str = "") -> Changes:
         if sizes[number] >= _SMALLEST_CHANGE * changed.size:
             found.append((int(sizes[number]), box))
     found.sort(key=lambda each: -each[0])
+    if not found and changed.any():
+        return None
     share = sum(size for size, _ in found) / changed.size
     return Changes(share, tuple(box for _, box in found), kind)
 

@@ -8,6 +8,7 @@ __getattr__, __all__ = lazily(
     boxes=["BoxLimitConfig"],
     captions=["CaptionTable", "KarpathyCaptions"],
     coco=["CocoRegions"],
+    conversations=["ConversationTexts"],
     datamodule=["ImageTextData"],
     folder=["CaptionFolder"],
     joined=["JoinedTexts"],

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 from glob import has_magic
 from pathlib import Path
 from typing import Any
 
+from cmid.data.text_files import json_lines
+from cmid.vision_language.data.conversations import ConversationTexts, is_conversation
 from cmid.vision_language.data.problems import OnError, load_json
 from cmid.vision_language.data.source import ImageTextSource
 
 ACCEPTED = (
     "a folder of images with .txt files beside them, a .csv, .tsv or .jsonl table, .json of"
-    " MGRS-200k, of COCO's or of Karpathy's form, .tar shards (also 'name-{000..009}.tar'),"
+    " MGRS-200k, of COCO's or of Karpathy's form, conversations of LLaVA's form (.json,"
+    " .jsonl), .tar shards (also 'name-{000..009}.tar'),"
     " .parquet (a file or a folder of them), or 'scenes'"
 )
 
@@ -69,6 +73,8 @@ def _kind_of(text: str) -> tuple[Any, set[str]]:
         from cmid.vision_language.data.folder import CaptionFolder
 
         return CaptionFolder, {"on_error"}
+    if ending == ".jsonl" and _first_is_conversation(Path(text)):
+        return _conversations()
     if ending in (".csv", ".tsv", ".jsonl", ".ndjson"):
         from cmid.vision_language.data.captions import CaptionTable
 
@@ -80,6 +86,9 @@ def _kind_of(text: str) -> tuple[Any, set[str]]:
 
 def _kind_of_json(path: Path) -> tuple[Any, set[str]]:
     content = load_json(path)
+    rows = content.get("data") if isinstance(content, dict) else content
+    if isinstance(rows, list) and rows and is_conversation(rows[0]):
+        return _conversations()
     if isinstance(content, list):
         from cmid.vision_language.data.region_texts import RegionTexts
 
@@ -91,6 +100,20 @@ def _kind_of_json(path: Path) -> tuple[Any, set[str]]:
     from cmid.vision_language.data.captions import KarpathyCaptions
 
     return KarpathyCaptions, {"root", "split", "on_error"}
+
+
+def _first_is_conversation(path: Path) -> bool:
+    """Whether lines of JSON begin with a conversation; a damaged line is for others to tell."""
+    for _, line in json_lines(path):
+        try:
+            return is_conversation(json.loads(line))
+        except ValueError:
+            return False
+    return False
+
+
+def _conversations() -> tuple[Any, set[str]]:
+    return ConversationTexts, {"root", "on_error"}
 
 
 def _scenes(text: str) -> ImageTextSource:

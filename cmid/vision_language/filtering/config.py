@@ -15,7 +15,8 @@ class SourceConfig:
 
     Attributes:
         data: folder of images with .txt files, .csv, .tsv, .jsonl or .json (MGRS-200k, COCO,
-            Karpathy), .tar shards, .parquet, or scenes:N; several are filtered together.
+            Karpathy, conversations of LLaVA's form), .tar shards, .parquet, or scenes:N; several
+            are filtered together.
         root: folder that paths in a file start from (default: that of the file).
         split: part to take of files that tell splits.
         caption_column: column of the captions in a table or in parquet.
