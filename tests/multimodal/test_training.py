@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import lightning as L
 import numpy as np
@@ -29,6 +29,7 @@ from cmid.multimodal.data import (
 from cmid.multimodal.data.scenes import FURTHER, KINDS, ask
 from cmid.multimodal.experts import ExpertsConfig
 from cmid.multimodal.language import AdapterConfig, LanguageConfig, attention_kernels
+from cmid.multimodal.model import Average
 from cmid.multimodal.module import MultimodalTraining
 from cmid.multimodal.perceiver import PerceiverConfig
 from cmid.multimodal.stages import StageConfig, begin_stage, part_of
@@ -122,17 +123,18 @@ def test_published_stages_follow_each_other_through_folders(tmp_path: Path) -> N
     assert (tmp_path / "2/adapter").is_dir()
 
 
-def test_conversations_behind_one_prefix_are_as_if_they_were_apart() -> None:
+@pytest.mark.parametrize("average", get_args(Average))
+def test_conversations_behind_one_prefix_are_as_if_they_were_apart(average: Any) -> None:
     data = scenes(limit=7)
     data.trainer = None
     batch = next(iter(data.train_dataloader()))
     losses, gradients = [], []
     for share in (True, False):
-        stage = StageConfig(share_prefix=share, average="answers")
+        stage = StageConfig(share_prefix=share, average=average)
         module = MultimodalTraining(CONFIG, stage=stage, texts=data.texts()).eval()
         arranged = module.arranged(batch)
         assert (len(arranged.ids) == 4) == share
-        loss = module.model(arranged, average="answers").loss
+        loss = module.model(arranged, average=average).loss
         loss.backward()
         losses.append(loss.detach())
         gradients.append(module.model.perceiver.queries.grad)
@@ -258,8 +260,27 @@ def test_too_long_conversations_are_counted() -> None:
     image = torch.zeros(1, 3, 32, 32, dtype=torch.uint8)
     long = Conversation.of([("q" * 80, "a")], images=1)
     batch = {"images": [image], "conversations": [[long]]}
-    assert module.model(module.arranged(batch)).parts["language"] == 0
-    assert module.left_out == 1
+    for average in get_args(Average):
+        loss = module.model(module.arranged(batch), average=average).parts["language"]
+        assert loss == 0
+    assert module.left_out == 4
+
+
+def test_validation_shortens_or_leaves_out_what_training_does() -> None:
+    examples = [
+        Example((torch.zeros(3, 32, 32, dtype=torch.uint8),), (Conversation.of(turns, images=1),))
+        for turns in ([("q" * 2100, "no"), ("short", "a")], [("q" * 2100, "no")])
+    ]
+    for kept in (examples[:1], examples[1:], examples):
+        source = Kept(scenes().source)
+        held_out = Kept.__new__(Kept)
+        held_out.examples = kept
+        data = MultimodalData(source, size=32, batch_size=2, num_workers=0, val_source=held_out)
+        stage = StageConfig(max_length=200)
+        module = MultimodalTraining(CONFIG, stage=stage, texts=["short", "a"], max_answer=4)
+        trainer = train(module, data, max_steps=1, val_check_interval=1)
+        exact = trainer.callback_metrics["val/exact"]
+        assert exact.isnan() if kept == examples[1:] else 0 <= exact <= 1
 
 
 def test_stages_that_make_no_sense_are_refused(small: Callable[..., Any]) -> None:
