@@ -77,6 +77,8 @@ class MultimodalModel(nn.Module):
         fit: how an image becomes the tower's square.
         language_name: where the language model can be had.
         keeps_language: its own weights are this model's, and are saved with it.
+        language_dtype: floating type that it was asked for; None is that of its weights.
+        language_trained: its own weights have learned something.
 
     Raises:
         ValueError: the perceiver's tokens have another width than the language model's.
@@ -92,6 +94,8 @@ class MultimodalModel(nn.Module):
         fit: Fit = "squash",
         language_name: str = "",
         keeps_language: bool = True,
+        language_dtype: str | None = None,
+        language_trained: bool = True,
     ) -> None:
         super().__init__()
         width = language.get_input_embeddings().embedding_dim
@@ -103,6 +107,7 @@ class MultimodalModel(nn.Module):
         self.tower, self.perceiver, self.language = tower, perceiver, language
         self.encoder, self.fit = encoder, fit
         self.language_name, self.keeps_language = language_name, keeps_language
+        self.language_dtype, self.language_trained = language_dtype, language_trained
 
     @property
     def device(self) -> torch.device:
@@ -256,10 +261,12 @@ class MultimodalModel(nn.Module):
         """Frozen parts stay in evaluation mode: no dropout, and BatchNorm keeps its statistics."""
         super().train(mode)
         for part in (self.tower, self.perceiver, self.language):
-            if getattr(part, "is_gradient_checkpointing", False):
-                continue  # transformers recomputes in training mode only
             if not any(parameter.requires_grad for parameter in part.parameters()):
                 part.eval()
+                for module in part.modules() if mode else ():
+                    # transformers recomputes in training mode only; its dropout stays off.
+                    if getattr(module, "gradient_checkpointing", False):
+                        module.training = True
         return self
 
     def _read(self, batch: Batch, *, side: Side = "right") -> tuple[Spliced, Tensor, Tensor]:

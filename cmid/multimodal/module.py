@@ -17,7 +17,7 @@ from cmid.checkpoints.runs import open_checkpoint
 from cmid.multimodal.building import MultimodalConfig, build_model
 from cmid.multimodal.conversation import Conversation
 from cmid.multimodal.folder import load
-from cmid.multimodal.language import attention_kernels, use_attention
+from cmid.multimodal.language import LanguageConfig, attention_kernels, use_attention
 from cmid.multimodal.model import Batch, MultimodalModel
 from cmid.multimodal.sharding import shard_model
 from cmid.multimodal.splicing import share_prefix
@@ -35,7 +35,8 @@ class MultimodalTraining(L.LightningModule):
     Args:
         network: a new model; left aside where there is a start.
         start: folder of the stage before, or any of ``cmid.multimodal.save_model``.
-        language_model: where the language model lies, if elsewhere than the start says.
+        language_model: where the language model lies, if elsewhere than the start says; as for 4
+            bits a `LanguageConfig`, whose default name and dtype stand for those of the start.
         stage: what learns, and how.
         optimizer: optimizer and schedule.
         texts: what a tokenizer ``bpe:N`` of a new model learns from.
@@ -53,7 +54,7 @@ class MultimodalTraining(L.LightningModule):
         network: MultimodalConfig = MultimodalConfig(),
         *,
         start: str | None = None,
-        language_model: str | None = None,
+        language_model: str | LanguageConfig | None = None,
         stage: StageConfig = StageConfig(),
         optimizer: OptimizerConfig = OptimizerConfig(
             name="adamw", base_lr=8e-3, weight_decay=0.05, betas=(0.9, 0.98), warmup_epochs=0.2
