@@ -356,6 +356,19 @@ def test_a_stage_hands_on_the_type_of_the_language_model(base: str, tmp_path: Pa
         assert model.language_name == base
 
 
+def test_a_language_model_that_a_stage_trains_is_saved_with_the_folder(
+    base: str, tmp_path: Path
+) -> None:
+    network = replace(CONFIG, language=LanguageConfig(base))
+    for trained, kept in ((("perceiver",), False), (("perceiver", "language"), True)):
+        module = MultimodalTraining(network, stage=StageConfig(trained=trained), optimizer=FAST)
+        train(module, scenes())
+        folder = cmid.multimodal.save_model(module.model, tmp_path / str(kept))
+        assert (folder / "language").is_dir() == kept
+        again = weights(cmid.multimodal.load(folder))
+        assert all(torch.equal(again[k], v) for k, v in weights(module.model).items())
+
+
 def test_a_stage_starts_with_an_adapter_on_4_bits(base: str, tmp_path: Path) -> None:
     bitsandbytes = pytest.importorskip("bitsandbytes", reason="bitsandbytes is not installed")
     network = replace(CONFIG, language=LanguageConfig(base))
