@@ -32,6 +32,7 @@ class OptimizerConfig:
         betas, eps: Adam-type coefficients; ``None`` keeps the optimizer's own.
         momentum: momentum of SGD-type optimizers.
         warmup_epochs: linear warm-up from ``warmup_factor * lr``.
+        warmup_steps: steps of the warm-up, whatever ``warmup_epochs`` says.
         min_lr: end of the cosine (not scaled with the batch; at most the rate itself). Parameters
             with a lower rate (layer decay) end as much lower.
     """
@@ -45,6 +46,14 @@ class OptimizerConfig:
     warmup_epochs: float = 10
     warmup_factor: float = 0.01
     min_lr: float = 1e-6
+    warmup_steps: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.warmup_steps is not None and self.warmup_steps < 0:
+            raise ValueError(
+                f"optimizer.warmup_steps {self.warmup_steps}: give 0 or more, or null to count"
+                " warmup_epochs"
+            )
 
 
 def scaled_lr(parameters: OptimizerConfig, global_batch: int) -> float:
@@ -131,6 +140,7 @@ def configure_training(
     schedule = WarmupCosine(
         optimizer,
         warmup_epochs=parameters.warmup_epochs,
+        warmup_steps=parameters.warmup_steps,
         warmup_factor=parameters.warmup_factor,
         min_lr=parameters.min_lr,
         length=RunLength.of(trainer),

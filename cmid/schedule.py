@@ -89,6 +89,7 @@ class WarmupCosine(LambdaLR):
         optimizer: optimizer with the highest rate of each group.
         warmup_epochs, warmup_factor, min_lr: :math:`W` in epochs, :math:`w`, and the end.
         length: length of the run.
+        warmup_steps: :math:`W` in steps instead.
         trainer: whose run it is; None outside of one.
 
     Attributes:
@@ -103,11 +104,12 @@ class WarmupCosine(LambdaLR):
         warmup_factor: float,
         min_lr: float,
         length: RunLength,
+        warmup_steps: int | None = None,
         trainer: L.Trainer | None = None,
     ) -> None:
         self.length = length
         self.trainer = trainer
-        self.warmup_epochs = warmup_epochs
+        self.warmup_epochs, self.warmup_steps = warmup_epochs, warmup_steps
         self.warmup_factor = warmup_factor
         self.ahead = 0
         self.highest = float(optimizer.defaults["lr"])
@@ -129,7 +131,10 @@ class WarmupCosine(LambdaLR):
     @property
     def warmup(self) -> int:
         """Steps of the warm-up; the highest rate is reached in the last step at the latest."""
-        return min(round(self.warmup_epochs * self.length.steps_per_epoch), self.total - 1)
+        steps = self.warmup_steps
+        if steps is None:
+            steps = round(self.warmup_epochs * self.length.steps_per_epoch)
+        return min(steps, self.total - 1)
 
     def place(self, step: int) -> int:
         """Place in the schedule, 0 to ``total``, of an optimizer step of the run."""

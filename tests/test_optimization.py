@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,26 @@ def test_every_module_counts_processes_and_accumulation_and_passes_all_settings(
         assert group["lr"] == pytest.approx(0.01 * highest * group.get("lr_scale", 1.0))
     held = {id(p) for group in made["optimizer"].param_groups for p in group["params"]}
     assert held == {id(p) for p in module.parameters() if p.requires_grad}
+
+
+def test_warm_up_in_steps_reaches_the_schedule(tmp_path: Path) -> None:
+    module = FineTuning(
+        "random:resnet18",
+        classes="ab",
+        img_size=32,
+        optimizer=replace(PARAMETERS, warmup_steps=3),
+    )
+    trainer = L.Trainer(
+        max_epochs=4, accelerator="cpu", devices=1, logger=False, enable_checkpointing=False,
+        enable_model_summary=False, default_root_dir=tmp_path,
+    )  # fmt: skip
+    data = Four()
+    trainer.datamodule = data  # type: ignore[attr-defined]
+    trainer.strategy.connect(module)
+    trainer._data_connector.attach_data(module, datamodule=data)
+    module.trainer = trainer
+    made: Any = module.configure_optimizers()
+    assert made["lr_scheduler"]["scheduler"].warmup == 3
 
 
 def test_groups_get_the_rate_that_their_scale_says() -> None:

@@ -32,10 +32,25 @@ def schedule_of(optimizer: torch.optim.Optimizer, parameters: OptimizerConfig) -
     return WarmupCosine(
         optimizer,
         warmup_epochs=parameters.warmup_epochs,
+        warmup_steps=parameters.warmup_steps,
         warmup_factor=parameters.warmup_factor,
         min_lr=parameters.min_lr,
         length=RunLength(3, max_steps=12),
     )
+
+
+def test_a_warm_up_may_be_counted_in_steps() -> None:
+    rates = []
+    for changes in ({"warmup_epochs": 5 / 3}, {"warmup_steps": 5}, {"warmup_steps": 0}):
+        parameters = replace(ADAMW, **changes)  # type: ignore[arg-type]
+        schedule = schedule_of(build_optimizer(nn.Linear(2, 2), parameters, 0.64), parameters)
+        rates.append([schedule.factor(step) for step in range(13)])
+        assert schedule.warmup == changes.get("warmup_steps", 5)
+    assert rates[0] == rates[1]
+    assert rates[1][0] == 0.1
+    assert rates[1][5] == rates[2][0] == 1
+    with pytest.raises(ValueError, match=r"optimizer.warmup_steps -1: give 0 or more"):
+        OptimizerConfig(warmup_steps=-1)
 
 
 class Line(L.LightningModule):

@@ -73,4 +73,6 @@ def build_model(
         fit=config.fit,
         language_name=config.language.name,
         keeps_language=config.language.is_untrained,
+        language_dtype=config.language.dtype,
+        language_trained=not config.language.is_untrained,
     ).eval()

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cmid.precision import full_precision
+from cmid.processes import mean_over_processes
 
 Activation = Literal["gelu", "none"]
 _LEAST_NOISE = 0.01
@@ -77,6 +78,16 @@ class Routing:
     def imbalance(self) -> Tensor:
         """Squared coefficients of variation of importance and load, summed."""
         return _variation(self.importance) + _variation(self.load)
+
+    def imbalance_of_all(self, *, counted: bool = True) -> Tensor:
+        """`imbalance` over the tokens of all processes, differentiable on each of them.
+
+        Args:
+            counted: whether those of this process count.
+        """
+        own = torch.stack([self.importance, self.load])
+        importance, load = mean_over_processes(own if counted else 0 * own)
+        return _variation(importance) + _variation(load)
 
 
 class NoisyTopKRouter(nn.Module):
@@ -148,15 +159,19 @@ class Experts(nn.Module):
         experts.experts = nn.ModuleList(copy.deepcopy(dense) for _ in range(config.count))
         return experts.to(dense.up.weight)
 
-    def forward(self, tokens: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, tokens: Tensor, noise: Tensor | None = None, *, counted: bool = True
+    ) -> tuple[Tensor, Tensor]:
         """Mix experts.
 
         Args:
             tokens: ``(..., D)``.
             noise: see `NoisyTopKRouter.forward`.
+            counted: whether the balance loss is of these tokens; of no image they are not.
 
         Returns:
-            ``(..., D)``, and the weighted balance loss of these tokens.
+            ``(..., D)``, and the weighted balance loss: of these tokens, while training of those of
+            all processes.
         """
         flat = tokens.flatten(0, -2)  # (N, D)
         routing = self.router(flat, noise)
@@ -166,7 +181,11 @@ class Experts(nn.Module):
             row, rank = (routing.indices == number).nonzero(as_tuple=True)
             share = routing.shares[row, rank, None].to(flat.dtype)
             mixed = mixed.index_add(0, row, (expert(flat[row]) * share).to(flat.dtype))
-        return mixed.view_as(tokens), self.config.balance * routing.imbalance
+        if self.training and torch.is_grad_enabled():
+            imbalance = routing.imbalance_of_all(counted=counted)
+        else:
+            imbalance = routing.imbalance
+        return mixed.view_as(tokens), self.config.balance * imbalance
 
 
 def _variation(values: Tensor) -> Tensor:

@@ -66,6 +66,8 @@ def save_model(
             model.perceiver,
             about={
                 "language": model.language_name,
+                "dtype": model.language_dtype,
+                "language_trained": model.language_trained,
                 "template": asdict(model.encoder.template),
                 "fit": model.fit,
                 "provenance": dict(provenance or {}),
@@ -105,7 +107,8 @@ def load(
     Args:
         folder: one that `save_model` or the converter of released weights wrote.
         language_model: folder, hub name or GGUF file of the language model, where it lies elsewhere
-            than ``config.json`` says; with further settings as a `LanguageConfig`.
+            than ``config.json`` says; with further settings as a `LanguageConfig`, of which the
+            default name and dtype stand for those of ``config.json``.
         trainable: leave the weights trainable, those of the adapter too.
 
     Raises:
@@ -127,6 +130,8 @@ def load(
         fit=config["fit"],
         language_name=name,
         keeps_language=(folder / LANGUAGE).is_dir(),
+        language_dtype=settings.dtype,
+        language_trained=config.get("language_trained", True),
     )
     return model.eval() if trainable else model.eval().requires_grad_(False)
 
@@ -182,6 +187,9 @@ def _language_of(
     settings = language_model
     if not isinstance(settings, LanguageConfig):
         settings = LanguageConfig(name=settings or config["language"])
+    elif settings.name == LanguageConfig.name:
+        settings = replace(settings, name=config["language"])
+    settings = replace(settings, dtype=settings.dtype or config.get("dtype"))
     name = settings.name
     if (folder / LANGUAGE).is_dir():
         settings = replace(settings, name=str(folder / LANGUAGE))

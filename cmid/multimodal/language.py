@@ -176,7 +176,8 @@ def _tiny(config: LanguageConfig, tokenizer: Any, transformers: ModuleType) -> A
         raise ValueError(f"language.name {config.name!r}: {reason}") from error
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        return transformers.AutoModelForCausalLM.from_config(settings)
+        model = transformers.AutoModelForCausalLM.from_config(settings)
+    return model if config.dtype is None else model.to(getattr(torch, config.dtype))
 
 
 def _pretrained(config: LanguageConfig, transformers: ModuleType) -> Any:

@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 
 from cmid.multimodal.answering import (
     AnsweringConfig,
@@ -76,6 +77,8 @@ class MultimodalModel(nn.Module):
         fit: how an image becomes the tower's square.
         language_name: where the language model can be had.
         keeps_language: its own weights are this model's, and are saved with it.
+        language_dtype: floating type that it was asked for; None is that of its weights.
+        language_trained: its own weights have learned something.
 
     Raises:
         ValueError: the perceiver's tokens have another width than the language model's.
@@ -91,6 +94,8 @@ class MultimodalModel(nn.Module):
         fit: Fit = "squash",
         language_name: str = "",
         keeps_language: bool = True,
+        language_dtype: str | None = None,
+        language_trained: bool = True,
     ) -> None:
         super().__init__()
         width = language.get_input_embeddings().embedding_dim
@@ -102,6 +107,7 @@ class MultimodalModel(nn.Module):
         self.tower, self.perceiver, self.language = tower, perceiver, language
         self.encoder, self.fit = encoder, fit
         self.language_name, self.keeps_language = language_name, keeps_language
+        self.language_dtype, self.language_trained = language_dtype, language_trained
 
     @property
     def device(self) -> torch.device:
@@ -136,13 +142,19 @@ class MultimodalModel(nn.Module):
             torch.stack(squares) if squares else empty,
         )
 
-    def see(self, images: Tensor) -> Seen:
-        """Visual tokens ``(I, T, D)`` of ``(I, C, size, size)`` images, and the balance loss."""
+    def see(self, images: Tensor, *, counted: bool = True) -> Seen:
+        """Visual tokens ``(I, T, D)`` of ``(I, C, size, size)`` images, and the balance loss.
+
+        Args:
+            counted: see `cmid.multimodal.experts.Experts.forward`.
+        """
         trained = any(parameter.requires_grad for parameter in self.tower.parameters())
         with torch.set_grad_enabled(torch.is_grad_enabled() and trained):
             levels = self.tower(images.to(self.device))
         return self.perceiver.read(
-            [level.tokens for level in levels], [level.grid for level in levels]
+            [level.tokens for level in levels],
+            [level.grid for level in levels],
+            counted=counted,
         )
 
     def language_inputs(self, spliced: Spliced) -> dict[str, Tensor]:
@@ -174,7 +186,9 @@ class MultimodalModel(nn.Module):
         with _head_at(self.language, places):
             logits = self.language(**self.language_inputs(spliced), use_cache=False).logits
         logits = logits if whole else logits[0]
-        language = answer_loss(logits, spliced.labels, average=average, shared=shared)
+        language = answer_loss(
+            logits, spliced.labels, average=average, shared=shared, segments=spliced.segments
+        )
         parts = {"language": language, "balance": balance}
         return Output(language + balance + unused, parts, logits, spliced)
 
@@ -247,26 +261,30 @@ class MultimodalModel(nn.Module):
         """Frozen parts stay in evaluation mode: no dropout, and BatchNorm keeps its statistics."""
         super().train(mode)
         for part in (self.tower, self.perceiver, self.language):
-            if getattr(part, "is_gradient_checkpointing", False):
-                continue  # transformers recomputes in training mode only
             if not any(parameter.requires_grad for parameter in part.parameters()):
                 part.eval()
+                for module in part.modules() if mode else ():
+                    # transformers recomputes in training mode only; its dropout stays off.
+                    if getattr(module, "gradient_checkpointing", False):
+                        module.training = True
         return self
 
     def _read(self, batch: Batch, *, side: Side = "right") -> tuple[Spliced, Tensor, Tensor]:
         """Text and images together, the balance loss, and 0 with a gradient to what saw nothing."""
-        zero = self.perceiver.queries.new_zeros(())
+        zero = torch.zeros((), device=self.device)
         balance, unused, visual = zero, zero, []
         if len(batch.images):
             seen = self.see(batch.images)
             order = range(len(seen.tokens)) if batch.order is None else batch.order
             visual, balance = [seen.tokens[number] for number in order], seen.balance
-        elif self.training:
-            # Several processes await gradients of all parameters, also where a batch has no images.
+        elif self.training or isinstance(self, FSDPModule):
+            # Several processes await gradients of all parameters, also where a batch has no images;
+            # those that share the weights, that all gather them.
             blank = torch.zeros(1, self.tower.bands, self.tower.size, self.tower.size)
             self.tower.eval()  # statistics of BatchNorm are those of images
-            unused = 0 * self.see(blank).tokens.sum()
-            self.train()
+            seen = self.see(blank, counted=False)
+            unused, balance = 0 * seen.tokens.sum(), seen.balance
+            self.train(self.training)
         embed = self.language.get_input_embeddings()
         spliced = splice(
             batch.ids,
@@ -321,6 +339,7 @@ def answer_loss(
     *,
     average: Average = "tokens",
     shared: Shared | None = None,
+    segments: Tensor | None = None,
 ) -> Tensor:
     """Cross-entropy of the next token over what is learned, in float32; 0 where nothing is.
 
@@ -332,13 +351,16 @@ def answer_loss(
             ``roots``: a token weighs 1 / sqrt(length of its answer).
         shared: of the sum of weights the mean over processes, so that their gradients average to
             those of one process.
+        segments: ``(B, L)`` numbers of conversations in a row, where rows hold several; see
+            `cmid.multimodal.splicing.share_prefix`.
 
     Raises:
         ValueError: another average.
     """
     labels = labels[:, 1:]
     learned = labels != IGNORED
-    weights = _weights(learned, average)[learned]
+    own = None if segments is None else segments[:, 1:]
+    weights = _weights(learned, average, own)[learned]
     total = weights.sum() if shared is None else shared(weights.sum())
     if not learned.any() or not total > 0:
         return 0 * logits.sum()
@@ -366,21 +388,24 @@ def _head_at(language: Any, places: Tensor | None) -> Iterator[None]:
         handle.remove()
 
 
-def _weights(learned: Tensor, average: Average) -> Tensor:
+def _weights(learned: Tensor, average: Average, segments: Tensor | None = None) -> Tensor:
     """Of each place, ``(B, L)``."""
     if average not in get_args(Average):
         raise ValueError(f"average {average!r} is none of {', '.join(get_args(Average))}")
     ones = learned.float()
-    if average == "tokens":
+    if average == "tokens" or not learned.any():
         return ones
     if average == "samples":
-        return ones / ones.sum(dim=1, keepdim=True).clamp(min=1)
-    # Answers are runs of learned tokens: something of the template lies between any two.
-    start = learned & ~F.pad(learned, (1, 0))[:, :-1]
-    run = start.long().cumsum(dim=1) * learned  # (B, L), 0 outside of answers
+        # Rows are conversations, or hold several behind what they share.
+        run = torch.zeros_like(learned, dtype=torch.long) if segments is None else segments
+        run = (run * learned).clamp(min=0)
+    else:
+        # Answers are runs of learned tokens: something of the template lies between any two.
+        start = learned & ~F.pad(learned, (1, 0))[:, :-1]
+        run = start.long().cumsum(dim=1) * learned  # (B, L), 0 outside of answers
     lengths = torch.zeros(len(run), int(run.max()) + 1, device=run.device)
     lengths = lengths.scatter_add(1, run, ones).gather(1, run).clamp(min=1)
-    return ones / (lengths if average == "answers" else lengths.sqrt())
+    return ones / (lengths.sqrt() if average == "roots" else lengths)
 
 
 def _as_list(images: Any) -> list[Any]:

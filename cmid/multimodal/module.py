@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
 from torch import Tensor
+from torch.distributed.device_mesh import init_device_mesh
 
 import cmid
+from cmid.checkpoints.runs import open_checkpoint
 from cmid.console import warn
 from cmid.multimodal.building import MultimodalConfig, build_model
 from cmid.multimodal.conversation import Conversation
 from cmid.multimodal.folder import load
-from cmid.multimodal.language import attention_kernels, use_attention
-from cmid.multimodal.model import Batch
+from cmid.multimodal.language import LanguageConfig, attention_kernels, use_attention
+from cmid.multimodal.model import Batch, MultimodalModel
+from cmid.multimodal.sharding import shard_model
 from cmid.multimodal.splicing import share_prefix
 from cmid.multimodal.stages import StageConfig, begin_stage, parameter_groups
 from cmid.multimodal.tokens import IGNORED, Encoded
@@ -31,7 +36,8 @@ class MultimodalTraining(L.LightningModule):
     Args:
         network: a new model; left aside where there is a start.
         start: folder of the stage before, or any of ``cmid.multimodal.save_model``.
-        language_model: where the language model lies, if elsewhere than the start says.
+        language_model: where the language model lies, if elsewhere than the start says; as for 4
+            bits a `LanguageConfig`, whose default name and dtype stand for those of the start.
         stage: what learns, and how.
         optimizer: optimizer and schedule.
         texts: what a tokenizer ``bpe:N`` of a new model learns from.
@@ -49,7 +55,7 @@ class MultimodalTraining(L.LightningModule):
         network: MultimodalConfig = MultimodalConfig(),
         *,
         start: str | None = None,
-        language_model: str | None = None,
+        language_model: str | LanguageConfig | None = None,
         stage: StageConfig = StageConfig(),
         optimizer: OptimizerConfig = OptimizerConfig(
             name="adamw", base_lr=8e-3, weight_decay=0.05, betas=(0.9, 0.98), warmup_epochs=0.2
@@ -64,12 +70,14 @@ class MultimodalTraining(L.LightningModule):
         super().__init__()
         self.stage, self.optimizer_parameters = stage, optimizer
         self.max_answer, self.seed, self.attention = max_answer, seed, attention
+        self.sharded = False
         torch.manual_seed(seed)
-        self.model = (
-            build_model(network, texts=texts)
+        self._start: Callable[[], MultimodalModel] = (
+            partial(build_model, network, texts=texts)
             if start is None
-            else load(start, language_model, trainable=True)
+            else partial(load, start, language_model, trainable=True)
         )
+        self.model = self._start()
         self.frozen = begin_stage(self.model, stage)
         self.model.train()  # a trainer leaves modes as they are
         if grad_checkpointing:
@@ -82,6 +90,30 @@ class MultimodalTraining(L.LightningModule):
         self.left_out = 0
         self._unseen_told = False
 
+    def configure_model(self) -> None:
+        """Split the weights over processes, where the strategy is fsdp."""
+        if self.device_mesh is None or self.sharded:
+            return
+        # Lightning's own mesh keeps the processes of a node for tensor parallelism.
+        mesh = init_device_mesh(self.device_mesh.device_type, (self.trainer.world_size,))
+        shard_model(self.model, mesh)
+        self.sharded = True
+
+    def whole_model(self, checkpoint: str | Path) -> MultimodalModel:
+        """The model as it is now; one whose weights are split from its last checkpoint.
+
+        Raises:
+            ValueError: the checkpoint is of another stage or model.
+        """
+        if not self.sharded:
+            return self.model
+        model = self._start()
+        begin_stage(model, self.stage)
+        stored = open_checkpoint(Path(checkpoint))["state_dict"]
+        self._require_own(stored)
+        model.load_state_dict({k.removeprefix("model."): v for k, v in stored.items()}, False)
+        return model
+
     def on_fit_start(self) -> None:
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
         for name, own in (("size", self.model.tower.size), ("fit", self.model.fit)):
@@ -90,6 +122,8 @@ class MultimodalTraining(L.LightningModule):
                     f"data.{name} {getattr(data, name)} differs from the model's {own}"
                 )
         self.print(self.frozen)
+        if self.sharded and getattr(data, "val_source", None) is not None:
+            self.print("trainer.strategy fsdp: validation gives the loss, and no generated answers")
 
     def arranged(self, batch: Mapping[str, Any]) -> Batch:
         """Samples as the model reads them.
@@ -135,22 +169,27 @@ class MultimodalTraining(L.LightningModule):
         return output.loss
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
-        """The loss, and the share of answers that are generated letter by letter."""
+        """The loss, and the share of answers that are generated letter by letter.
+
+        Processes that share the weights would wait for each other's longest answer: the loss alone.
+        """
         output = self.model(self.arranged(batch), average=self.stage.average, whole=False)
-        pairs = [
-            (Conversation.of(each, images=len(images)), list(images))
-            for images, conversations in zip(batch["images"], batch["conversations"], strict=True)
-            for each in conversations
-        ]
-        if not pairs:  # all left out
+        size = len(batch["images"])
+        self.log("val/loss", output.parts["language"], batch_size=size, sync_dist=True)
+        if self.sharded:
             return
-        answers = self.model.generate(*zip(*pairs, strict=True), max_tokens=self.max_answer)
-        right = [
-            answer == str(asked.turns[-1].answer).strip()
-            for answer, (asked, _) in zip(answers, pairs, strict=True)
+        pairs = [
+            (asked, list(images))
+            for images, conversations in zip(batch["images"], batch["conversations"], strict=True)
+            for asked in self._shortened(conversations, len(images))
         ]
-        self.log("val/loss", output.parts["language"], batch_size=len(right), sync_dist=True)
-        exact = torch.tensor(right, dtype=torch.float32).mean()
+        asked, images = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+        answers = self.model.generate(asked, images, max_tokens=self.max_answer) if asked else []
+        right = [
+            answer == str(each.turns[-1].answer).strip()
+            for answer, each in zip(answers, asked, strict=True)
+        ]
+        exact = torch.tensor(sum(right) / max(len(right), 1))
         self.log("val/exact", exact, batch_size=len(right), sync_dist=True, prog_bar=True)
 
     def configure_optimizers(self) -> Any:
@@ -180,13 +219,16 @@ class MultimodalTraining(L.LightningModule):
         Raises:
             ValueError: other names.
         """
+        self._require_own(state_dict)
+        return super().load_state_dict(state_dict, strict=False)
+
+    def _require_own(self, state_dict: Mapping[str, Any]) -> None:
         differing = sorted(self.state_dict().keys() ^ state_dict.keys())
         if differing:
             raise ValueError(
                 f"a checkpoint of another stage or model: {len(differing)} weights differ, first"
                 f" {', '.join(differing[:3])}"
             )
-        return super().load_state_dict(state_dict, strict=False)
 
     def _frozen_language(self) -> set[str]:
         start = "model.language."
@@ -208,18 +250,21 @@ class MultimodalTraining(L.LightningModule):
         self.left_out += unseen
 
     def _encoded(self, conversations: Sequence[Any], images: int) -> list[Encoded]:
-        encoder, encoded = self.model.encoder, []
-        for each in conversations:
-            asked: Conversation | None = Conversation.of(each, images=images)
-            if asked is not None and self.stage.max_length is not None:
-                asked = encoder.shorten(
-                    asked, limit=self.stage.max_length, visual=self.model.perceiver.num_tokens
-                )
-            if asked is None:
-                self.left_out += 1
-            else:
-                encoded.append(encoder.encode(asked))
-        return encoded
+        kept = self._shortened(conversations, images)
+        self.left_out += len(conversations) - len(kept)
+        return [self.model.encoder.encode(each) for each in kept]
+
+    def _shortened(self, conversations: Sequence[Any], images: int) -> list[Conversation]:
+        """Conversations as the stage's longest ones may be, without those that are too long."""
+        asked = [Conversation.of(each, images=images) for each in conversations]
+        if self.stage.max_length is None:
+            return asked
+        visual = self.model.perceiver.num_tokens
+        shortened = [
+            self.model.encoder.shorten(each, limit=self.stage.max_length, visual=visual)
+            for each in asked
+        ]
+        return [each for each in shortened if each is not None]
 
     def _mean_of_processes(self, total: Tensor) -> Tensor:
         return self.trainer.strategy.reduce(total.clone(), reduce_op="mean")

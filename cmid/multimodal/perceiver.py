@@ -82,7 +82,9 @@ class PerceiverLayer(nn.Module):
             else Experts(width, 4 * width, config.experts)
         )
 
-    def forward(self, queries: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, queries: Tensor, keys: Tensor, values: Tensor, *, counted: bool = True
+    ) -> tuple[Tensor, Tensor]:
         """``(B, Q, D)`` queries, ``(B, N, D)`` context: queries, and the balance loss."""
         normed = self.norm_context(keys)
         content = normed if values is keys else self.norm_context(values)
@@ -92,7 +94,7 @@ class PerceiverLayer(nn.Module):
         queries = queries + attended
         mixed, balance = self.norm_mixed(queries), queries.new_zeros(())
         if isinstance(self.feed_forward, Experts):
-            mixed, balance = self.feed_forward(mixed)
+            mixed, balance = self.feed_forward(mixed, counted=counted)
         else:
             mixed = self.feed_forward(mixed)
         return queries + mixed, balance
@@ -153,12 +155,19 @@ class Perceiver(nn.Module):
         """Visual tokens ``(B, T, out_width)``; see `read`."""
         return self.read(levels, grids).tokens
 
-    def read(self, levels: Sequence[Tensor], grids: Sequence[Grid] | None = None) -> Seen:
+    def read(
+        self,
+        levels: Sequence[Tensor],
+        grids: Sequence[Grid] | None = None,
+        *,
+        counted: bool = True,
+    ) -> Seen:
         """Read levels.
 
         Args:
             levels: ``(B, N, width)`` each, cells row by row, the shallowest first.
             grids: rows and columns of each, for positions.
+            counted: see `cmid.multimodal.experts.Experts.forward`.
 
         Raises:
             ValueError: positions without grids, or grids of other levels.
@@ -183,7 +192,7 @@ class Perceiver(nn.Module):
                 values = keys if both else torch.cat([start, values], dim=1)
             state = start
             for layer in self.layers:
-                state, part = layer(state, keys, values)
+                state, part = layer(state, keys, values, counted=counted)
                 balance = balance + part
             read.append(state)
         tokens = torch.cat(read, dim=1)

@@ -26,6 +26,7 @@ class Spliced:
         image: ``(B, L)`` number of the image in the batch, -1 at text and padding.
         visible: ``(B, L, L)`` bool, which tokens each token may see, where conversations share a
             prefix; a position is then counted over them.
+        segments: ``(B, L)`` numbers of conversations, 0 of what they share, -1 at padding; then.
     """
 
     embeds: Tensor
@@ -34,6 +35,7 @@ class Spliced:
     positions: Tensor
     image: Tensor
     visible: Tensor | None = None
+    segments: Tensor | None = None
 
     @property
     def attention_mask(self) -> Tensor:
@@ -81,11 +83,12 @@ def splice(
     index = _padded(rows, length, len(known) - 1, side)
     mask = _padded([torch.ones_like(row) for row in rows], length, 0, side)
     device = words.device
-    positions, visible = (mask.cumsum(dim=1) - 1).clamp(min=0), None
+    positions, visible, own = (mask.cumsum(dim=1) - 1).clamp(min=0), None, None
     if segments is not None:
         # An image belongs to the segment that its place is in.
         spread = _sources(ids, segments, lengths, len(words), of_image=None)[2]
-        visible = _visible(_padded(spread, length, -1, side).to(device))
+        own = _padded(spread, length, -1, side).to(device)
+        visible = _visible(own)
         positions = (visible.sum(dim=2) - 1).clamp(min=0)
     return Spliced(
         embeds=known[index.to(device)],
@@ -94,6 +97,7 @@ def splice(
         positions=positions.to(device),
         image=_padded(owners, length, -1, side).to(device),
         visible=visible,
+        segments=own,
     )
 
 

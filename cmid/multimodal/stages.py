@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import nn
 
+from cmid.console import warn
 from cmid.multimodal.experts import ExpertsConfig
 from cmid.multimodal.language import AdapterConfig, add_adapter, has_adapter
 from cmid.multimodal.model import Average, MultimodalModel
@@ -71,8 +72,14 @@ def begin_stage(model: MultimodalModel, stage: StageConfig) -> str:
         A table of its parts: parameters, and how many of them learn.
 
     Raises:
-        ValueError: an adapter is to learn, and there is none; or nothing is left to learn.
+        ValueError: an adapter is to learn, and there is none; a language model of 4 or 8 bits is to
+            learn; or nothing is left to learn.
     """
+    if "language" in stage.trained and getattr(model.language, "is_quantized", False):
+        raise ValueError(
+            "stage.trained names the language model, whose weights have 4 or 8 bits and cannot"
+            " learn: name adapter, or leave language.quantise out"
+        )
     if stage.adapter is not None and not has_adapter(model.language):
         model.language = add_adapter(model.language, stage.adapter)
     if stage.experts is not None and model.perceiver.config.experts is None:
@@ -88,6 +95,12 @@ def begin_stage(model: MultimodalModel, stage: StageConfig) -> str:
     if "tower" in stage.trained:
         _freeze_unread(model.tower)
     model.keeps_language |= "language" in stage.trained
+    model.language_trained |= "language" in stage.trained
+    if not model.language_trained:
+        warn(
+            f"the language model {model.language_name} is untrained and stays so: the others learn"
+            " for random weights; add language to stage.trained, or start from a trained one"
+        )
     return _table(model)
 
 

@@ -63,7 +63,8 @@ class TrainMultimodalCLI(RunCLI):
         score = None if exact is None else f"answers that are right letter by letter: {exact:.3f}"
         if self.told(score) is None:
             return folder
-        model = self.model.model
+        assert self.final_checkpoint is not None
+        model = self.model.whole_model(self.final_checkpoint)
         source = self.datamodule.source
         told = {"boxes": asdict(source.boxes), "single_turn": source.single_turn}
         save_model(model, folder, provenance={"steps": self.trainer.global_step, **told})

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+import yaml
 
 pytest.importorskip("transformers", reason="extra multimodal is not installed")
 
 from cmid.multimodal import load
 from cmid.multimodal.training import train_multimodal
+from cmid.optimization import OptimizerConfig, scaled_lr
 from tests.declared import ROOT
 
 CONFIGS = sorted((ROOT / "configs/multimodal").glob("*.yaml"))
@@ -54,6 +57,69 @@ def test_a_stage_starts_from_the_folder_of_the_one_before(
     assert "language: 0 of" in capsys.readouterr().out
     assert (second / "adapter").is_dir()
     assert (tmp_path / "2/checkpoints/step-00000002.ckpt").is_file()
+
+
+@dataclass(frozen=True)
+class Published:
+    """A stage of the papers: rates are of the highest and the lowest step."""
+
+    trained: tuple[str, ...]
+    rate: float
+    least: float
+    warmup: tuple[int, float]  # steps, and the factor of the first
+    decay: float
+    clip: float
+    batch: int
+    template: str
+
+
+TABLE = {
+    "lhrs_bot_stage1": Published(("perceiver",), 2e-4, 2e-5, (300, 0.1), 0, 0.3, 64, "plain"),
+    "lhrs_bot_stage2": Published(
+        ("perceiver", "adapter"), 2e-4, 8e-5, (100, 0.01), 0, 1, 32, "llama2"
+    ),
+    "lhrs_bot_stage3": Published(("adapter",), 1e-4, 8e-5, (100, 0.01), 0, 1, 32, "llama2"),
+    "lhrs_bot_nova_stage1": Published(
+        ("tower", "perceiver"), 2e-4, 2e-5, (300, 0.1), 0, 1, 128, "plain"
+    ),
+    "lhrs_bot_nova_stage2": Published(
+        ("perceiver", "adapter"), 1e-4, 2e-5, (100, 0.1), 0.01, 1, 64, "llama3"
+    ),
+    "lhrs_bot_nova_stage3": Published(
+        ("perceiver", "adapter"), 1e-4, 2e-5, (1, 0.1), 0.01, 1, 64, "llama3"
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_stages_are_those_of_the_papers(name: str) -> None:
+    config = yaml.safe_load((ROOT / f"configs/multimodal/{name}.yaml").read_text())
+    model, trainer = config["model"], config["trainer"]
+    optimizer, stage = OptimizerConfig(**model["optimizer"]), model["stage"]
+    batch = config["data"]["batch_size"] * trainer["devices"]
+    template = (stage if "start" in model else model["network"])["template"]
+    found = Published(
+        tuple(stage["trained"]),
+        scaled_lr(optimizer, batch),
+        optimizer.min_lr,
+        (optimizer.warmup_steps, optimizer.warmup_factor),
+        optimizer.weight_decay,
+        trainer["gradient_clip_val"],
+        batch,
+        template["name"],
+    )
+    assert replace(found, rate=pytest.approx(found.rate)) == TABLE[name]
+    nova, number = "nova" in name, int(name[-1])
+    assert stage.get("rates", {}) == ({"tower": 0.1} if nova and number == 1 else {})
+    assert ("experts" in stage) == (nova and number == 2)  # handed on to stage 3
+    assert stage.get("adapter") == (
+        {"rank": 128, "alpha": 256, "dropout": 0.05} if number == 2 else None
+    )
+    assert trainer.get("max_steps") == (1200 if name == "lhrs_bot_stage3" else None)
+    assert trainer["precision"] == "bf16-mixed"
+    assert optimizer.eps == (1e-6 if nova else 1e-8)
+    if number > 1:
+        assert model["start"] == f"runs/{name[:-1]}{number - 1}/model"
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)

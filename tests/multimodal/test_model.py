@@ -15,6 +15,7 @@ pytest.importorskip("transformers", reason="extra multimodal is not installed")
 
 import cmid.multimodal
 from cmid.multimodal.building import MultimodalConfig, build_model
+from cmid.multimodal.experts import ExpertsConfig
 from cmid.multimodal.language import AdapterConfig, LanguageConfig
 from cmid.multimodal.model import answer_loss
 from cmid.multimodal.tokens import IGNORED, TemplateConfig
@@ -200,6 +201,14 @@ def test_a_batch_without_images_still_gives_every_parameter_a_gradient(small: Sm
     assert all(torch.equal(v, model.tower.get_buffer(k)) for k, v in before.items())
 
 
+def test_the_loss_includes_the_balance_of_experts(small: Small, pictures: list[Tensor]) -> None:
+    experts = ExpertsConfig(balance=0.5)
+    model = small(perceiver={"kind": "nova", "experts": experts}).train()
+    output = model(model.batch([[("q", "a")]] * 2, pictures[:2]))
+    assert output.parts["balance"] > 1e-3
+    torch.testing.assert_close(output.loss, output.parts["language"] + output.parts["balance"])
+
+
 @pytest.mark.parametrize("language", [{}, ADAPTER])
 def test_a_folder_gives_the_same_answers(
     language: dict[str, Any], small: Small, pictures: list[Tensor], tmp_path: Path
@@ -265,10 +274,18 @@ def test_exported_backbones_of_any_bands_are_towers(small: Small, tmp_path: Path
     from cmid.multimodal.tower import TowerConfig, build_tower
 
     five = ChannelStatistics((0.5,) * 5, (0.2,) * 5, (0.0,) * 5, (255.0,) * 5)
-    for name, widths in (("test_vit", [64] * 3), ("test_resnet", [48, 192, 96])):
-        encoder = MaskedEncoder(name, in_chans=5, img_size=32)
+    swin = ("swin_tiny_patch4_window7_224", {"embed_dim": 24, "depths": (1, 1, 1, 1)})
+    for (name, args), widths in (
+        (("test_vit", {}), [64] * 3),
+        (("test_resnet", {}), [48, 192, 96]),
+        (swin, [48, 96, 192]),
+    ):
+        encoder = MaskedEncoder(name, in_chans=5, img_size=32, **args)
         folder = to_timm(encoder, tmp_path / name, statistics=five)
         tower = build_tower(TowerConfig(str(folder))).eval()
+        exported = encoder.backbone.state_dict()
+        for key, weight in tower.network.state_dict().items():
+            assert torch.equal(weight, exported[key])
         levels = tower(torch.zeros(2, 5, 32, 32))
         assert [level.tokens.shape[2] for level in levels] == list(tower.widths) == widths
         assert all(level.tokens.shape[1] == level.grid[0] * level.grid[1] for level in levels)

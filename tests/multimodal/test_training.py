@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import lightning as L
 import numpy as np
@@ -17,12 +18,14 @@ from torch import Tensor
 pytest.importorskip("transformers", reason="extra multimodal is not installed")
 
 import cmid.multimodal
+from cmid.console import TrainingWarning
 from cmid.multimodal.building import MultimodalConfig
 from cmid.multimodal.conversation import Conversation
 from cmid.multimodal.data import (
     ConversationFile,
     ConversationSource,
     Example,
+    Mixture,
     MultimodalData,
     SceneConversations,
 )
@@ -30,6 +33,7 @@ from cmid.multimodal.data.datamodule import collate
 from cmid.multimodal.data.scenes import FURTHER, KINDS, ask
 from cmid.multimodal.experts import ExpertsConfig
 from cmid.multimodal.language import AdapterConfig, LanguageConfig, attention_kernels
+from cmid.multimodal.model import Average
 from cmid.multimodal.module import MultimodalTraining
 from cmid.multimodal.perceiver import PerceiverConfig
 from cmid.multimodal.stages import StageConfig, begin_stage, part_of
@@ -123,17 +127,18 @@ def test_published_stages_follow_each_other_through_folders(tmp_path: Path) -> N
     assert (tmp_path / "2/adapter").is_dir()
 
 
-def test_conversations_behind_one_prefix_are_as_if_they_were_apart() -> None:
+@pytest.mark.parametrize("average", get_args(Average))
+def test_conversations_behind_one_prefix_are_as_if_they_were_apart(average: Any) -> None:
     data = scenes(limit=7)
     data.trainer = None
     batch = next(iter(data.train_dataloader()))
     losses, gradients = [], []
     for share in (True, False):
-        stage = StageConfig(share_prefix=share, average="answers")
+        stage = StageConfig(share_prefix=share, average=average)
         module = MultimodalTraining(CONFIG, stage=stage, texts=data.texts()).eval()
         arranged = module.arranged(batch)
         assert (len(arranged.ids) == 4) == share
-        loss = module.model(arranged, average="answers").loss
+        loss = module.model(arranged, average=average).loss
         loss.backward()
         losses.append(loss.detach())
         gradients.append(module.model.perceiver.queries.grad)
@@ -259,8 +264,138 @@ def test_too_long_conversations_are_counted() -> None:
     image = torch.zeros(1, 3, 32, 32, dtype=torch.uint8)
     long = Conversation.of([("q" * 80, "a")], images=1)
     batch = {"images": [image], "conversations": [[long]]}
-    assert module.model(module.arranged(batch)).parts["language"] == 0
-    assert module.left_out == 1
+    for average in get_args(Average):
+        loss = module.model(module.arranged(batch), average=average).parts["language"]
+        assert loss == 0
+    assert module.left_out == 4
+
+
+def test_validation_shortens_or_leaves_out_what_training_does() -> None:
+    examples = [
+        Example((torch.zeros(3, 32, 32, dtype=torch.uint8),), (Conversation.of(turns, images=1),))
+        for turns in ([("q" * 2100, "no"), ("short", "a")], [("q" * 2100, "no")])
+    ]
+    for kept in (examples[:1], examples[1:], examples):
+        source = Kept(scenes().source)
+        held_out = Kept.__new__(Kept)
+        held_out.examples = kept
+        data = MultimodalData(source, size=32, batch_size=2, num_workers=0, val_source=held_out)
+        stage = StageConfig(max_length=200)
+        module = MultimodalTraining(CONFIG, stage=stage, texts=["short", "a"], max_answer=4)
+        trainer = train(module, data, max_steps=1, val_check_interval=1)
+        exact = trainer.callback_metrics["val/exact"]
+        assert exact.isnan() if kept == examples[1:] else 0 <= exact <= 1
+
+
+@pytest.mark.parametrize("name", ["tiny:llama:64x2", "tiny:gpt2:64x2"])
+def test_gradient_checkpointing_changes_nothing_but_memory(name: str) -> None:
+    data = scenes()
+    data.trainer = None
+    batch = next(iter(data.train_dataloader()))
+    network = replace(CONFIG, language=LanguageConfig(name))
+    found, calls = [], []
+    for again in (False, True):
+        module = MultimodalTraining(
+            network,
+            stage=StageConfig(trained=("perceiver",)),
+            texts=data.texts(),
+            grad_checkpointing=again,
+        ).train()
+        inner = next(m for n, m in module.model.language.named_modules() if n.endswith("0.mlp"))
+        inner.register_forward_pre_hook(lambda *_, seen=again: calls.append(seen))
+        loss = module.model(module.arranged(batch)).loss
+        loss.backward()
+        gradients = {k: p.grad for k, p in module.model.perceiver.named_parameters()}
+        found.append((loss.detach(), gradients))
+    assert (calls.count(False), calls.count(True)) == (1, 2)
+    torch.testing.assert_close(*found)
+
+
+def test_a_language_model_that_stays_random_is_warned_of(tmp_path: Path) -> None:
+    texts = ["a", "b"]
+    frozen = StageConfig(trained=("perceiver",))
+    with pytest.warns(TrainingWarning, match="tiny:llama:64x2 is untrained and stays so") as told:
+        module = MultimodalTraining(CONFIG, stage=frozen, texts=texts)
+    assert len(told) == 1
+    cmid.multimodal.save_model(module.model, tmp_path / "random")
+    with pytest.warns(TrainingWarning, match="stays so"):
+        MultimodalTraining(start=str(tmp_path / "random"), stage=frozen)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", TrainingWarning)
+        module = MultimodalTraining(CONFIG, texts=texts)
+        cmid.multimodal.save_model(module.model, tmp_path / "trained")
+        MultimodalTraining(start=str(tmp_path / "trained"), stage=frozen)
+        path = tmp_path / "trained/config.json"
+        older = json.loads(path.read_text())
+        del older["language_trained"], older["dtype"]
+        path.write_text(json.dumps(older))
+        MultimodalTraining(start=str(tmp_path / "trained"), stage=frozen)
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> str:
+    """A folder of a language model that can be had elsewhere, with its tokenizer."""
+    model = MultimodalTraining(CONFIG, texts=["a", "b"]).model
+    model.language.save_pretrained(tmp_path / "base")
+    model.encoder.tokenizer.save_pretrained(tmp_path / "base")
+    return str(tmp_path / "base")
+
+
+def test_a_stage_hands_on_the_type_of_the_language_model(base: str, tmp_path: Path) -> None:
+    stage = StageConfig(trained=("perceiver",))
+    network = replace(CONFIG, language=LanguageConfig(base, dtype="bfloat16"))
+    first = MultimodalTraining(network, stage=stage).model
+    folder = str(cmid.multimodal.save_model(first, tmp_path / "1"))
+    for given, dtype in (
+        (None, torch.bfloat16),
+        (base, torch.bfloat16),
+        (LanguageConfig(), torch.bfloat16),
+        (LanguageConfig(dtype="float32"), torch.float32),
+    ):
+        model = MultimodalTraining(start=folder, language_model=given, stage=stage).model
+        assert model.language.dtype == dtype
+        assert model.language_name == base
+
+
+def test_a_language_model_that_a_stage_trains_is_saved_with_the_folder(
+    base: str, tmp_path: Path
+) -> None:
+    network = replace(CONFIG, language=LanguageConfig(base))
+    for trained, kept in ((("perceiver",), False), (("perceiver", "language"), True)):
+        module = MultimodalTraining(network, stage=StageConfig(trained=trained), optimizer=FAST)
+        train(module, scenes())
+        folder = cmid.multimodal.save_model(module.model, tmp_path / str(kept))
+        assert (folder / "language").is_dir() == kept
+        again = weights(cmid.multimodal.load(folder))
+        assert all(torch.equal(again[k], v) for k, v in weights(module.model).items())
+
+
+def test_a_stage_starts_with_an_adapter_on_4_bits(base: str, tmp_path: Path) -> None:
+    bitsandbytes = pytest.importorskip("bitsandbytes", reason="bitsandbytes is not installed")
+    network = replace(CONFIG, language=LanguageConfig(base))
+    first = MultimodalTraining(network, stage=StageConfig(trained=("perceiver",))).model
+    folder = str(cmid.multimodal.save_model(first, tmp_path / "1"))
+    bits = LanguageConfig(quantise=4)
+    stage = StageConfig(trained=("perceiver", "adapter"), adapter=ADAPTER)
+    module = MultimodalTraining(start=folder, language_model=bits, stage=stage, optimizer=FAST)
+    kinds = [type(part) for part in module.model.language.modules()]
+    assert any(issubclass(kind, bitsandbytes.nn.Linear4bit) for kind in kinds)
+    before = weights(module.model)
+    train(module, scenes())
+    moved = {k for k, v in module.model.state_dict().items() if not torch.equal(v, before[k])}
+    assert {part_of(name) for name in moved} == {"perceiver", "adapter"}
+    with pytest.raises(ValueError, match="4 or 8 bits and cannot learn"):
+        MultimodalTraining(start=folder, language_model=bits)
+
+
+def test_every_source_of_a_mixture_has_to_know_its_lengths(tmp_path: Path) -> None:
+    said = [{"from": "human", "value": "Hello?"}, {"from": "gpt", "value": "Yes."}]
+    path = tmp_path / "text.json"
+    path.write_text(json.dumps([{"conversations": said}]))
+    mixed = Mixture([ConversationFile(path), Kept(ConversationFile(path))])
+    with pytest.raises(ValueError, match=r"length_groups 5: Kept does not know"):
+        MultimodalData(mixed, length_groups=5)
+    MultimodalData(Mixture([ConversationFile(path)] * 2), length_groups=5)
 
 
 def test_conversations_that_the_data_leaves_out_are_counted_and_told_once() -> None:

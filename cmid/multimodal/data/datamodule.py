@@ -14,6 +14,7 @@ from cmid.data.resumable import ResumableData, ResumableSampler, SampleDataset
 from cmid.data.transform import SampleTransform
 from cmid.multimodal.boxes import BoxForm
 from cmid.multimodal.conversation import Conversation
+from cmid.multimodal.data.mixture import Mixture
 from cmid.multimodal.data.sampling import LengthSampler
 from cmid.multimodal.data.source import ConversationSource
 from cmid.multimodal.images import Fit, Frame, fit_image
@@ -94,9 +95,10 @@ class MultimodalData(ResumableData):
         length_groups: int = 0,
         **loading: Any,
     ) -> None:
-        if length_groups and source.length(0) is None:
+        unknown = _without_lengths(source) if length_groups else []
+        if unknown:
             raise ValueError(
-                f"data.length_groups {length_groups}: {type(source).__name__} does not know the"
+                f"data.length_groups {length_groups}: {', '.join(unknown)} does not know the"
                 " lengths of its conversations; set 0"
             )
         view = ConversationView(size, fit)
@@ -130,6 +132,13 @@ class MultimodalData(ResumableData):
             num_workers=self._num_workers(),
             collate_fn=self.collate,
         )
+
+
+def _without_lengths(source: ConversationSource) -> list[str]:
+    """Names of the sources, within a mixture too, that do not know their lengths."""
+    if isinstance(source, Mixture):
+        return [name for each in source.sources for name in _without_lengths(each)]
+    return [type(source).__name__] if source.length(0) is None else []
 
 
 class _Fixed(SampleDataset):
