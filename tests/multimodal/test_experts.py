@@ -119,3 +119,17 @@ def test_linear_experts_are_no_copy_of_a_dense_network() -> None:
         Experts.upcycled(FeedForward(8, 16), ExpertsConfig(activation="none"))
     with pytest.raises(ValueError, match="5 of 4 experts"):
         ExpertsConfig(count=4, chosen=5)
+
+
+def test_the_balance_loss_is_that_of_the_tokens_of_all_processes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    experts = Experts(8, 16).train()
+    tokens, noise = torch.randn(24, 8), torch.randn(24, 4)
+    _, whole = experts(tokens, noise)
+    other = experts.router(tokens[6:], noise[6:])
+    sums = torch.stack([other.importance, other.load])
+    monkeypatch.setattr("cmid.multimodal.experts.mean_over_processes", lambda own: (own + sums) / 2)
+    torch.testing.assert_close(experts(tokens[:6], noise[:6])[1], whole)
+    _, without = experts(tokens[:6], noise[:6], counted=False)
+    torch.testing.assert_close(without, experts.config.balance * other.imbalance)
