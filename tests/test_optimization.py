@@ -67,6 +67,16 @@ def module(request: pytest.FixtureRequest, tiny_clip: str) -> L.LightningModule:
     return makers[request.param]()
 
 
+def configured(module: L.LightningModule, trainer: L.Trainer) -> Any:
+    """Optimizer and schedule as a trainer with `Four` would get them."""
+    data = Four()
+    trainer.datamodule = data  # type: ignore[attr-defined]
+    trainer.strategy.connect(module)
+    trainer._data_connector.attach_data(module, datamodule=data)
+    module.trainer = trainer
+    return module.configure_optimizers()
+
+
 def test_every_module_counts_processes_and_accumulation_and_passes_all_settings(
     module: L.LightningModule,
     tmp_path: Path,
@@ -83,12 +93,7 @@ def test_every_module_counts_processes_and_accumulation_and_passes_all_settings(
         enable_model_summary=False,
         default_root_dir=tmp_path,
     )
-    data = Four()
-    trainer.datamodule = data  # type: ignore[attr-defined]
-    trainer.strategy.connect(module)
-    trainer._data_connector.attach_data(module, datamodule=data)
-    module.trainer = trainer
-    made: Any = module.configure_optimizers()
+    made = configured(module, trainer)
     schedule = made["lr_scheduler"]["scheduler"]
     highest = 0.256 * 4 * 8 * 2 / 256
     assert isinstance(schedule, WarmupCosine)
@@ -118,12 +123,7 @@ def test_warm_up_in_steps_reaches_the_schedule(tmp_path: Path) -> None:
         max_epochs=4, accelerator="cpu", devices=1, logger=False, enable_checkpointing=False,
         enable_model_summary=False, default_root_dir=tmp_path,
     )  # fmt: skip
-    data = Four()
-    trainer.datamodule = data  # type: ignore[attr-defined]
-    trainer.strategy.connect(module)
-    trainer._data_connector.attach_data(module, datamodule=data)
-    module.trainer = trainer
-    made: Any = module.configure_optimizers()
+    made = configured(module, trainer)
     assert made["lr_scheduler"]["scheduler"].warmup == 3
 
 
