@@ -69,77 +69,80 @@ def splice(
     Raises:
         ValueError: other places than images.
     """
-    places = sum(int((each == IMAGE_ID).sum()) for each in ids)
+    flat = torch.cat(list(ids)).cpu()
+    is_image = flat == IMAGE_ID
+    places = int(is_image.sum())
     if places != len(visual):
         raise ValueError(f"{places} places for {len(visual)} images")
-    flat = torch.cat(list(ids))
-    words = embed(flat[flat != IMAGE_ID])
-    lengths = [len(tokens) for tokens in visual]
-    rows, owners, targets = _sources(ids, labels, lengths, len(words))
-    length = max((len(row) for row in rows), default=0)
+    words = embed(torch.cat(list(ids))[~is_image])
+    device = words.device
     # Everything that may be read, and a zero for padding: one gather serves the batch.
     zero = words.new_zeros(1, words.shape[1])
     known = torch.cat([words, *(tokens.to(words) for tokens in visual), zero])
-    index = _padded(rows, length, len(known) - 1, side)
-    mask = _padded([torch.ones_like(row) for row in rows], length, 0, side)
-    device = words.device
+    spread = _Spread(is_image, [len(row) for row in ids], [len(tokens) for tokens in visual], side)
+    target = spread.repeated(torch.cat(list(labels)).cpu())
+    target[spread.owner >= 0] = IGNORED
+    mask = spread.padded(torch.ones_like(spread.source), 0)
     positions, visible, own = (mask.cumsum(dim=1) - 1).clamp(min=0), None, None
     if segments is not None:
         # An image belongs to the segment that its place is in.
-        spread = _sources(ids, segments, lengths, len(words), of_image=None)[2]
-        own = _padded(spread, length, -1, side).to(device)
+        own = spread.padded(spread.repeated(torch.cat(list(segments)).cpu()), -1).to(device)
         visible = _visible(own)
-        positions = (visible.sum(dim=2) - 1).clamp(min=0)
+        # On a processor a sum of 32 bits takes a tenth of the time of one of 64.
+        positions = (visible.sum(dim=2, dtype=torch.int32).long() - 1).clamp(min=0)
     return Spliced(
-        embeds=known[index.to(device)],
-        labels=_padded(targets, length, IGNORED, side).to(device),
+        embeds=known[spread.padded(spread.source, len(known) - 1).to(device)],
+        labels=spread.padded(target, IGNORED).to(device),
         mask=mask.to(device),
         positions=positions.to(device),
-        image=_padded(owners, length, -1, side).to(device),
+        image=spread.padded(spread.owner, -1).to(device),
         visible=visible,
         segments=own,
     )
 
 
-def _sources(
-    ids: Sequence[Tensor],
-    labels: Sequence[Tensor],
-    lengths: Sequence[int],
-    words: int,
-    *,
-    of_image: int | None = IGNORED,
-) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
-    """Of each sample: rows of what may be read, numbers of images, and labels.
+class _Spread:
+    """Where the tokens of a batch go once each place of an image is as long as its tokens.
 
     Args:
-        of_image: label of visual tokens; None repeats that of their place.
+        is_image: ``(N,)`` bool of all tokens, row behind row. rows: tokens of each row.
+        lengths: visual tokens of each image. side: where padding goes.
+
+    Attributes:
+        source: ``(M,)`` numbers of what is read: words, then visual tokens.
+        owner: ``(M,)`` numbers of images, -1 at words.
     """
-    starts = [words + sum(lengths[:number]) for number in range(len(lengths))]
-    rows, owners, targets = [], [], []
-    word = image = 0
-    for tokens, labelled in zip(ids, labels, strict=True):
-        row: list[Tensor] = []
-        owner: list[Tensor] = []
-        target: list[Tensor] = []
-        before = 0
-        cuts = [*(tokens.cpu() == IMAGE_ID).nonzero()[:, 0].tolist(), len(tokens)]
-        for cut in cuts:
-            count = cut - before
-            row.append(torch.arange(word, word + count))
-            owner.append(torch.full((count,), -1))
-            target.append(labelled[before:cut].cpu())
-            word += count
-            if cut < len(tokens):
-                row.append(torch.arange(starts[image], starts[image] + lengths[image]))
-                owner.append(torch.full((lengths[image],), image))
-                place = int(labelled[cut]) if of_image is None else of_image
-                target.append(torch.full((lengths[image],), place))
-                image += 1
-            before = cut + 1
-        rows.append(torch.cat(row))
-        owners.append(torch.cat(owner))
-        targets.append(torch.cat(target))
-    return rows, owners, targets
+
+    def __init__(
+        self, is_image: Tensor, rows: Sequence[int], lengths: Sequence[int], side: Side
+    ) -> None:
+        long = torch.tensor([*lengths, 1])
+        image = torch.where(is_image, is_image.cumsum(0) - 1, -1)
+        self.counts = long[image]  # of a word 1
+        word = (~is_image).cumsum(0) - 1
+        starts = int((~is_image).sum()) + long.cumsum(0) - long
+        first = torch.where(is_image, starts[image], word)
+        before = self.counts.cumsum(0) - self.counts
+        within = torch.arange(int(self.counts.sum())) - self.repeated(before)
+        self.source, self.owner = self.repeated(first) + within, self.repeated(image)
+        row = torch.arange(len(rows)).repeat_interleave(torch.tensor(rows, dtype=torch.int64))
+        row = self.repeated(row)
+        sizes = torch.bincount(row, minlength=len(rows))
+        self.shape = (len(rows), int(sizes.max()) if len(rows) else 0)
+        column = torch.arange(len(row)) - (sizes.cumsum(0) - sizes)[row]
+        if side == "left":
+            column = column + self.shape[1] - sizes[row]
+        self.place = (row, column)
+
+    def repeated(self, values: Tensor) -> Tensor:
+        """``(N,)`` of each token, ``(M,)`` of what it becomes."""
+        return values.repeat_interleave(self.counts)
+
+    def padded(self, values: Tensor, value: int) -> Tensor:
+        """``(M,)`` in rows ``(B, L)``, with this value at padding."""
+        rows = torch.full(self.shape, value)
+        rows[self.place] = values
+        return rows
 
 
 def share_prefix(conversations: Sequence[Encoded]) -> tuple[Encoded, Tensor] | None:
@@ -170,11 +173,3 @@ def _visible(segments: Tensor) -> Tensor:
     length = segments.shape[1]
     causal = torch.ones(length, length, dtype=torch.bool, device=segments.device).tril()
     return ((own == other) | (other == 0)) & causal & (own >= 0) & (other >= 0)
-
-
-def _padded(rows: Sequence[Tensor], length: int, value: int, side: Side) -> Tensor:
-    padded = torch.full((len(rows), length), value)
-    for number, row in enumerate(rows):
-        start = length - len(row) if side == "left" else 0
-        padded[number, start : start + len(row)] = row
-    return padded

@@ -156,3 +156,25 @@ def test_full_size_perceivers_have_the_published_number_of_parameters(
     with torch.device("meta"):
         perceiver = Perceiver(config, (width,) * 3, out_width=4096)
     assert sum(parameter.numel() for parameter in perceiver.parameters()) == count
+
+
+@pytest.mark.parametrize(("deviation", "width"), [(0.02, 64), (0.05, 64), (None, 64), (None, 1152)])
+def test_first_weights_have_the_deviation_asked_for(deviation: float | None, width: int) -> None:
+    config = PerceiverConfig(queries=(2,), width=width, heads=4, layers=1, deviation=deviation)
+    (layer,) = Perceiver(config, [width], out_width=width).layers
+    expected = width**-0.5 if deviation is None else deviation
+    assert layer.attention.in_proj_weight.std().item() == pytest.approx(expected, rel=0.05)
+
+
+def test_a_narrow_perceiver_tells_places_apart_from_the_start_without_a_deviation() -> None:
+    """Of a bright cell that is moved; with little weights tokens are the mean over cells."""
+    torch.manual_seed(0)
+    cells = torch.eye(16)[:, :, None] * torch.randn(64)  # (16, 16, 64): cell k is bright in image k
+    told = []
+    for deviation in (0.02, None):
+        config = PerceiverConfig(
+            queries=(8,), width=64, heads=4, positions="keys_and_values", deviation=deviation
+        )
+        tokens = Perceiver(config, [64], out_width=64).eval()([cells], [(4, 4)])
+        told.append((tokens.std(dim=0).mean() / tokens.std()).item())
+    assert told[1] > 5 * told[0]

@@ -19,7 +19,7 @@ from cmid.data.scenes import (
     Scene,
     generate_scene,
 )
-from cmid.data.scenes.phrases import CLEARLY, plural
+from cmid.data.scenes.phrases import CLEARLY, place, plural
 from cmid.multimodal.boxes import BoxForm
 from cmid.multimodal.conversation import Conversation
 from cmid.multimodal.data.source import ConversationSource, Example
@@ -31,11 +31,12 @@ KINDS = (
 # What is hard to learn.
 AGAIN = {"choice": 2, "region": 2}
 ALWAYS = ("cover", "caption")
-FURTHER = ("oriented", "honesty")
-"""Kinds that have to be asked for: turned boxes, and what may not be there."""
+FURTHER = ("oriented", "honesty", "place")
+"""Kinds that have to be asked for: turned boxes, what may not be there, and places in words."""
 _URBAN = ("residential", "harbour", "airport", "storage tanks", "junction")
 _LETTERS = "ABCD"
 _YES_NO = ("yes", "no")
+PLACES = tuple(place(x / 6, y / 6) for y in (1, 3, 5) for x in (1, 3, 5))
 CHOICE = "[VQA] Which of these is it?"
 BOXES = BoxForm(cells=99)
 """How boxes of scenes are written."""
@@ -166,25 +167,35 @@ def _about_all(scene: Scene, draws: random.Random) -> Iterator[SceneQuestion]:
 
 
 def _about_places(scene: Scene, draws: random.Random) -> Iterator[SceneQuestion]:
-    """A turned box, and a place of something that may be absent."""
+    """A turned box, a place in words, and a place of something that may be absent."""
     size = len(scene.semantic_mask)
     turned = {instance.box: instance.oriented_box for instance in scene.instances}
-    known = [(phrase, turned[box]) for phrase, box in scene.region_phrases if box in turned]
+    objects = [(phrase, box) for phrase, box in scene.region_phrases if box in turned]
+    known = [(phrase, turned[box]) for phrase, box in objects]
     if known:
         phrase, oriented = draws.choice(known)
         corners = box_corners(oriented) / size
         answer = (ORIENTED.write(corners),)
         text = f"[VG] Where is {phrase}? Give a turned box."
         yield SceneQuestion("oriented", text, answer[0], answer, box=corners)
+    unplaced = [(phrase, box) for phrase, box in objects if " in the " not in phrase]
+    if unplaced:
+        phrase, box = draws.choice(unplaced)
+        x, y = np.array(box).reshape(2, 2).mean(axis=0) / size
+        own = (place(float(x), float(y)),)
+        text = f"[VQA] In which part of the image is {phrase}?"
+        yield SceneQuestion("place", text, own[0], own, PLACES)
     single = {i.category: i.box for i in scene.instances}
     counts = Counter(instance.category for instance in scene.instances)
     tiny = _hardly_seen(scene)
     present = [name for name in INSTANCE_CATEGORIES if counts[name] == 1 and name not in tiny]
     absent = [name for name in INSTANCE_CATEGORIES if not counts[name]]
-    if absent and (not present or draws.random() < 0.5):
+    if not present or not absent:
+        return  # the answer would be known without a look
+    if draws.random() < 0.5:
         name = draws.choice(absent)
         yield SceneQuestion("honesty", f"[VG] Where is the {name}?", f"there is no {name}", ())
-    elif present:
+    else:
         name = draws.choice(present)
         answer = (BOXES.write(np.array(single[name]).reshape(2, 2) / size),)
         yield SceneQuestion("honesty", f"[VG] Where is the {name}?", answer[0], answer)
