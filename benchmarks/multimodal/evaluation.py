@@ -34,8 +34,8 @@ _PROTOCOLS: dict[SuiteName, str] = {
     "grounding": "overlap of boxes in fractions of the whole image, nothing added to sides; every"
     " question counts",
     "choice": "the letter or the text of a choice, each question in all rotations of its choices",
-    "captions": "against all references, words as answers are compared; METEOR and CIDEr are not"
-    " computed",
+    "captions": "against all references, words as answers are compared; CIDEr where the extra"
+    " captions is installed; METEOR is not computed",
     "instructions": "questions of this project, judged by their task",
 }
 _FOLDERS = ("", "images", "Images_LR", "Data", "JPEGImages")

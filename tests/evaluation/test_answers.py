@@ -296,3 +296,29 @@ def test_a_guesser_knows_what_is_usual_for_the_same_words() -> None:
     assert judge(box, BlindAnswers([box], write_box=lambda c: "0 0 0.2 0.2").answer(box)).right
     with pytest.raises(ValueError, match="write_box"):
         BlindAnswers([box])
+
+
+def test_cumulative_iou_is_of_the_areas_of_all_questions() -> None:
+    """A tenth of the image met in full, half of it in half, a fifth not read at all."""
+    said = {"0 0 1 0.1": "0 0 1 0.1", "0 0 1 0.5": "0 0 1 0.25", "0 0 1 0.2": "nothing"}
+    judged = []
+    for true, answer in said.items():
+        asked = question("box", true, boxes=tuple(numbers(true) or ()), read_boxes=numbers)
+        judged.append((asked, judge(asked, answer)))
+    values = {each.name: each.value for each in measure(judged)}
+    assert values["cumulative IoU"] == pytest.approx((0.1 + 0.25) / (0.1 + 0.5 + 0.2))
+    assert values["mean IoU"] == pytest.approx((1 + 0.5 + 0) / 3)
+
+
+def test_cider_weighs_what_few_references_say() -> None:
+    pytest.importorskip("pycocoevalcap", reason="extra captions is not installed")
+    true = [["a farm seen from above"], ["a port seen from above"], ["a park seen from above"]]
+    for said, least, most in (
+        ([each[0] for each in true], 9.99, 10.01),  # the same text
+        (["a seen from above"] * 3, 0.0, 2.5),  # what all say weighs nothing
+        (["no word of it"] * 3, 0.0, 0.0),
+    ):
+        asked = [question("caption", *answers) for answers in true]
+        judged = [(one, judge(one, answer)) for one, answer in zip(asked, said, strict=True)]
+        values = {each.name: each.value for each in measure(judged)}
+        assert least <= values["CIDEr"] <= most, said

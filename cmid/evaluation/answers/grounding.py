@@ -10,18 +10,23 @@ from scipy.optimize import linear_sum_assignment
 from cmid.boxes import Floats, convex_overlap, is_convex, polygon_area
 
 
-def box_iou(a: Floats, b: Floats) -> float:
-    """Intersection over union of two convex polygons in [0, 1]; 0 for one without an area.
+def shared_area(a: Floats, b: Floats) -> tuple[float, float]:
+    """Intersection and union of two convex polygons; one without an area shares nothing.
 
     Nothing is added to sides: on boxes in fractions, a pixel more would make any two overlap.
 
     Args:
         a, b: ``(K, 2)`` corners, upright boxes or turned ones, in fractions of the image.
     """
-    if not (is_convex(a) and is_convex(b)):
-        return 0.0
-    shared = convex_overlap(a, b)
-    return min(1.0, shared / (polygon_area(a) + polygon_area(b) - shared))
+    both = is_convex(a) and is_convex(b)
+    shared = convex_overlap(a, b) if both else 0.0
+    return shared, sum(polygon_area(each) for each in (a, b) if is_convex(each)) - shared
+
+
+def box_iou(a: Floats, b: Floats) -> float:
+    """Intersection over union, in [0, 1], see `shared_area`; 0 for boxes without an area."""
+    shared, either = shared_area(a, b)
+    return min(1.0, shared / either) if shared else 0.0
 
 
 def matched_iou(found: Sequence[Floats], true: Sequence[Floats]) -> list[float]:

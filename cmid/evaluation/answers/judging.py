@@ -7,7 +7,8 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from cmid.evaluation.answers.grounding import box_iou, matched_iou
+from cmid.boxes import polygon_area
+from cmid.evaluation.answers.grounding import box_iou, matched_iou, shared_area
 from cmid.evaluation.answers.matching import named, normal, read_letter, read_number, same
 from cmid.evaluation.answers.question import Question
 
@@ -39,6 +40,8 @@ class Judgement:
         readable: it has the form that was asked for; what cannot be read is wrong.
         given: the class, letter or number that it was read as.
         overlaps: of a grounding question with one box its overlap, else those of matched pairs.
+        areas: of a grounding question with one box, what its and the true box share, and cover
+            together, in fractions of the image.
         found: number of boxes that it names.
         error: absolute error of a count; nan where it cannot be read.
         relaxed: of an ``exact`` question: right, or naming the true answer and no other one.
@@ -48,6 +51,7 @@ class Judgement:
     readable: bool = True
     given: str = ""
     overlaps: tuple[float, ...] = ()
+    areas: tuple[float, float] = (0.0, 0.0)
     found: int = 0
     error: float = math.nan
     relaxed: bool = False
@@ -130,15 +134,17 @@ def _bin(area: float) -> int:
 def _box(question: Question, answer: str) -> Judgement:
     assert question.read_boxes is not None
     found, true = question.read_boxes(answer), question.boxes
+    if not found and len(true) == 1:
+        return Judgement(False, False, overlaps=(0.0,), areas=(0.0, polygon_area(true[0])))
     if not found:
-        return Judgement(False, False, overlaps=(0.0,) * (len(true) == 1))
+        return Judgement(False, False)
     if len(true) == 1:
         # Of several boxes for one thing the first counts: more of them are no better guess.
-        iou = box_iou(found[0], true[0])
-        return Judgement(iou >= 0.5, True, answer, (iou,), len(found))
+        iou, areas = box_iou(found[0], true[0]), shared_area(found[0], true[0])
+        return Judgement(iou >= 0.5, True, answer, (iou,), areas, len(found))
     overlaps = tuple(matched_iou(found, true))
     right = len(found) == len(true) and min(overlaps) >= 0.5
-    return Judgement(right, True, answer, overlaps, len(found))
+    return Judgement(right, True, answer, overlaps, found=len(found))
 
 
 def _honesty(question: Question, answer: str) -> Judgement:

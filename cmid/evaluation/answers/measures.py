@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -74,6 +75,7 @@ def _measures(judged: Judged) -> Iterator[Measure]:
         yield _share(judged, "IoU >= 0.5", overlaps >= 0.5)
         yield _share(judged, "IoU >= 0.7", overlaps >= 0.7)
         yield _mean(judged, "mean IoU", overlaps)
+        yield _cumulative(judged)
     elif kind == "honesty":
         yield from _honesty(judged)
     else:
@@ -94,7 +96,11 @@ def _measures(judged: Judged) -> Iterator[Measure]:
 
 
 def _captions(judged: Judged) -> Iterator[Measure]:
-    """BLEU-4 of all and the mean ROUGE-L, each against all references, words as in `normal`."""
+    """BLEU-4 of all, mean ROUGE-L and CIDEr, against all references, words as in `normal`.
+
+    CIDEr (arXiv:1411.5726), whose weights are of the references of all, is left out where the
+    extra ``captions`` is not installed.
+    """
     from torchmetrics.functional.text import bleu_score, rouge_score
 
     said = [judgement.given for _, judgement in judged]
@@ -106,6 +112,13 @@ def _captions(judged: Judged) -> Iterator[Measure]:
         for pair in zip(said, true, strict=True)
     ]
     yield _mean(judged, "ROUGE-L", np.array(rouge))
+    if importlib.util.find_spec("pycocoevalcap") is not None:
+        from pycocoevalcap.cider.cider import Cider
+
+        _, each = Cider().compute_score(
+            dict(enumerate(true)), {number: [words] for number, words in enumerate(said)}
+        )
+        yield _mean(judged, "CIDEr", np.array(each))
 
 
 def _choices(judged: Judged) -> Iterator[Measure]:
@@ -125,6 +138,17 @@ def _choices(judged: Judged) -> Iterator[Measure]:
         # A guess is right in every rotation.
         chance = float(np.mean([(1 / turn) ** turn for turn in turns.values()]))
         yield _share(judged, "circular", circular, chance=chance)
+
+
+def _cumulative(judged: Judged) -> Measure:
+    """What all boxes share, of all that they cover: large ones count more."""
+    areas = np.array([judgement.areas for _, judgement in judged])
+
+    def ratio(rows: NDArray[np.int64]) -> float:
+        shared, either = areas[rows].sum(axis=0)
+        return float(shared / either) if either else 0.0
+
+    return _any(judged, "cumulative IoU", ratio)
 
 
 def _several_boxes(judged: Judged) -> Iterator[Measure]:
