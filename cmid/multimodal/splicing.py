@@ -69,17 +69,18 @@ def splice(
     Raises:
         ValueError: other places than images.
     """
-    flat = torch.cat(list(ids)).cpu()
+    flat = torch.cat(list(ids))
     is_image = flat == IMAGE_ID
     places = int(is_image.sum())
     if places != len(visual):
         raise ValueError(f"{places} places for {len(visual)} images")
-    words = embed(torch.cat(list(ids))[~is_image])
+    words = embed(flat[~is_image])
     device = words.device
     # Everything that may be read, and a zero for padding: one gather serves the batch.
     zero = words.new_zeros(1, words.shape[1])
     known = torch.cat([words, *(tokens.to(words) for tokens in visual), zero])
-    spread = _Spread(is_image, [len(row) for row in ids], [len(tokens) for tokens in visual], side)
+    rows, lengths = [len(row) for row in ids], [len(tokens) for tokens in visual]
+    spread = _Spread(is_image.cpu(), rows, lengths, side)
     target = spread.repeated(torch.cat(list(labels)).cpu())
     target[spread.owner >= 0] = IGNORED
     mask = spread.padded(torch.ones_like(spread.source), 0)
