@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +12,13 @@ import pytest
 
 pytest.importorskip("transformers", reason="extra multimodal is not installed")
 
+from cmid.data.scenes import PLAIN_AREA, generate_scene
+from cmid.data.scenes.phrases import CLEARLY, place, plural
 from cmid.multimodal.data import ConversationFile, SceneConversations
 from cmid.multimodal.data.scenes import FURTHER, KINDS, PLACES, ask
 
 
 def test_scenes_are_asked_what_is_true_of_them() -> None:
-    import random
-
-    from cmid.data.scenes import PLAIN_AREA, generate_scene
-    from cmid.data.scenes.phrases import CLEARLY, place, plural
-
     found: dict[str, list[str]] = {kind: [] for kind in (*KINDS, *FURTHER)}
     slivers = 0
     for index in range(60):
@@ -41,7 +39,7 @@ def test_scenes_are_asked_what_is_true_of_them() -> None:
                 (box,) = (box for phrase, box in boxes.items() if phrase in asked.text)
                 assert asked.answer == place((box[0] + box[2]) / 128, (box[1] + box[3]) / 128)
             if asked.kind == "honesty" and asked.true:
-                assert not any(f"the {each.category}?" in asked.text for each in named)
+                assert {f"a {each.category}?" for each in scene.instances} >= {asked.text[14:]}
     assert 40 < len(found["cover"]) < 60  # near ties are not asked about
     assert slivers > 10
     assert 10 < len(found["count"]) < 40  # what is hardly seen is not counted
@@ -65,6 +63,18 @@ def test_scenes_are_asked_what_is_true_of_them() -> None:
     assert all(sum("Describe" in text for text in texts) == 1 for texts in asked_first)
     assert 5 < sum("Describe" in texts[0] for texts in asked_first) < 35
     assert all(len(texts) == 2 for texts in asked_first)
+
+
+def test_whether_a_thing_is_there_cannot_be_told_by_its_name() -> None:
+    asked = [
+        (question.text, not question.true)
+        for index in range(250)
+        for question in ask(generate_scene(index, size=64), random.Random(index), ["honesty"])
+    ]
+    for names in (("building",), ("ship", "plane", "storage tank")):
+        absent = [gone for text, gone in asked if text[16:-1] in names]
+        assert 0.35 < sum(absent) / len(absent) < 0.65
+        assert len(absent) > 40
 
 
 def test_files_of_conversations_are_read_and_checked(tmp_path: Path) -> None:

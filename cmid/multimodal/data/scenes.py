@@ -37,6 +37,8 @@ _URBAN = ("residential", "harbour", "airport", "storage tanks", "junction")
 _LETTERS = "ABCD"
 _YES_NO = ("yes", "no")
 PLACES = tuple(place(x / 6, y / 6) for y in (1, 3, 5) for x in (1, 3, 5))
+ASKED_ABSENT = {"building": 0.95, "ship": 1 / 9, "plane": 1 / 9, "storage tank": 1 / 9}
+"""Of scenes without one, the share that is asked for it: it is there in half of all questions."""
 CHOICE = "[VQA] Which of these is it?"
 BOXES = BoxForm(cells=99)
 """How boxes of scenes are written."""
@@ -185,20 +187,19 @@ def _about_places(scene: Scene, draws: random.Random) -> Iterator[SceneQuestion]
         own = (place(float(x), float(y)),)
         text = f"[VQA] In which part of the image is {phrase}?"
         yield SceneQuestion("place", text, own[0], own, PLACES)
-    single = {i.category: i.box for i in scene.instances}
-    counts = Counter(instance.category for instance in scene.instances)
-    tiny = _hardly_seen(scene)
-    present = [name for name in INSTANCE_CATEGORIES if counts[name] == 1 and name not in tiny]
-    absent = [name for name in INSTANCE_CATEGORIES if not counts[name]]
-    if not present or not absent:
-        return  # the answer would be known without a look
-    if draws.random() < 0.5:
-        name = draws.choice(absent)
-        yield SceneQuestion("honesty", f"[VG] Where is the {name}?", f"there is no {name}", ())
-    else:
-        name = draws.choice(present)
-        answer = (BOXES.write(np.array(single[name]).reshape(2, 2) / size),)
-        yield SceneQuestion("honesty", f"[VG] Where is the {name}?", answer[0], answer)
+    names = [*ASKED_ABSENT]
+    draws.shuffle(names)
+    for name in names:
+        group = [each for each in scene.instances if each.category == name]
+        largest = max(group, key=lambda each: each.area, default=None)
+        text = f"[VG] Where is a {name}?"
+        if largest is not None and largest.area >= PLAIN_AREA:
+            answer = (BOXES.write(np.array(largest.box).reshape(2, 2) / size),)
+            yield SceneQuestion("honesty", text, answer[0], answer)
+            return
+        if largest is None and draws.random() < ASKED_ABSENT[name]:
+            yield SceneQuestion("honesty", text, f"there is no {name}", ())
+            return
 
 
 def list_choices(question: str, choices: Sequence[str]) -> str:
