@@ -89,14 +89,13 @@ class _Losses(L.Callback):
 @command(PlacesConfig, memory="--queries")
 def main(config: PlacesConfig) -> None:
     """Train a model for each deviation; print the table."""
-    marks = [mark for mark in (0.25, 0.5, 0.75, 1) if int(mark * config.steps)]
+    ends = sorted({config.steps * quarter // 4 for quarter in (1, 2, 3, 4)} - {0})
     rows = []
     for deviation in config.deviations:
         losses, exact = learn(config, deviation)
-        ends = [int(mark * config.steps) for mark in marks]
         told = [f"{statistics.fmean(losses[max(0, end - 10) : end]):.2f}" for end in ends]
         rows.append(Row(f"{deviation:.3f}", (*told, f"{exact:.2f}")))
-    head = ("deviation", *(f"loss at {int(mark * config.steps)}" for mark in marks), "exact boxes")
+    head = ("deviation", *(f"loss at {end}" for end in ends), "exact boxes")
     print(markdown_table(Table(head, tuple(rows)), aligned=True))
 
 
