@@ -21,8 +21,8 @@ CORE, EXTRAS = declared()
 BACKBONE = "test_resnet.r160_in1k"  # timm's smallest
 # Where an extra is tested alone; "dev" is what these tests run in.
 TESTED = {
-    *("baselines", "dev", "docs", "evaluation", "geo", "onnx", "openmmlab", "vision-language"),
-    *("multimodal", "scoring", "search", "wandb"),
+    *("baselines", "captions", "dev", "docs", "evaluation", "geo", "onnx", "openmmlab"),
+    *("multimodal", "scoring", "search", "vision-language", "wandb"),
 }
 FILTERED = ["--out", "selection.parquet", "--engine", "ray"]
 # The default of tools/pretrain.py for two steps.
@@ -100,6 +100,11 @@ with error_boundary():
     language = LanguageConfig("tiny:llama:32x1", "bytes", AdapterConfig(rank=2))
     save_model(build_model(MultimodalConfig(language=language)), "model")
     print(len(load("model").generate(["what?"], max_tokens=2)), "answer")
+"""
+CAPTIONS = """
+from cmid.evaluation.answers import Question, judge, measure
+asked = [Question("said", "caption", "what?", (text,), text) for text in ("a farm", "two ports")]
+print(*(each.name for each in measure([(one, judge(one, one.name)) for one in asked])))
 """
 
 Command = Sequence[str | Path]
@@ -228,7 +233,8 @@ def test_commands_that_need_an_extra_name_it_where_it_is_missing(
     for (extra, command), outcome in zip(expected, outcomes, strict=True):
         assert outcome.status == 1, (command[:3], outcome.printed[-3000:])
         assert_names_extra(outcome, extra)
-    assert {extra for extra, _ in expected} == TESTED - {"dev", "docs"}
+    # Without captions a score is left out, which the protocol says.
+    assert {extra for extra, _ in expected} == TESTED - {"captions", "dev", "docs"}
 
 
 def test_geo_reads_windows_of_rasters(rasters: Path, tmp_path: Path) -> None:
@@ -279,6 +285,12 @@ def test_evaluation_clusters_and_maps(backbone: Path, tmp_path: Path) -> None:
     ]
     printed = succeed(commands, extra="evaluation", folder=tmp_path)
     assert "NMI" in printed[1]
+
+
+def test_captions_are_measured_by_cider_too(tmp_path: Path) -> None:
+    for extra, scores in ((None, "ROUGE-L"), ("captions", "ROUGE-L CIDEr")):
+        (printed,) = succeed([["-c", CAPTIONS]], extra=extra, folder=tmp_path)
+        assert printed.strip().endswith(scores)
 
 
 def test_onnx_exports_what_onnxruntime_agrees_with(backbone: Path, tmp_path: Path) -> None:

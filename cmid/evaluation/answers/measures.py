@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -112,13 +111,14 @@ def _captions(judged: Judged) -> Iterator[Measure]:
         for pair in zip(said, true, strict=True)
     ]
     yield _mean(judged, "ROUGE-L", np.array(rouge))
-    if importlib.util.find_spec("pycocoevalcap") is not None:
+    try:
         from pycocoevalcap.cider.cider import Cider
-
-        _, each = Cider().compute_score(
-            dict(enumerate(true)), {number: [words] for number, words in enumerate(said)}
-        )
-        yield _mean(judged, "CIDEr", np.array(each))
+    except ModuleNotFoundError:
+        return
+    _, each = Cider().compute_score(
+        dict(enumerate(true)), {number: [words] for number, words in enumerate(said)}
+    )
+    yield _mean(judged, "CIDEr", np.array(each))
 
 
 def _choices(judged: Judged) -> Iterator[Measure]:
