@@ -1,4 +1,4 @@
-"""Agreement of whole images: InfoNCE (MoCo) and the cosine loss of BYOL."""
+"""Agreement of whole images: InfoNCE (MoCo, SimCLR) and the cosine loss of BYOL."""
 
 from __future__ import annotations
 
@@ -62,6 +62,31 @@ def info_nce_in_batch(
     with full_precision(query):
         logits = query.float() @ keys.detach().float().T / temperature  # (B, K)
         return F.cross_entropy(logits, positives)
+
+
+def nt_xent(first: Tensor, second: Tensor, temperature: float = 0.1) -> Tensor:
+    r"""Normalised temperature-scaled cross-entropy (SimCLR, arXiv:2002.05709, equation 1).
+
+    Each of the :math:`2B` embeddings is to be told from all others by its similarity to the other
+    view of its image; the gradient flows through both.
+
+    .. math:: L = -\frac{1}{2B} \sum_i
+        \log \frac{e^{z_i \cdot z_{p(i)} / T}}{\sum_{j \ne i} e^{z_i \cdot z_j / T}}
+
+    Args:
+        first: ``(B, D)``, L2-normalised, of the first views.
+        second: ``(B, D)``, L2-normalised, of the second views of the same images.
+        temperature: ``T``.
+
+    Returns:
+        Mean over the batch, float32.
+    """
+    with full_precision(first):
+        embeddings = torch.cat([first, second]).float()
+        logits = embeddings @ embeddings.T / temperature  # (2B, 2B)
+        itself = torch.eye(len(logits), dtype=torch.bool, device=logits.device)
+        positives = torch.arange(len(logits), device=logits.device).roll(len(first))
+        return F.cross_entropy(logits.masked_fill(itself, float("-inf")), positives)
 
 
 def cosine_loss(prediction: Tensor, target: Tensor) -> Tensor:

@@ -1,13 +1,19 @@
-"""Student and teacher of CMID, and the two kinds of agreement between whole images."""
+"""Student and teacher of CMID, and the kinds of agreement between whole images."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-from cmid.losses import KeyQueue, cosine_loss, info_nce_in_batch, info_nce_with_queue
+from cmid.losses import (
+    KeyQueue,
+    cosine_loss,
+    info_nce_in_batch,
+    info_nce_with_queue,
+    nt_xent,
+)
 from cmid.models import LocalHead, MaskedEncoder, Predictor, Projector
-from cmid.processes import gather_rows, rows_of_this_process
+from cmid.processes import gather_rows, gather_rows_with_gradient, rows_of_this_process
 
 
 class Branch(nn.Module):
@@ -64,6 +70,22 @@ class BatchAgreement(nn.Module):
         return (first + second) / 2
 
 
+class StudentAgreement(nn.Module):
+    """NT-Xent of the student's own two views; the teacher has no part in it (SimCLR).
+
+    Embeddings of all processes are negatives, and the gradient flows through them all.
+    """
+
+    def __init__(self, *, temperature: float) -> None:
+        super().__init__()
+        self.temperature = temperature
+
+    def forward(self, queries: tuple[Tensor, Tensor], keys: None = None) -> Tensor:
+        """Loss of ``(B, 256)`` student embeddings, one of each view."""
+        first, second = (gather_rows_with_gradient(query) for query in queries)
+        return nt_xent(first, second, self.temperature)
+
+
 class BYOLAgreement(nn.Module):
     """Prediction of the teacher's embedding of the other view, without negatives."""
 
@@ -82,9 +104,13 @@ class BYOLAgreement(nn.Module):
 
 
 def build_agreement(kind: str, *, queue_size: int, temperature: float, dim: int = 256) -> nn.Module:
-    """The global branch's loss: ``moco`` (with a queue, or without one of size 0) or ``byol``."""
+    """The global branch's loss: ``moco`` (with a queue, or without one of size 0), ``simclr`` or
+    ``byol``.
+    """
     if kind == "byol":
         return BYOLAgreement(dim=dim)
+    if kind == "simclr":
+        return StudentAgreement(temperature=temperature)
     if queue_size == 0:
         return BatchAgreement(temperature=temperature)
     return MoCoAgreement(dim=dim, queue_size=queue_size, temperature=temperature)
@@ -102,8 +128,8 @@ def build_branch(
     """Heads around an encoder.
 
     Args:
-        agreement: ``moco`` (projector without norm) or ``byol`` (with BatchNorm, hidden width 512
-            at most).
+        agreement: ``moco`` and ``simclr`` (projector without norm) or ``byol`` (with BatchNorm,
+            hidden width 512 at most).
         projector_norm: BatchNorm after both layers of the projector, as in MoCo v3.
         prototypes: outputs of the local head.
         width: hidden width of projector and local head; 2048 is published.

@@ -59,7 +59,11 @@ class CMID(PretrainMethod):
 
     Args:
         backbone: any timm model with spatial output.
-        agreement: global branch: ``moco`` (queue of negatives) or ``byol`` (predictor).
+        agreement: global branch: ``moco`` (queue of negatives), ``byol`` (predictor) or ``simclr``
+            (the student's two views against the batch's others, without the teacher).
+        global_views: what the student's global branch sees: ``masked`` views as the other losses,
+            as published, or ``clean`` ones in a pass of its own: a step then costs about a half
+            more, and contrast learns from what downstream images look like.
         queue_size: keys of the MoCo queue; keep it far below the number of images. 0: no queue, the
             batch's other keys are the negatives (MoCo v3), which learns faster in short runs.
         projector_norm: BatchNorm after both layers of the projector (MoCo v3), likewise.
@@ -80,7 +84,8 @@ class CMID(PretrainMethod):
         self,
         backbone: str = "resnet50",
         *,
-        agreement: Literal["moco", "byol"] = "moco",
+        agreement: Literal["moco", "byol", "simclr"] = "moco",
+        global_views: Literal["masked", "clean"] = "masked",
         queue_size: int = 65536,
         projector_norm: bool = False,
         temperature: float = 0.2,
@@ -103,7 +108,12 @@ class CMID(PretrainMethod):
         self.teacher_parameters = teacher
         self.first_momentum = teacher.momentum
 
-        encoder = self.make_encoder(pooled=weights.contrastive > 0)
+        self.clean_pass = weights.contrastive > 0 and global_views == "clean"
+        self.masked_pass = max(weights.reconstruction, weights.local) > 0 or not self.clean_pass
+        self.compares_teacher = weights.contrastive > 0 and agreement != "simclr"
+        self.teacher_pass = self.compares_teacher or weights.local > 0
+
+        encoder = self.make_encoder(masked=self.masked_pass, pooled=weights.contrastive > 0)
         if local_norm is None:
             local_norm = any(isinstance(m, nn.BatchNorm2d) for m in encoder.modules())
         self.student = build_branch(
@@ -163,20 +173,24 @@ class CMID(PretrainMethod):
         if temperature is None:
             temperature = self.temperature_of_epoch()
         terms: dict[str, Tensor] = {}
-        dense = self.student.encoder(self.arrange(views.masked), views.masks)  # (2B, D, N, N)
+        student, teacher = self.student, self.teacher_branch
+        if self.masked_pass:
+            dense = student.encoder(self.arrange(views.masked), views.masks)  # (2B, D, N, N)
         if self.weights.reconstruction:
             terms |= self.reconstruct_masked(views, dense)
-        if self.weights.contrastive or self.weights.local:
+        if self.teacher_pass:
             with torch.no_grad():
-                clean = self.teacher_branch.encoder(self.arrange(views.images))  # (2B, D, N, N)
+                clean = teacher.encoder(self.arrange(views.images))  # (2B, D, N, N)
+        seen = student.encoder(self.arrange(views.images)) if self.clean_pass else dense
         if self.weights.contrastive:
-            queries = self.student.embed(dense).chunk(2)
-            with torch.no_grad():
-                keys = self.teacher_branch.embed(clean).chunk(2)
+            queries, keys = student.embed(seen).chunk(2), None
+            if self.compares_teacher:
+                with torch.no_grad():
+                    keys = teacher.embed(clean).chunk(2)
             terms["contrastive"] = self.agreement(queries, keys)
         if self.weights.local:
             terms["local"] = self.compare_cells(views, dense, clean, temperature=temperature)
-        return terms, self.student.encoder.pool(dense.detach()).detach()
+        return terms, student.encoder.pool(seen.detach()).detach()
 
     def reconstruct_masked(self, views: Views, dense: Tensor) -> dict[str, Tensor]:
         """Both terms of the reconstruction from the student's ``(2B, D, N, N)``.
@@ -230,7 +244,7 @@ class CMID(PretrainMethod):
             momentum: 1 forgets what was before.
         """
         encoders = [self.student.encoder]
-        if not (self.weights.contrastive or self.weights.local):
+        if not self.teacher_pass:
             encoders.append(self.teacher_branch.encoder)
         first = views.images.chunk(2)[0]
         # BatchNorm refuses a single value: one image may be one cell at the end of a CNN.

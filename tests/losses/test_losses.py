@@ -14,6 +14,7 @@ from cmid.losses import (
     focal_frequency_loss,
     info_nce_in_batch,
     info_nce_with_queue,
+    nt_xent,
 )
 from cmid.models import ReconstructionHead
 
@@ -106,6 +107,23 @@ def test_info_nce_in_batch_is_that_of_a_queue_of_the_other_keys() -> None:
     ]
     loss = info_nce_in_batch(query, keys, positives, temperature=0.3)
     torch.testing.assert_close(loss, torch.stack(losses).mean())
+
+
+def test_nt_xent_is_that_of_a_queue_of_all_other_embeddings_and_trains_both_views() -> None:
+    first, second = unit(5, 8).requires_grad_(), unit(5, 8).requires_grad_()
+    z = torch.cat([first, second]).detach()
+    expected = 0.0
+    for i in range(10):
+        partner = (i + 5) % 10
+        others = [j for j in range(10) if j not in (i, partner)]
+        similarities = torch.stack([z[i] @ z[j] for j in [partner, *others]]) / 0.3
+        expected += float(-torch.log_softmax(similarities, 0)[0]) / 10
+    loss = nt_xent(first, second, temperature=0.3)
+    assert float(loss.detach()) == pytest.approx(expected, rel=1e-5)
+    loss.backward()
+    for view in (first, second):
+        assert view.grad is not None
+        assert (view.grad.norm(dim=1) > 0).all()
 
 
 def test_info_nce_sends_no_gradient_to_keys() -> None:

@@ -42,11 +42,15 @@ def views_of(batch: int = 2, *, bands: int = 3, size: int = 64) -> Views:
 
 
 @pytest.mark.parametrize("backbone", FAMILIES)
-@pytest.mark.parametrize("agreement", ["moco", "byol"])
+@pytest.mark.parametrize(
+    ("agreement", "global_views"), [("moco", "masked"), ("byol", "masked"), ("simclr", "clean")]
+)
 def test_gradient_reaches_every_trainable_parameter_and_never_the_teacher(
-    backbone: str, agreement: str
+    backbone: str, agreement: str, global_views: str
 ) -> None:
-    model = method(backbone, agreement=agreement, in_chans=5, **_statistics(5))
+    model = method(
+        backbone, agreement=agreement, global_views=global_views, in_chans=5, **_statistics(5)
+    )
     terms, features = model.losses(views_of(bands=5), 0.04)
     model.total(terms).backward()
     assert set(terms) == {"spatial", "frequency", "contrastive", "local"}
@@ -98,6 +102,30 @@ def test_heads_have_the_width_that_is_asked_for(agreement: str, hidden: int) -> 
     assert published.local_head.mlp[0].out_channels == 2048
 
 
+@pytest.mark.parametrize("agreement", ["moco", "byol", "simclr"])
+def test_a_global_branch_on_clean_views_does_not_see_the_masks(agreement: str) -> None:
+    views = views_of(3)
+    other = Views(views.images, views.masked * 0, ~views.masks, views.matrices)
+    for global_views, same in (("clean", True), ("masked", False)):
+        model = method(agreement=agreement, global_views=global_views).eval()  # a queue stays
+        first, second = (model.losses(seen, 0.04)[0] for seen in (views, other))
+        assert bool(first["contrastive"] == second["contrastive"]) is same
+        assert not torch.equal(first["local"], second["local"])
+
+
+def test_of_a_contrastive_branch_alone_clean_views_are_all_that_is_seen() -> None:
+    model = method(weights=LossConfig(0, 1, 0), agreement="simclr", global_views="clean")
+    passes: list[int] = []
+    for encoder in model.encoders().values():
+        encoder.register_forward_hook(lambda *args: passes.append(len(args[1][0])))
+    terms, _ = model.losses(views_of(3), 0.04)
+    model.total(terms).backward()
+    assert passes == [6]
+    assert not model.student.encoder.mask_token.requires_grad
+    trained = [p for p in model.parameters() if p.requires_grad]
+    assert all(p.grad is not None for p in trained)
+
+
 def test_weights_scale_the_total() -> None:
     model = method(weights=LossConfig(2.0, 0.5, 3.0))
     terms, _ = model.losses(views_of(), 0.04)
@@ -125,7 +153,7 @@ def test_joint_forward_of_both_views_equals_separate_ones_without_batchnorm() ->
     torch.testing.assert_close(joint, torch.cat(separate))
 
 
-@pytest.mark.parametrize("agreement", ["moco", "byol"])
+@pytest.mark.parametrize("agreement", ["moco", "byol", "simclr"])
 @pytest.mark.parametrize("backbone", ["resnet18", "vit_tiny_patch16_224"])
 def test_one_image_per_process_is_enough(backbone: str, agreement: str) -> None:
     model = method(backbone, agreement=agreement)
@@ -154,9 +182,16 @@ def test_queue_and_centre_take_in_what_the_teacher_said() -> None:
     assert model.local_loss.center.abs().sum() > 0
 
 
-@pytest.mark.parametrize("weights", [LossConfig(), LossConfig(1, 0, 0)])
-def test_running_statistics_are_those_of_clean_images(weights: LossConfig) -> None:
-    model = method("resnet18", weights=weights)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"weights": LossConfig(1, 0, 0)},
+        {"agreement": "simclr", "global_views": "clean", "weights": LossConfig(1, 1, 0)},
+    ],
+)
+def test_running_statistics_are_those_of_clean_images(options: dict[str, Any]) -> None:
+    model = method("resnet18", **options)
     views = views_of()
     views = Views(views.images, views.images * 0 + 50, views.masks, views.matrices)
     student, teacher = model.student.encoder, model.teacher_branch.encoder

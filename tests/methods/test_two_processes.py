@@ -20,7 +20,7 @@ from torch.nn.functional import normalize
 from cmid.callbacks import OnlineKNN
 from cmid.data import PretrainData, SceneSource
 from cmid.methods import CMID
-from cmid.methods.branches import BatchAgreement
+from cmid.methods.branches import BatchAgreement, StudentAgreement
 from cmid.methods.cmid import LossConfig
 from cmid.optimization import OptimizerConfig
 from cmid.views import ColourConfig, TwoViews, ViewColourConfig
@@ -36,6 +36,7 @@ LEFT_OUT = {
     "local": LossConfig(1, 1, 0),
     "all but reconstruction": LossConfig(1, 0, 0),
 }
+CLEAN: dict[str, Any] = {"agreement": "simclr", "global_views": "clean"}
 # Name of a job: strategy and what differs from the comparison with one process.
 JOBS: dict[str, tuple[str, dict[str, Any]]] = {
     "ddp": ("ddp", {}),
@@ -45,6 +46,8 @@ JOBS: dict[str, tuple[str, dict[str, Any]]] = {
         for strategy in ("ddp", "fsdp")
         for name, weights in LEFT_OUT.items()
     },
+    "ddp, clean": ("ddp", CLEAN),
+    "ddp, clean, alone": ("ddp", {**CLEAN, "weights": LossConfig(0, 1, 0)}),
 }
 
 
@@ -140,14 +143,17 @@ def embeddings(seed: int) -> tuple[Tensor, Tensor]:
 
 
 def agree(rank: int) -> dict[str, Tensor]:
-    """Loss without a queue, and its gradient, of this process' images: three and two of five."""
+    """Losses without a queue, and gradients, of this process' images: three and two of five."""
     dist.init_process_group("gloo")
     rows = slice(0, 3) if rank == 0 else slice(3, 5)
-    query, key = [(first[rows], second[rows]) for first, second in (embeddings(0), embeddings(1))]
-    query = (query[0].requires_grad_(), query[1])
-    loss = BatchAgreement(temperature=0.3)(query, key)
-    loss.backward()
-    return {"loss": loss.detach(), "gradient": query[0].grad}
+    found = {}
+    for name, agreement in (("keys", BatchAgreement), ("student", StudentAgreement)):
+        query, key = [(one[rows], two[rows]) for one, two in (embeddings(0), embeddings(1))]
+        first = query[0].requires_grad_()
+        loss = agreement(temperature=0.3)((first, query[1]), key)
+        loss.backward()
+        found |= {f"{name} loss": loss.detach(), f"{name} gradient": first.grad}
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -225,14 +231,39 @@ def test_two_processes_train_with_a_loss_left_out(name: str, together: Path) -> 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
+@pytest.mark.parametrize("name", [name for name in JOBS if "clean" in name])
+def test_two_processes_train_a_global_branch_on_clean_views(name: str, together: Path) -> None:
+    failures = [path.read_text() for path in together.glob(f"{name}.*.txt")]
+    assert failures == []
+    assert len(torch.load(together / f"{name}.ckpt", weights_only=True)["losses"]) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_keys_of_the_other_process_are_negatives_too(together: Path) -> None:
     parts = [torch.load(together / f"agreement.{rank}.pt", weights_only=True) for rank in (0, 1)]
     first, second = embeddings(0)
     first.requires_grad_()
     loss = BatchAgreement(temperature=0.3)((first, second), embeddings(1))
     loss.backward()
-    torch.testing.assert_close((3 * parts[0]["loss"] + 2 * parts[1]["loss"]) / 5, loss.detach())
+    mean = (3 * parts[0]["keys loss"] + 2 * parts[1]["keys loss"]) / 5
+    torch.testing.assert_close(mean, loss.detach())
     shares = torch.cat(
-        [share / 5 * part["gradient"] for share, part in zip((3, 2), parts, strict=True)]
+        [share / 5 * part["keys gradient"] for share, part in zip((3, 2), parts, strict=True)]
     )
     torch.testing.assert_close(shares, first.grad)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_both_processes_have_the_whole_loss_of_the_student_and_its_gradient(together: Path) -> None:
+    parts = [torch.load(together / f"agreement.{rank}.pt", weights_only=True) for rank in (0, 1)]
+    first, second = embeddings(0)
+    first.requires_grad_()
+    loss = StudentAgreement(temperature=0.3)((first, second))
+    loss.backward()
+    for part in parts:
+        torch.testing.assert_close(part["student loss"], loss.detach())
+    # Data-parallel training takes the mean over processes.
+    gathered = torch.cat([part["student gradient"] for part in parts])
+    torch.testing.assert_close(gathered / 2, first.grad)
