@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from lightly.loss import NTXentLoss
 from lightly.models.modules import MoCoProjectionHead, SimCLRProjectionHead
 
@@ -46,6 +47,9 @@ class SimCLR(PretrainMethod):
 class MoCoV2(AveragedMethod):
     """InfoNCE against a queue of the teacher's past keys (arXiv:2003.04297), symmetric.
 
+    Of the paper's, the default temperature is another one (0.2 there), and keys do not shuffle
+    BatchNorm between devices.
+
     Args:
         backbone: any timm model with spatial output.
         temperature: softmax temperature.
@@ -72,6 +76,7 @@ class MoCoV2(AveragedMethod):
 
     def losses(self, views: Views) -> Losses:
         queries, features = self.project(views.images)
-        (first, second), keys = queries.chunk(2), self.targets(views.images).chunk(2)
-        loss = (self.loss(first, keys[1]) + self.loss(second, keys[0])) / 2
-        return {"contrastive": loss}, features
+        # Both directions in one call: the second would meet the keys that the first left in the
+        # queue, the teacher's of its own views, as negatives.
+        first, second = self.targets(views.images).chunk(2)
+        return {"contrastive": self.loss(queries, torch.cat([second, first]))}, features
