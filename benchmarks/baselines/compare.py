@@ -34,6 +34,7 @@ from benchmarks.baselines.rows import (
     folder_name,
     needs_lightly,
     read_rows,
+    same_training,
     settings_of,
     train,
 )
@@ -152,8 +153,8 @@ def _measured(run: Run, config: CompareConfig, about: dict[str, Any]) -> bool:
     except (FileNotFoundError, ValueError):
         return False
     if run.options is not None:
-        own, wanted = found.get("training") or {}, settings_of(run, config, config=config.config)
-        if any(own.get(key) != value for key, value in wanted.items()):
+        own = found.get("training")
+        if not own or not same_training(own, settings_of(run, config, config=config.config)):
             return False
     return all(found.get(key) == value for key, value in about.items())
 

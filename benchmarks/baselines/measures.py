@@ -52,7 +52,7 @@ class MeasureOptions:
         roads: img_dir/ and ann_dir/; the first half of the images trains, the rest tests.
         labels: also curves of frozen accuracy over so many labelled images a class (1 5 10 50 all).
         scratch_steps: steps of supervised trainings of random weights, as another line of the
-            curves (default: none).
+            curves, of three draws at most (default: none).
         draws: draws of labelled images, in few-shot classification and in curves.
         pairs: test images of each data set of which two crops are matched.
         device: cpu, cuda or auto.
@@ -216,6 +216,7 @@ def _from_scratch(
     from cmid.evaluation.training import train_and_test
 
     settings = LabelConfig(steps=options.scratch_steps)
+    draws = min(options.draws, settings.draws)
     labels = torch.as_tensor(known_labels(data.train))
     for count in options.labels:
         hits = [
@@ -228,7 +229,7 @@ def _from_scratch(
                 settings=settings,
                 seed=seed,
             )
-            for seed in range(1 if count == "all" else settings.draws)
+            for seed in range(1 if count == "all" else draws)
         ]
         yield label_name(count), Score("draws", torch.stack(hits, dim=1).numpy())
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
 import os
 import re
 import shutil
@@ -16,7 +18,9 @@ from typing import Annotated, Any
 
 import yaml
 
+from cmid.data import ImageFolder
 from cmid.data.text_files import read_text
+from cmid.evaluation.tested import images_digest
 from cmid.files import write_json
 from cmid.options import at_least, option
 
@@ -146,14 +150,25 @@ def model_of(config: str) -> dict[str, Any]:
 def settings_of(run: Run, options: TrainingOptions, *, config: str) -> dict[str, Any]:
     """What tells the training of a row from others; where it runs does not."""
     own = run.options or ()
+    written = json.dumps(yaml.safe_load(read_text(config)), sort_keys=True)
     return {
         "config": config,
+        "config_digest": hashlib.sha256(written.encode()).hexdigest(),
         "images": options.images and Path(options.images).name,
+        "images_digest": options.images and images_digest(ImageFolder(options.images)),
         "epochs": options.epochs,
         "max_time": options.max_time,
         "options": [*own, *_teacher(own, config), *options.extra],
         "seed": run.seed,
     }
+
+
+def same_training(earlier: dict[str, Any], wanted: dict[str, Any]) -> bool:
+    """Whether what is known of an earlier training is what is wanted of one.
+
+    Records of earlier versions hold no digests; those are taken for the same.
+    """
+    return all(earlier.get(key, value) == value for key, value in wanted.items())
 
 
 def train(
@@ -172,7 +187,7 @@ def train(
     about = settings_of(run, options, config=config)
     path = run.folder / "training.json"
     earlier = json.loads(path.read_text()) if path.is_file() else {}
-    if any(earlier.get(key, value) != value for key, value in about.items()):
+    if not same_training(earlier, about):
         raise ValueError(f"{run.folder} was trained with other options: give another --out")
     if earlier.get("finished") and (run.folder / "backbone").is_dir():
         return
@@ -188,17 +203,25 @@ def train(
         words += ["--data.source.init_args.root", options.images]
     if any((run.folder / "checkpoints").glob("*.ckpt")):
         words += ["--ckpt_path", "last"]
+    spent = earlier.get("seconds", 0.0) + _seconds_before_a_kill(earlier, run.folder)
+    write_json(path, {**about, "finished": False, "seconds": spent, "started": time.time()})
     start = time.perf_counter()
     try:
         command = ["cmid", "pretrain", *words, *about["options"]]
         execute(command, run.folder / "log.txt", env=env)
     finally:
-        seconds = earlier.get("seconds", 0.0) + time.perf_counter() - start
+        seconds = spent + time.perf_counter() - start
         write_json(path, {**about, "finished": False, "seconds": seconds})
     cost = {"seconds": round(seconds, 1), "images_seen": _images_seen(run.folder)}
     write_json(path, {**about, "finished": True, **cost})
     if not options.keep_checkpoints:
         shutil.rmtree(run.folder / "checkpoints", ignore_errors=True)
+
+
+def _seconds_before_a_kill(earlier: dict[str, Any], folder: Path) -> float:
+    """What a training that was killed took until its last checkpoint, from where it goes on."""
+    saved = [path.stat().st_mtime for path in (folder / "checkpoints").glob("*.ckpt")]
+    return max(max(saved, default=0.0) - earlier.get("started", math.inf), 0.0)
 
 
 def execute(words: Sequence[str], log: Path, *, env: dict[str, str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,18 @@ import yaml
 from PIL import Image
 
 from benchmarks.baselines import compare
-from benchmarks.baselines.rows import ROWS, FailedRunError, folder_name, needs_lightly, read_rows
+from benchmarks.baselines.rows import (
+    ROWS,
+    FailedRunError,
+    Run,
+    TrainingOptions,
+    folder_name,
+    needs_lightly,
+    read_rows,
+    same_training,
+    settings_of,
+    train,
+)
 from benchmarks.baselines.tables import (
     Outcome,
     as_json,
@@ -150,6 +162,52 @@ def test_files_that_are_no_rows_are_named_in_a_line(
 def test_runs_have_folders_of_their_own() -> None:
     assert len({folder_name(row, 0) for row in ROWS}) == len(ROWS)
     assert folder_name("CMID, a/b", 1) == "CMID_a_b-1"
+
+
+def test_a_training_is_told_by_what_its_configuration_and_folder_hold(tmp_path: Path) -> None:
+    config = tmp_path / "mine.yaml"
+    run = Run("CMID", 0, [], tmp_path)
+    found = []
+    for rate, name in ((0.1, "a"), (0.2, "a"), (0.2, "b")):
+        config.write_text(f"# a remark {name}\nmodel: {{rate: {rate}}}")
+        images = tmp_path / name / "train"
+        images.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8)).save(images / f"{name}.png")
+        options = TrainingOptions(images=str(images))
+        found.append(settings_of(run, options, config=str(config)))
+    assert not same_training(found[0], found[1])
+    assert not same_training(found[1], found[2])
+    config.write_text("model:\n  rate: 0.2")
+    assert same_training(found[2], settings_of(run, options, config=str(config)))
+    earlier = {key: value for key, value in found[0].items() if "digest" not in key}
+    assert same_training(earlier, found[2])
+
+
+def test_time_until_the_last_checkpoint_counts_of_a_training_that_was_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(words: Sequence[str], *_: object, **__: object) -> None:
+        assert words[words.index("--ckpt_path") :][:2] == ["--ckpt_path", "last"]
+        raise FailedRunError("no")
+
+    monkeypatch.setattr("benchmarks.baselines.rows.execute", fail)
+    config, checkpoint = tmp_path / "mine.yaml", tmp_path / "checkpoints" / "last.ckpt"
+    config.write_text("model: {}")
+    checkpoint.parent.mkdir()
+    checkpoint.touch()
+    os.utime(checkpoint, (1040.0, 1040.0))
+    record = tmp_path / "training.json"
+    record.write_text(json.dumps({"finished": False, "seconds": 20.0, "started": 1000.0}))
+    for _ in range(2):  # the second follows a failure, whose time is counted already
+        with pytest.raises(FailedRunError):
+            train(
+                Run("CMID", 0, [], tmp_path),
+                TrainingOptions(),
+                config=str(config),
+                device="cpu",
+                env={},
+            )
+        assert json.loads(record.read_text())["seconds"] == pytest.approx(60.0, abs=5)
 
 
 @pytest.fixture
