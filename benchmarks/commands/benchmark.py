@@ -4,7 +4,8 @@
     ... --labels 10 50 all --frozen --seeds 0 1     few labels, frozen backbones, spread over seeds
 
 The last column is the first backbone's architecture from random weights, on the same schedule.
-Finished runs in --out are kept and interrupted ones go on. Writes report.md and report.html (with
+Finished runs in --out are kept and interrupted ones go on, if they were made with the same options,
+configuration and backbone; others are an error. Writes report.md and report.html (with
 painted predictions). Needs the extra openmmlab (make openmmlab).
 """
 

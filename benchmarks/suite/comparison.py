@@ -11,7 +11,8 @@ from tqdm import tqdm
 
 from benchmarks.suite.report import lead_table, notes, table, write_report
 from benchmarks.suite.rows import make_rows
-from benchmarks.suite.runs import Result, run_task
+from benchmarks.suite.runs import Result, run_folder, run_task
+from benchmarks.suite.settings import backbone_digest, check_settings, settings_of
 from benchmarks.suite.tasks import SUITES, Task
 from benchmarks.suite.variants import labels_of, variants
 from cmid.checkpoints import identify
@@ -45,7 +46,8 @@ def run_suite(
     Raises:
         FileNotFoundError: a task's data, or a backbone, is missing.
         FailedRunError: a run failed; the others' results are kept.
-        ValueError: unknown task, or more labels than it has.
+        ValueError: unknown task, more labels than it has, or ``out`` holds runs with other
+            settings; before the first run.
     """
     tasks = _chosen(suite, names)
     columns = [*backbones, f"random:{identify(backbones[0]).architecture}"]
@@ -56,14 +58,23 @@ def run_suite(
     places = {}
     if any(way.labels != "all" for way in ways):
         places = {task.name: labels_of(task, labels, options) for task in tasks}
+    digests = {name: backbone_digest(name) for name in columns}
+    made = {task.name: settings_of(task, options) for task in tasks}
+    settings = {
+        (name, column): own | {"backbone": digests[column]}
+        for name, own in made.items()
+        for column in columns
+    }
     results: list[Result] = []
     runs = list(product(tasks, ways, columns, seeds))
+    for task, way, backbone, seed in runs:
+        folder = run_folder(out, task, backbone, way, seed)
+        check_settings(folder, settings[task.name, backbone])
     with tqdm(runs, desc=suite, unit="run") as progress:
         for task, way, backbone, seed in progress:
             progress.set_postfix_str(f"{task.name}, {way.labels} labels, {way.mode}, {backbone}")
-            results.append(
-                run_task(task, backbone, out=out, seed=seed, variant=way, options=options)
-            )
+            own = settings[task.name, backbone]
+            results.append(run_task(task, backbone, out=out, settings=own, seed=seed, variant=way))
     rows = make_rows(tasks, columns, results)
     title = f"Downstream tasks, {suite}"
     write_report(out, rows, columns, places=places, title=title, command=command)

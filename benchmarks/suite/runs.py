@@ -7,10 +7,12 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
+from benchmarks.suite.settings import take_folder
 from benchmarks.suite.tasks import Task
 from benchmarks.suite.variants import PLAIN, Variant
 from cmid.configurations import working_folder
@@ -47,31 +49,34 @@ def run_task(
     backbone: str,
     *,
     out: Path,
+    settings: Mapping[str, Any],
     seed: int = 0,
     variant: Variant = PLAIN,
-    options: Sequence[str] = (),
 ) -> Result:
     """Run a task unless its result lies in ``out`` already; an interrupted training goes on.
 
     Args:
         backbone: what ``CMIDBackbone`` takes.
         out: folder of the report.
+        settings: see `benchmarks.suite.settings.settings_of`; its options override the
+            configuration.
         variant: how to learn.
-        options: ``key=value`` overrides of the configuration.
 
     Raises:
         FailedRunError: training or testing failed; names the log.
+        ValueError: ``out`` holds a run with other settings.
     """
-    folder = out / task.folder / folder_name(backbone) / variant.folder / f"seed-{seed}"
+    folder = run_folder(out, task, backbone, variant, seed)
+    take_folder(folder, settings)
     path = folder / "result.json"
     if path.is_file():
         stored = json.loads(path.read_text())
         told = {"pictures": tuple(stored["pictures"]), "variant": variant, "seed": seed}
         return Result(**stored | told)
-    folder.mkdir(parents=True, exist_ok=True)
     started = (folder / "last_checkpoint").is_file()
     common = ["--backbone", backbone, "--work_dir", str(folder)]
-    overrides = ["--cfg_options", *task.options, *options] if task.options or options else []
+    options = [*task.options, *settings["options"]]
+    overrides = ["--cfg_options", *options] if options else []
     begin = time.perf_counter()
     resume = ["--resume"] if started else []
     way = ["--seed", str(seed), *variant.arguments]
@@ -93,6 +98,11 @@ def run_task(
     )
     write_json(path, asdict(result))
     return result
+
+
+def run_folder(out: Path, task: Task, backbone: str, variant: Variant, seed: int) -> Path:
+    """Where a run lies below the report's folder."""
+    return out / task.folder / folder_name(backbone) / variant.folder / f"seed-{seed}"
 
 
 def folder_name(backbone: str) -> str:

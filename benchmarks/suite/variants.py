@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.openmmlab.experiment import load_config, parse_options
+from benchmarks.openmmlab.few_labels import build_training_set, classes_of, draw
 from benchmarks.suite.tasks import Task
 from cmid.configurations import working_folder
 from cmid.evaluation.linear import fewest_of_a_class
@@ -67,10 +69,6 @@ def labels_of(task: Task, labels: Sequence[str], options: Sequence[str]) -> int:
         ValueError: there are fewer; names the task and the number.
         FileNotFoundError, ValueError: as the task's data set.
     """
-    # Imported on use: takes seconds, and only runs of few labels need it in this process.
-    from benchmarks.openmmlab.experiment import load_config, parse_options
-    from benchmarks.openmmlab.few_labels import build_training_set, classes_of, draw
-
     config = load_config(task.config, options=parse_options([*task.options, *options]))
     with _inside(working_folder()):
         classes = classes_of(build_training_set(config))

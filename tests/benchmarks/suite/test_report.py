@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,13 +9,13 @@ import pytest
 
 pytest.importorskip("mmcv._ext", reason="extra openmmlab is not installed")
 
-from benchmarks.suite import comparison, runs
+from benchmarks.suite import comparison
 from benchmarks.suite.comparison import run_suite
 from benchmarks.suite.report import lead_table, notes, table, write_report
 from benchmarks.suite.rows import make_rows
-from benchmarks.suite.runs import Result, folder_name, run_task
+from benchmarks.suite.runs import Result
 from benchmarks.suite.tasks import AP50, MIOU, SUITES, Task
-from benchmarks.suite.variants import PLAIN, Variant, labels_of, variants
+from benchmarks.suite.variants import PLAIN, Variant, labels_of
 from cmid.reporting import markdown_table
 
 TASKS = (
@@ -118,54 +117,6 @@ def test_every_task_names_a_configuration(root: Path) -> None:
     tasks = [task for suite in SUITES.values() for task in suite]
     assert not [task.config for task in tasks if not (root / task.config).is_file()]
     assert len({task.folder for task in tasks}) == len(tasks)
-
-
-def test_backbones_get_folders_of_their_own() -> None:
-    assert folder_name("random:resnet18") == "random_resnet18"
-    assert folder_name("../runs/x/backbone") == "runs_x_backbone"
-
-
-def test_ways_to_learn_have_folders_and_options_of_their_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    called: list[Sequence[str]] = []
-
-    def call(arguments: Sequence[str], log: Path) -> None:
-        called.append(arguments)
-        work = Path(arguments[arguments.index("--work_dir") + 1])
-        if arguments[0] == "train":
-            (work / "last_checkpoint").write_text("epoch_1.pth")
-            return
-        (work / "now").mkdir(parents=True)
-        (work / "now/scores.json").write_text(json.dumps({"mIoU": 30.0 + len(called)}))
-
-    monkeypatch.setattr(runs, "_call", call)
-    ways = variants(["10", "all", "10"], frozen=True)
-    assert [way.folder for way in ways] == ["labels-10", "", "labels-10-frozen", "frozen"]
-    for _ in range(2):  # the second time everything lies there
-        found = [
-            run_task(TASKS[0], BACKBONES[1], out=tmp_path, seed=1, variant=way) for way in ways
-        ]
-    trainings = [arguments[6:] for arguments in called if arguments[0] == "train"]
-    assert trainings == [
-        ["--seed", "1", "--labels", "10"],
-        ["--seed", "1"],
-        ["--seed", "1", "--labels", "10", "--frozen"],
-        ["--seed", "1", "--frozen"],
-    ]
-    assert [(each.variant, each.seed) for each in found] == [(way, 1) for way in ways]
-    own = tmp_path / "roads/random_resnet18"
-    assert (own / "seed-1/result.json").is_file()
-    assert (own / "labels-10-frozen/seed-1/result.json").is_file()
-
-
-def test_results_of_before_are_still_read(tmp_path: Path) -> None:
-    folder = tmp_path / "roads/random_resnet18/seed-2"
-    folder.mkdir(parents=True)
-    old = {"task": "roads", "backbone": BACKBONES[1], "score": 1.0, "seconds": 2.0, "pictures": []}
-    (folder / "result.json").write_text(json.dumps(old))
-    found = run_task(TASKS[0], BACKBONES[1], out=tmp_path, seed=2)
-    assert found == Result("roads", BACKBONES[1], 1.0, 2.0, (), PLAIN, 2)
 
 
 def test_more_labels_than_there_are_stop_a_suite_before_its_first_run() -> None:
