@@ -31,10 +31,11 @@ def curve_figure(
                 key=lambda row: _place(row, places),
             )
             for number, name in enumerate(backbones):
+                known = [row for row in curve if row.scores[name]]
                 lines[f"{name}, {mode}"] = axis.errorbar(
-                    [_place(row, places) for row in curve],
-                    [row.means[name] for row in curve],
-                    yerr=_ends(curve, name),
+                    [_place(row, places) for row in known],
+                    [row.means[name] for row in known],
+                    yerr=_ends(known, name),
                     color=f"C{number}",
                     linestyle=_STYLES[mode],
                     marker="o",

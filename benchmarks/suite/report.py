@@ -12,6 +12,15 @@ from cmid.reporting import Report, Section, Table
 from cmid.visualization.saving import save_figure
 
 CURVES = "labels.png"
+_SEEDS = (
+    "Means over seeds ± half their range; brackets: 95 % interval of the mean over seeds (Student's"
+    " t; of two seeds some thirteen times as wide as their range). Differences are paired by seed."
+    " A tie: the interval of the difference holds 0, or, where there is none (the same difference"
+    " with each seed), the ranges overlap. Bold: the best, and what ties with it; whether intervals"
+    " of two scores overlap does not tell that. Intervals are about other seeds of the training on"
+    " the same images and starting weights, not about other test images, nor about another"
+    " pretraining; they are of single comparisons, and not corrected for their number."
+)
 
 
 def table(rows: Sequence[Row], backbones: Sequence[str]) -> Table:
@@ -52,11 +61,13 @@ def notes(rows: Sequence[Row], backbones: Sequence[str]) -> list[str]:
         way = ", ".join(_ways(rows, own[0]))
         parts = []
         for name in others:
-            ahead = [row for row in own if row.means[name] > row.means[last]]
-            ties = [row for row in own if row.tie(name, last)] if several else []
-            wins = len([row for row in ahead if row not in ties])
-            parts.append(f"{name} on {wins}" + (f" (ties {len(ties)})" if several else ""))
-        beyond = " beyond the range of seeds" if several else ""
+            both = [row for row in own if row.scores[name] and row.scores[last]]
+            ties = [row for row in both if row.tie(name, last)] if several else []
+            wins = [row for row in both if row.means[name] > row.means[last] and row not in ties]
+            counts = [f"ties {len(ties)}"] if several else []
+            counts += [f"no scores {len(own) - len(both)}"] if len(both) < len(own) else []
+            parts.append(f"{name} on {len(wins)}" + (f" ({', '.join(counts)})" if counts else ""))
+        beyond = " beyond the spread of seeds" if several else ""
         start = f"{way}: better" if way else "Better"
         lines.append(f"{start} than {last}{beyond}, of {len(own)} tasks: {', '.join(parts)}.")
     return lines
@@ -97,11 +108,7 @@ def write_report(
 def _explanations(rows: Sequence[Row]) -> list[str]:
     lines = []
     if _several_seeds(rows):
-        lines.append(
-            "Means over seeds ± half their range. A tie: the ranges overlap. Bold: the best, and"
-            " what ties with it. Differences are paired by seed; brackets: 95 % interval of three"
-            " seeds or more."
-        )
+        lines.append(_SEEDS)
     if any(row.variant.labels != "all" for row in rows):
         lines.append(
             "Labels: labelled training images, of each class in classification; the same for every"
