@@ -55,10 +55,14 @@ class SuiteConfig:
     again="the same command goes on; finished runs are kept",
 )
 def main(config: SuiteConfig, called: str) -> None:
-    """Run what is missing, write the report."""
+    """Run what is missing, write the report.
+
+    Raises:
+        FailedRunError: runs failed; the text names their logs. The others' report is written.
+    """
     from benchmarks.suite.comparison import run_suite
 
-    table = run_suite(
+    run_suite(
         config.backbone,
         suite=config.suite,
         out=config.out.absolute(),
@@ -69,4 +73,3 @@ def main(config: SuiteConfig, called: str) -> None:
         options=config.cfg_options,
         command=called,
     )
-    print(table)

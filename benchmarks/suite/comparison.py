@@ -11,10 +11,10 @@ from tqdm import tqdm
 
 from benchmarks.suite.report import lead_table, notes, table, write_report
 from benchmarks.suite.rows import make_rows
-from benchmarks.suite.runs import Result, run_folder, run_task
+from benchmarks.suite.runs import FailedRunError, Result, Run, execute
 from benchmarks.suite.settings import backbone_digest, check_settings, settings_of
 from benchmarks.suite.tasks import SUITES, Task
-from benchmarks.suite.variants import labels_of, variants
+from benchmarks.suite.variants import Variant, labels_of, variants
 from cmid.checkpoints import identify
 from cmid.configurations import working_folder
 from cmid.files import new_folder
@@ -32,8 +32,10 @@ def run_suite(
     frozen: bool = False,
     options: Sequence[str] = (),
     command: str,
-) -> str:
-    """Run what is missing in ``out``, write the report, return its table.
+) -> None:
+    """Run what is missing in ``out``, write the report, print its tables.
+
+    A run that fails does not stop the others.
 
     Args:
         backbones: what ``CMIDBackbone`` takes; the first one's architecture, untrained, is added.
@@ -45,7 +47,8 @@ def run_suite(
 
     Raises:
         FileNotFoundError: a task's data, or a backbone, is missing.
-        FailedRunError: a run failed; the others' results are kept.
+        FailedRunError: at the end, runs failed; the text names their logs. The report of the
+            others is written.
         ValueError: unknown task, more labels than it has, or ``out`` holds runs with other
             settings; before the first run.
     """
@@ -58,29 +61,60 @@ def run_suite(
     places = {}
     if any(way.labels != "all" for way in ways):
         places = {task.name: labels_of(task, labels, options) for task in tasks}
-    digests = {name: backbone_digest(name) for name in columns}
-    made = {task.name: settings_of(task, options) for task in tasks}
-    settings = {
-        (name, column): own | {"backbone": digests[column]}
-        for name, own in made.items()
-        for column in columns
-    }
-    results: list[Result] = []
-    runs = list(product(tasks, ways, columns, seeds))
-    for task, way, backbone, seed in runs:
-        folder = run_folder(out, task, backbone, way, seed)
-        check_settings(folder, settings[task.name, backbone])
-    with tqdm(runs, desc=suite, unit="run") as progress:
-        for task, way, backbone, seed in progress:
-            progress.set_postfix_str(f"{task.name}, {way.labels} labels, {way.mode}, {backbone}")
-            own = settings[task.name, backbone]
-            results.append(run_task(task, backbone, out=out, settings=own, seed=seed, variant=way))
+    runs = _runs(tasks, ways, columns, seeds, options=options, out=out)
+    results, failed = _run_all(runs, suite)
     rows = make_rows(tasks, columns, results)
-    title = f"Downstream tasks, {suite}"
-    write_report(out, rows, columns, places=places, title=title, command=command)
-    tables = [table(rows, columns), *lead_table(rows, columns)]
-    shown = "\n\n".join(markdown_table(each) for each in tables)
-    return "\n".join([f"{shown}\n", *notes(rows, columns), f"report: {out / 'report.html'}"])
+    if rows:
+        write_report(
+            out,
+            rows,
+            columns,
+            places=places,
+            title=f"Downstream tasks, {suite}",
+            command=command,
+            failed=failed,
+            runs=len(runs),
+        )
+        tables = [table(rows, columns), *lead_table(rows, columns)]
+        shown = "\n\n".join(markdown_table(each) for each in tables)
+        print("\n".join([f"{shown}\n", *notes(rows, columns), f"report: {out / 'report.html'}"]))
+    if failed:
+        raise FailedRunError(f"{len(failed)} of {len(runs)} runs failed: {'; '.join(failed)}")
+
+
+def _runs(
+    tasks: Sequence[Task],
+    ways: Sequence[Variant],
+    backbones: Sequence[str],
+    seeds: Sequence[int],
+    *,
+    options: Sequence[str],
+    out: Path,
+) -> list[Run]:
+    """All runs of a suite; those that lie in ``out`` have to have their settings."""
+    digests = {name: backbone_digest(name) for name in backbones}
+    made = {task.name: settings_of(task, options) for task in tasks}
+    runs = [
+        Run(task, name, seed, way, made[task.name] | {"backbone": digests[name]}, out)
+        for task, way, name, seed in product(tasks, ways, backbones, seeds)
+    ]
+    for run in runs:
+        check_settings(run.folder, run.settings)
+    return runs
+
+
+def _run_all(runs: Sequence[Run], title: str) -> tuple[list[Result], list[str]]:
+    """Results of runs, and of each that failed a line."""
+    results, failed = [], []
+    with tqdm(runs, desc=title, unit="run") as progress:
+        for run in progress:
+            progress.set_postfix_str(str(run))
+            try:
+                results.append(execute(run))
+            except FailedRunError as error:
+                failed.append(f"{run}: {error}")
+                progress.write(f"failed: {failed[-1]}")
+    return results, failed
 
 
 def _chosen(suite: str, names: Sequence[str] | None) -> list[Task]:

@@ -81,10 +81,13 @@ def write_report(
     places: Mapping[str, int],
     title: str,
     command: str,
+    failed: Sequence[str] = (),
+    runs: int = 0,
 ) -> None:
     """Write ``report.md``, ``report.html`` and, of several numbers of labels, ``labels.png``.
 
     Args:
+        failed: of how many ``runs`` those that left no score, a line each.
         places: of each task, how many labelled images all are; empty if none were counted.
     """
     drawn = []
@@ -102,7 +105,8 @@ def write_report(
         for row in rows
     ]
     facts = [*notes(rows, backbones), *_explanations(rows)]
-    reporting.write_report(out, Report(title, command, sections, facts=facts))
+    report = Report(title, command, sections, facts=facts, skipped=failed, total=f"{runs} runs")
+    reporting.write_report(out, report)
 
 
 def _explanations(rows: Sequence[Row]) -> list[str]:

@@ -37,6 +37,9 @@ class Variant:
         """``frozen`` or ``fine-tuned``."""
         return "frozen" if self.frozen else "fine-tuned"
 
+    def __str__(self) -> str:
+        return f"{self.labels_name}, {self.mode}"
+
     @property
     def folder(self) -> str:
         """Name of its folder; none for the plain way, whose runs lie where they always did."""

@@ -195,7 +195,9 @@ def test_scenes_are_generated_and_another_number_is_refused(
 
 
 @pytest.mark.slow
-def test_a_suite_runs_and_is_not_run_twice(tmp_path: Path) -> None:
+def test_a_suite_runs_and_is_not_run_twice(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     options = ["train_cfg.max_epochs=1", "param_scheduler=[]", "train_dataloader.batch_size=16"]
     for part in ("train", "val", "test"):
         loader = f"{part}_dataloader"
@@ -203,7 +205,7 @@ def test_a_suite_runs_and_is_not_run_twice(tmp_path: Path) -> None:
         options += [f"{loader}.persistent_workers=False"]
 
     def run() -> str:
-        return run_suite(
+        run_suite(
             ["random:resnet18"],
             suite="scenes",
             out=tmp_path,
@@ -212,6 +214,7 @@ def test_a_suite_runs_and_is_not_run_twice(tmp_path: Path) -> None:
             options=options,
             command="command",
         )
+        return capsys.readouterr().out
 
     table = run()
     for labels in ("1 label", "all labels"):

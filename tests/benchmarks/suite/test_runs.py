@@ -10,12 +10,12 @@ import pytest
 
 pytest.importorskip("mmcv._ext", reason="extra openmmlab is not installed")
 
-from benchmarks.suite import runs
+from benchmarks.suite import comparison, runs
 from benchmarks.suite.comparison import run_suite
-from benchmarks.suite.runs import folder_name, run_task
+from benchmarks.suite.runs import FailedRunError, Run, execute, folder_name
 from benchmarks.suite.settings import backbone_digest, settings_of
 from benchmarks.suite.tasks import MIOU, Task
-from benchmarks.suite.variants import variants
+from benchmarks.suite.variants import PLAIN, variants
 from cmid.export import to_timm
 from cmid.models import MaskedEncoder
 
@@ -46,6 +46,10 @@ def settings(*options: str, backbone: str = RANDOM) -> dict[str, Any]:
     return settings_of(TASK, options) | {"backbone": backbone_digest(backbone)}
 
 
+def run_of(out: Path, settings: dict[str, Any], *, seed: int = 0) -> Run:
+    return Run(TASK, RANDOM, seed, PLAIN, settings, out)
+
+
 def test_backbones_get_folders_of_their_own() -> None:
     assert folder_name("random:resnet18") == "random_resnet18"
     assert folder_name("../runs/x/backbone") == "runs_x_backbone"
@@ -58,9 +62,7 @@ def test_ways_to_learn_have_folders_and_options_of_their_own(
     assert [way.folder for way in ways] == ["labels-10", "", "labels-10-frozen", "frozen"]
     own = settings()
     for _ in range(2):  # the second time everything lies there
-        found = [
-            run_task(TASK, RANDOM, out=tmp_path, settings=own, seed=1, variant=way) for way in ways
-        ]
+        found = [execute(replace(run_of(tmp_path, own, seed=1), variant=way)) for way in ways]
     trainings = [arguments[6:] for arguments in called if arguments[0] == "train"]
     assert trainings == [
         ["--seed", "1", "--labels", "10"],
@@ -78,14 +80,14 @@ def test_a_run_with_other_options_is_not_taken_for_the_one_asked_for(
     tmp_path: Path, called: list[Sequence[str]]
 ) -> None:
     stride = "model.backbone.output_stride=16"
-    run_task(TASK, RANDOM, out=tmp_path, settings=settings(stride))
+    execute(run_of(tmp_path, settings(stride)))
     assert called[0][-2:] == ["--cfg_options", stride]
     with pytest.raises(ValueError, match=f"made with --cfg_options {stride}: give another --out"):
-        run_task(TASK, RANDOM, out=tmp_path, settings=settings())
-    run_task(TASK, RANDOM, out=tmp_path, settings=settings(), seed=1)
+        execute(run_of(tmp_path, settings()))
+    execute(run_of(tmp_path, settings(), seed=1))
     (tmp_path / "roads/random_resnet18/seed-1/result.json").unlink()  # as an interrupted one
     with pytest.raises(ValueError, match="seed-1 was made with no --cfg_options: give another"):
-        run_task(TASK, RANDOM, out=tmp_path, settings=settings(stride), seed=1)
+        execute(run_of(tmp_path, settings(stride), seed=1))
     assert len(called) == 4
 
 
@@ -107,12 +109,13 @@ def test_another_backbone_of_the_same_name_is_noticed(
     encoder = MaskedEncoder("resnet18", img_size=64)
     to_timm(encoder, export)
     made = settings(backbone=str(export))
-    run_task(TASK, str(export), out=tmp_path / "out", settings=made)
+    own = replace(run_of(tmp_path / "out", made), backbone=str(export))
+    execute(own)
     to_timm(encoder, export, overwrite=True)  # the same again
     assert settings(backbone=str(export)) == made
     to_timm(MaskedEncoder("resnet18", img_size=64), export, overwrite=True)
     with pytest.raises(ValueError, match="seed-0 was made with another backbone of this name"):
-        run_task(TASK, str(export), out=tmp_path / "out", settings=settings(backbone=str(export)))
+        execute(replace(own, settings=settings(backbone=str(export))))
     weights = export / "model.safetensors"
     before = backbone_digest(str(weights))
     to_timm(encoder, export, overwrite=True)
@@ -128,7 +131,7 @@ def test_results_of_before_are_set_aside_and_made_again(
     (folder / "result.json").write_text(json.dumps(old))
     (folder / "last_checkpoint").write_text("epoch_1.pth")
     for _ in range(2):
-        found = run_task(TASK, RANDOM, out=tmp_path, settings=settings(), seed=2)
+        found = execute(run_of(tmp_path, settings(), seed=2))
         assert found.score == 32.0
     assert "--resume" not in called[0]
     assert (
@@ -157,3 +160,39 @@ def test_a_suite_refuses_runs_with_other_options_before_its_first(
     with pytest.raises(ValueError, match="seed-1 was made with no --cfg_options"):
         run("train_dataloader.batch_size=16", seeds=(0, 1))
     assert len(called) == before
+
+
+def test_a_task_that_fails_does_not_stop_the_others(
+    tmp_path: Path,
+    called: list[Sequence[str]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    succeed = runs._call
+
+    def call(arguments: Sequence[str], log: Path) -> None:
+        if "classification" in str(log) and "seed-0" in str(log):
+            raise FailedRunError(f"train failed, see {log}")
+        if "classification" in str(log) and arguments[0] == "train":
+            return  # without a checkpoint
+        succeed(arguments, log)
+
+    monkeypatch.setattr(runs, "_call", call)
+    monkeypatch.setattr(comparison, "_require_data", lambda task: None)
+
+    def run(*names: str) -> None:
+        run_suite(
+            [RANDOM], suite="scenes", out=tmp_path, names=names, seeds=(0, 1), command="command"
+        )
+
+    log = r"seed-0/train\.log"
+    with pytest.raises(FailedRunError, match=f"2 of 4 runs failed: classification, .*{log}; cla"):
+        run("classification", "segmentation")
+    page = (tmp_path / "report.md").read_text()
+    assert "| segmentation | mIoU |" in page
+    assert "**Left out: 2 of 4 runs.**" in page
+    assert "seed-1/train.log" in page
+    assert "| segmentation | mIoU |" in capsys.readouterr().out
+    monkeypatch.setattr(runs, "_call", succeed)
+    run("classification", "segmentation")  # what failed, again
+    assert "Left out" not in (tmp_path / "report.md").read_text()
