@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.suite.curves import curve_figure
 from benchmarks.suite.rows import Row
+from benchmarks.suite.strides import USUAL
 from cmid import reporting
-from cmid.reporting import Report, Section, Table
+from cmid.reporting import Report, Section, Table, markdown_table
 from cmid.visualization.saving import save_figure
 
 CURVES = "labels.png"
@@ -21,6 +23,23 @@ _SEEDS = (
     " the same images and starting weights, not about other test images, nor about another"
     " pretraining; they are of single comparisons, and not corrected for their number."
 )
+
+
+@dataclass(frozen=True)
+class About:
+    """What a report says besides its scores.
+
+    Attributes:
+        command: how it was made.
+        facts: what has to be known about the backbones, a line each.
+        failed: of how many ``runs`` those that left no score, a line each.
+    """
+
+    title: str
+    command: str
+    facts: Sequence[str] = ()
+    failed: Sequence[str] = ()
+    runs: int = 0
 
 
 def table(rows: Sequence[Row], backbones: Sequence[str]) -> Table:
@@ -73,21 +92,24 @@ def notes(rows: Sequence[Row], backbones: Sequence[str]) -> list[str]:
     return lines
 
 
+def as_text(rows: Sequence[Row], backbones: Sequence[str]) -> str:
+    """Tables and notes, for a terminal."""
+    tables = [table(rows, backbones), *lead_table(rows, backbones)]
+    shown = "\n\n".join(markdown_table(each) for each in tables)
+    return "\n".join([f"{shown}\n", *notes(rows, backbones)])
+
+
 def write_report(
     out: Path,
     rows: Sequence[Row],
     backbones: Sequence[str],
     *,
     places: Mapping[str, int],
-    title: str,
-    command: str,
-    failed: Sequence[str] = (),
-    runs: int = 0,
+    about: About,
 ) -> None:
     """Write ``report.md``, ``report.html`` and, of several numbers of labels, ``labels.png``.
 
     Args:
-        failed: of how many ``runs`` those that left no score, a line each.
         places: of each task, how many labelled images all are; empty if none were counted.
     """
     drawn = []
@@ -104,8 +126,8 @@ def write_report(
         )
         for row in rows
     ]
-    facts = [*notes(rows, backbones), *_explanations(rows)]
-    report = Report(title, command, sections, facts=facts, skipped=failed, total=f"{runs} runs")
+    facts = [*notes(rows, backbones), *_explanations(rows), *about.facts]
+    report = Report(about.title, about.command, sections, facts, about.failed, f"{about.runs} runs")
     reporting.write_report(out, report)
 
 
@@ -134,9 +156,12 @@ def _titles(rows: Sequence[Row]) -> tuple[str, ...]:
         titles.append("labels")
     if any(row.variant.frozen for row in rows):
         titles.append("backbone")
+    if any(row.variant.stride != USUAL for row in rows):
+        titles.append("stride")
     return tuple(titles)
 
 
 def _ways(rows: Sequence[Row], row: Row) -> tuple[str, ...]:
-    told = {"labels": row.variant.labels_name, "backbone": row.variant.mode}
+    own = row.variant
+    told = {"labels": own.labels_name, "backbone": own.mode, "stride": f"stride {own.stride}"}
     return tuple(told[title] for title in _titles(rows))

@@ -12,7 +12,7 @@ pytest.importorskip("mmcv._ext", reason="extra openmmlab is not installed")
 
 from benchmarks.suite import comparison
 from benchmarks.suite.comparison import run_suite
-from benchmarks.suite.report import lead_table, notes, table, write_report
+from benchmarks.suite.report import About, lead_table, notes, table, write_report
 from benchmarks.suite.rows import make_rows, over_seeds
 from benchmarks.suite.runs import Result
 from benchmarks.suite.tasks import AP50, MIOU, SUITES, Task
@@ -127,7 +127,7 @@ def test_a_backbone_whose_runs_failed_has_an_empty_cell(tmp_path: Path) -> None:
     assert table(rows, BACKBONES).rows[1].cells[-2:] == ("", "40.5 ± 0.5 [34.1, 46.9]")
     assert lead_table(rows, BACKBONES)[0].rows[1].cells[-1] == ""
     assert notes(rows, BACKBONES)[1].endswith("runs/a/backbone on 0 (ties 0, no scores 1).")
-    write = {"title": "Title", "command": "command", "places": {"roads": 50}}
+    write: dict[str, Any] = {"about": About("Title", "command"), "places": {"roads": 50}}
     write_report(tmp_path, rows, BACKBONES, **write)
     assert (tmp_path / "labels.png").is_file()
 
@@ -136,7 +136,7 @@ def test_curves_over_labels_are_drawn_where_there_are_several_numbers(tmp_path: 
     found = results("roads", (60.0, 62.0), (50.0, 51.0))
     found += results("roads", (40.0, 44.0), (43.0, 42.0), variant=Variant("10"))
     found += results("roads", (30.0, 34.0), (33.0, 32.0), variant=Variant("10", frozen=True))
-    write = {"title": "Title", "command": "command", "places": {"roads": 50}}
+    write: dict[str, Any] = {"about": About("Title", "command"), "places": {"roads": 50}}
     write_report(tmp_path, make_rows(TASKS, BACKBONES, found), BACKBONES, **write)
     assert (tmp_path / "labels.png").is_file()
     page = (tmp_path / "report.md").read_text()
@@ -150,8 +150,8 @@ def test_a_page_shows_pictures_and_escapes_names(tmp_path: Path) -> None:
     found = [result("roads", name, 1.0, picture="roads/one.png") for name in names]
     rows = make_rows(TASKS, names, found)
     assert [row.task.name for row in rows] == ["roads"]  # planes was not run
-    command = "python tools/benchmark.py"
-    write_report(tmp_path, rows, names, places={}, title="Title", command=command)
+    about = About("Title", "python tools/benchmark.py")
+    write_report(tmp_path, rows, names, places={}, about=about)
     assert not (tmp_path / "labels.png").exists()
     page = (tmp_path / "report.html").read_text()
     assert page.count('src="roads/one.png"') == 2
