@@ -40,15 +40,13 @@ def stride_options(task: Task, stride: int, options: Sequence[str] = ()) -> list
         options: further overrides.
 
     Raises:
-        ValueError: ``options`` set the stride, too.
+        ValueError: ``options`` set the stride.
         FileNotFoundError, ValueError: as `benchmarks.openmmlab.experiment.load_config`.
     """
+    if own := [option for option in options if ".output_stride=" in option]:
+        raise ValueError(f"--cfg_options {own[0]}: give --strides, which lays out anchors, too")
     if stride == USUAL:
         return []
-    if own := [option for option in options if ".output_stride=" in option]:
-        raise ValueError(
-            f"--strides and --cfg_options {own[0]} set the same: leave one of them out"
-        )
     config = load_config(task.config, options=parse_options([*task.options, *options]))
     found = []
     for key, part in _parts(config.model, "model"):
@@ -91,9 +89,11 @@ def _check(name: str, stride: int) -> None:
     try:
         reached = stages(identify(name).skeleton(output_stride=stride))[-1].stride
     except ValueError as error:
-        raise ValueError(f"--strides {stride}: {name} cannot have it: {error}") from error
+        reason = f"{name} has no variable stride, which ResNets have: give --strides {USUAL}"
+        raise ValueError(f"--strides {stride}: {reason}") from error
     if reached != stride:
-        raise ValueError(f"--strides {stride}: the last map of {name} has stride {reached}")
+        reason = f"the last map of {name} has stride {reached}: give --strides {USUAL}"
+        raise ValueError(f"--strides {stride}: {reason}")
 
 
 def _fitted(laid: Sequence[int], stride: int) -> str:
