@@ -73,8 +73,8 @@ def lead_table(rows: Sequence[Row], backbones: Sequence[str]) -> list[Table]:
 def notes(rows: Sequence[Row], backbones: Sequence[str]) -> list[str]:
     """On how many tasks each backbone beats the last one, a line a way to learn."""
     *others, last = backbones
-    lines = []
-    for variant in dict.fromkeys(row.variant for row in rows):
+    lines: list[str] = []
+    for variant in dict.fromkeys(row.variant for row in rows if others):
         own = [row for row in rows if row.variant == variant]
         several = _several_seeds(own)
         way = ", ".join(_ways(rows, own[0]))

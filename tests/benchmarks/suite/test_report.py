@@ -58,6 +58,7 @@ def test_a_table_of_means_marks_the_best() -> None:
         "Better than random:resnet18, of 1 tasks: runs/a/backbone on 1."
     ]
     assert lead_table(one, BACKBONES) == []  # nothing is known of the spread
+    assert notes(one, BACKBONES[1:]) == []  # nothing to be better than
 
 
 def test_differences_whose_paired_interval_holds_0_are_ties() -> None:
