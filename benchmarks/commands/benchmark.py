@@ -2,10 +2,12 @@
 
     python tools/benchmark.py --backbone runs/NAME/backbone --suite scenes --out runs/benchmark
     ... --labels 10 50 all --frozen --seeds 0 1     few labels, frozen backbones, spread over seeds
+    ... --strides as-pretrained 32                  at the stride of pretraining, and at the usual
 
 The last column is the first backbone's architecture from random weights, on the same schedule.
-Finished runs in --out are kept and interrupted ones go on. Writes report.md and report.html (with
-painted predictions). Needs the extra openmmlab (make openmmlab).
+Finished runs in --out are kept and interrupted ones go on, if they were made with the same options,
+configuration and backbone; others are an error. A run that fails does not stop the others. Writes
+report.md and report.html (with painted predictions). Needs the extra openmmlab (make openmmlab).
 """
 
 from __future__ import annotations
@@ -33,6 +35,8 @@ class SuiteConfig:
             classification, as in tools/evaluate.py, and in all in other tasks; drawn by the seed,
             the same for every backbone, in as many steps as with all.
         frozen: also rows of frozen backbones, on which the heads alone learn.
+        strides: rows of each stride of the backbones' last maps, random weights' alike;
+            as-pretrained stands for those of the given backbones (output_stride of pretraining).
         cfg_options: overrides of every configuration.
     """
 
@@ -43,6 +47,7 @@ class SuiteConfig:
     seeds: tuple[int, ...] = (0,)
     labels: tuple[str, ...] = option(("all",), type=label_count, metavar="N")
     frozen: bool = False
+    strides: tuple[Literal["as-pretrained", "8", "16", "32"], ...] = ("32",)
     cfg_options: tuple[str, ...] = option((), metavar="KEY=VALUE")
 
 
@@ -54,10 +59,14 @@ class SuiteConfig:
     again="the same command goes on; finished runs are kept",
 )
 def main(config: SuiteConfig, called: str) -> None:
-    """Run what is missing, write the report."""
+    """Run what is missing, write the report.
+
+    Raises:
+        FailedRunError: runs failed; the text names their logs. The others' report is written.
+    """
     from benchmarks.suite.comparison import run_suite
 
-    table = run_suite(
+    run_suite(
         config.backbone,
         suite=config.suite,
         out=config.out.absolute(),
@@ -65,7 +74,7 @@ def main(config: SuiteConfig, called: str) -> None:
         seeds=config.seeds,
         labels=config.labels,
         frozen=config.frozen,
+        strides=config.strides,
         options=config.cfg_options,
         command=called,
     )
-    print(table)

@@ -9,15 +9,16 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from benchmarks.suite.report import lead_table, notes, table, write_report
+from benchmarks.suite.report import About, as_text, write_report
 from benchmarks.suite.rows import make_rows
-from benchmarks.suite.runs import Result, run_task
+from benchmarks.suite.runs import FailedRunError, Result, Run, execute
+from benchmarks.suite.settings import backbone_digest, check_settings, settings_of
+from benchmarks.suite.strides import USUAL, stride_facts, stride_options, strides_of
 from benchmarks.suite.tasks import SUITES, Task
-from benchmarks.suite.variants import labels_of, variants
+from benchmarks.suite.variants import Variant, labels_of, variants
 from cmid.checkpoints import identify
 from cmid.configurations import working_folder
 from cmid.files import new_folder
-from cmid.reporting import markdown_table
 
 
 def run_suite(
@@ -29,47 +30,88 @@ def run_suite(
     seeds: Sequence[int] = (0,),
     labels: Sequence[str] = ("all",),
     frozen: bool = False,
+    strides: Sequence[str] = (str(USUAL),),
     options: Sequence[str] = (),
     command: str,
-) -> str:
-    """Run what is missing in ``out``, write the report, return its table.
+) -> None:
+    """Run what is missing in ``out``, write the report, print its tables.
+
+    A run that fails does not stop the others.
 
     Args:
         backbones: what ``CMIDBackbone`` takes; the first one's architecture, untrained, is added.
         suite: a key of `SUITES`; names: some of its tasks.
         labels: numbers of labelled training images, as words; ``all``.
         frozen: learn everything a second time, on frozen backbones.
+        strides: of the backbones' last maps, see `strides_of`.
         options: ``key=value`` overrides of every configuration.
         command: what the report says how it was made.
 
     Raises:
         FileNotFoundError: a task's data, or a backbone, is missing.
-        FailedRunError: a run failed; the others' results are kept.
-        ValueError: unknown task, or more labels than it has.
+        FailedRunError: at the end, runs failed; the text names their logs. The report of the
+            others is written.
+        ValueError: unknown task, more labels than it has, a stride that a backbone cannot have, or
+            ``out`` holds runs with other settings; before the first run.
     """
     tasks = _chosen(suite, names)
     columns = [*backbones, f"random:{identify(backbones[0]).architecture}"]
     columns = list(dict.fromkeys(columns))
     for task in tasks:
         _require_data(task)
-    ways = variants(labels, frozen=frozen)
+    laid = strides_of(strides, columns)
+    ways = variants(labels, frozen=frozen, strides=laid)
     places = {}
     if any(way.labels != "all" for way in ways):
         places = {task.name: labels_of(task, labels, options) for task in tasks}
-    results: list[Result] = []
-    runs = list(product(tasks, ways, columns, seeds))
-    with tqdm(runs, desc=suite, unit="run") as progress:
-        for task, way, backbone, seed in progress:
-            progress.set_postfix_str(f"{task.name}, {way.labels} labels, {way.mode}, {backbone}")
-            results.append(
-                run_task(task, backbone, out=out, seed=seed, variant=way, options=options)
-            )
+    runs = _runs(tasks, ways, columns, seeds, options=options, out=out)
+    results, failed = _run_all(runs, suite)
     rows = make_rows(tasks, columns, results)
-    title = f"Downstream tasks, {suite}"
-    write_report(out, rows, columns, places=places, title=title, command=command)
-    tables = [table(rows, columns), *lead_table(rows, columns)]
-    shown = "\n\n".join(markdown_table(each) for each in tables)
-    return "\n".join([f"{shown}\n", *notes(rows, columns), f"report: {out / 'report.html'}"])
+    if rows:
+        facts = stride_facts(laid, columns)
+        about = About(f"Downstream tasks, {suite}", command, facts, failed, len(runs))
+        write_report(out, rows, columns, places=places, about=about)
+        print(f"{as_text(rows, columns)}\nreport: {out / 'report.html'}")
+    if failed:
+        raise FailedRunError(f"{len(failed)} of {len(runs)} runs failed: {'; '.join(failed)}")
+
+
+def _runs(
+    tasks: Sequence[Task],
+    ways: Sequence[Variant],
+    backbones: Sequence[str],
+    seeds: Sequence[int],
+    *,
+    options: Sequence[str],
+    out: Path,
+) -> list[Run]:
+    """All runs of a suite; those that lie in ``out`` have to have their settings."""
+    digests = {name: backbone_digest(name) for name in backbones}
+    made = {}
+    for task, stride in product(tasks, dict.fromkeys(way.stride for way in ways)):
+        own = [*stride_options(task, stride, options), *options]
+        made[task, stride] = settings_of(task, own)
+    runs = [
+        Run(task, name, seed, way, made[task, way.stride] | {"backbone": digests[name]}, out)
+        for task, way, name, seed in product(tasks, ways, backbones, seeds)
+    ]
+    for run in runs:
+        check_settings(run.folder, run.settings)
+    return runs
+
+
+def _run_all(runs: Sequence[Run], title: str) -> tuple[list[Result], list[str]]:
+    """Results of runs, and of each that failed a line."""
+    results, failed = [], []
+    with tqdm(runs, desc=title, unit="run") as progress:
+        for run in progress:
+            progress.set_postfix_str(str(run))
+            try:
+                results.append(execute(run))
+            except FailedRunError as error:
+                failed.append(f"{run}: {error}")
+                progress.write(f"failed: {failed[-1]}")
+    return results, failed
 
 
 def _chosen(suite: str, names: Sequence[str] | None) -> list[Task]:

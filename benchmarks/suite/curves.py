@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from matplotlib.figure import Figure
 
 from benchmarks.suite.rows import Row
+from benchmarks.suite.strides import USUAL
 
 _STYLES = {"frozen": ":", "fine-tuned": "-"}
+_MARKERS = {USUAL: "o", 16: "s", 8: "^"}  # of strides
 
 
 def curve_figure(
     rows: Sequence[Row], backbones: Sequence[str], places: Mapping[str, int]
 ) -> Figure:
-    """One panel a task; a colour a backbone, dotted where it is frozen; bars: range of seeds.
+    """One panel a task; a colour a backbone, dotted where it is frozen, squares and triangles of
+    finer strides; bars: range of seeds.
 
     Args:
         places: of each task, how many labelled images all are.
@@ -25,19 +29,21 @@ def curve_figure(
     for axis, task in zip(figure.subplots(1, len(tasks), squeeze=False)[0], tasks, strict=True):
         own = [row for row in rows if row.task == task]
         ticks = {_place(row, places): row.variant.labels for row in own}
-        for mode in dict.fromkeys(row.variant.mode for row in own):
+        for way in dict.fromkeys(replace(row.variant, labels="all") for row in own):
             curve = sorted(
-                (row for row in own if row.variant.mode == mode),
+                (row for row in own if replace(row.variant, labels="all") == way),
                 key=lambda row: _place(row, places),
             )
+            named = f"{way.mode}, stride {way.stride}" if way.stride != USUAL else way.mode
             for number, name in enumerate(backbones):
-                lines[f"{name}, {mode}"] = axis.errorbar(
-                    [_place(row, places) for row in curve],
-                    [row.means[name] for row in curve],
-                    yerr=_ends(curve, name),
+                known = [row for row in curve if row.scores[name]]
+                lines[f"{name}, {named}"] = axis.errorbar(
+                    [_place(row, places) for row in known],
+                    [row.means[name] for row in known],
+                    yerr=_ends(known, name),
                     color=f"C{number}",
-                    linestyle=_STYLES[mode],
-                    marker="o",
+                    linestyle=_STYLES[way.mode],
+                    marker=_MARKERS[way.stride],
                     markersize=3,
                     capsize=2,
                 )

@@ -3,15 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.suite.curves import curve_figure
 from benchmarks.suite.rows import Row
+from benchmarks.suite.strides import USUAL
 from cmid import reporting
-from cmid.reporting import Report, Section, Table
+from cmid.reporting import Report, Section, Table, markdown_table
 from cmid.visualization.saving import save_figure
 
 CURVES = "labels.png"
+_SEEDS = (
+    "Means over seeds ± half their range; brackets: 95 % interval of the mean over seeds (Student's"
+    " t; of two seeds some thirteen times as wide as their range). Differences are paired by seed."
+    " A tie: the interval of the difference holds 0, or, where there is none (the same difference"
+    " with each seed), the ranges overlap. Bold: the best, and what ties with it; whether intervals"
+    " of two scores overlap does not tell that. Intervals are about other seeds of the training on"
+    " the same images and starting weights, not about other test images, nor about another"
+    " pretraining; they are of single comparisons, and not corrected for their number."
+)
+
+
+@dataclass(frozen=True)
+class About:
+    """What a report says besides its scores.
+
+    Attributes:
+        command: how it was made.
+        facts: what has to be known about the backbones, a line each.
+        failed: of how many ``runs`` those that left no score, a line each.
+    """
+
+    title: str
+    command: str
+    facts: Sequence[str] = ()
+    failed: Sequence[str] = ()
+    runs: int = 0
 
 
 def table(rows: Sequence[Row], backbones: Sequence[str]) -> Table:
@@ -45,21 +73,30 @@ def lead_table(rows: Sequence[Row], backbones: Sequence[str]) -> list[Table]:
 def notes(rows: Sequence[Row], backbones: Sequence[str]) -> list[str]:
     """On how many tasks each backbone beats the last one, a line a way to learn."""
     *others, last = backbones
-    lines = []
-    for variant in dict.fromkeys(row.variant for row in rows):
+    lines: list[str] = []
+    for variant in dict.fromkeys(row.variant for row in rows if others):
         own = [row for row in rows if row.variant == variant]
         several = _several_seeds(own)
         way = ", ".join(_ways(rows, own[0]))
         parts = []
         for name in others:
-            ahead = [row for row in own if row.means[name] > row.means[last]]
-            ties = [row for row in own if row.tie(name, last)] if several else []
-            wins = len([row for row in ahead if row not in ties])
-            parts.append(f"{name} on {wins}" + (f" (ties {len(ties)})" if several else ""))
-        beyond = " beyond the range of seeds" if several else ""
+            both = [row for row in own if row.scores[name] and row.scores[last]]
+            ties = [row for row in both if row.tie(name, last)] if several else []
+            wins = [row for row in both if row.means[name] > row.means[last] and row not in ties]
+            counts = [f"ties {len(ties)}"] if several else []
+            counts += [f"no scores {len(own) - len(both)}"] if len(both) < len(own) else []
+            parts.append(f"{name} on {len(wins)}" + (f" ({', '.join(counts)})" if counts else ""))
+        beyond = " beyond the spread of seeds" if several else ""
         start = f"{way}: better" if way else "Better"
         lines.append(f"{start} than {last}{beyond}, of {len(own)} tasks: {', '.join(parts)}.")
     return lines
+
+
+def as_text(rows: Sequence[Row], backbones: Sequence[str]) -> str:
+    """Tables and notes, for a terminal."""
+    tables = [table(rows, backbones), *lead_table(rows, backbones)]
+    shown = "\n\n".join(markdown_table(each) for each in tables)
+    return "\n".join([f"{shown}\n", *notes(rows, backbones)])
 
 
 def write_report(
@@ -68,8 +105,7 @@ def write_report(
     backbones: Sequence[str],
     *,
     places: Mapping[str, int],
-    title: str,
-    command: str,
+    about: About,
 ) -> None:
     """Write ``report.md``, ``report.html`` and, of several numbers of labels, ``labels.png``.
 
@@ -90,18 +126,15 @@ def write_report(
         )
         for row in rows
     ]
-    facts = [*notes(rows, backbones), *_explanations(rows)]
-    reporting.write_report(out, Report(title, command, sections, facts=facts))
+    facts = [*notes(rows, backbones), *_explanations(rows), *about.facts]
+    report = Report(about.title, about.command, sections, facts, about.failed, f"{about.runs} runs")
+    reporting.write_report(out, report)
 
 
 def _explanations(rows: Sequence[Row]) -> list[str]:
     lines = []
     if _several_seeds(rows):
-        lines.append(
-            "Means over seeds ± half their range. A tie: the ranges overlap. Bold: the best, and"
-            " what ties with it. Differences are paired by seed; brackets: 95 % interval of three"
-            " seeds or more."
-        )
+        lines.append(_SEEDS)
     if any(row.variant.labels != "all" for row in rows):
         lines.append(
             "Labels: labelled training images, of each class in classification; the same for every"
@@ -123,9 +156,12 @@ def _titles(rows: Sequence[Row]) -> tuple[str, ...]:
         titles.append("labels")
     if any(row.variant.frozen for row in rows):
         titles.append("backbone")
+    if any(row.variant.stride != USUAL for row in rows):
+        titles.append("stride")
     return tuple(titles)
 
 
 def _ways(rows: Sequence[Row], row: Row) -> tuple[str, ...]:
-    told = {"labels": row.variant.labels_name, "backbone": row.variant.mode}
+    own = row.variant
+    told = {"labels": own.labels_name, "backbone": own.mode, "stride": f"stride {own.stride}"}
     return tuple(told[title] for title in _titles(rows))

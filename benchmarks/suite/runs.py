@@ -7,10 +7,12 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
+from benchmarks.suite.settings import take_folder
 from benchmarks.suite.tasks import Task
 from benchmarks.suite.variants import PLAIN, Variant
 from cmid.configurations import working_folder
@@ -42,54 +44,72 @@ class Result:
     seed: int = 0
 
 
-def run_task(
-    task: Task,
-    backbone: str,
-    *,
-    out: Path,
-    seed: int = 0,
-    variant: Variant = PLAIN,
-    options: Sequence[str] = (),
-) -> Result:
-    """Run a task unless its result lies in ``out`` already; an interrupted training goes on.
+@dataclass(frozen=True)
+class Run:
+    """A task on a backbone.
 
-    Args:
+    Attributes:
         backbone: what ``CMIDBackbone`` takes.
+        settings: see `benchmarks.suite.settings.settings_of`; its options override the
+            configuration.
         out: folder of the report.
-        variant: how to learn.
-        options: ``key=value`` overrides of the configuration.
+    """
+
+    task: Task
+    backbone: str
+    seed: int
+    variant: Variant
+    settings: Mapping[str, Any]
+    out: Path
+
+    @property
+    def folder(self) -> Path:
+        """Where it lies below the report."""
+        name = folder_name(self.backbone)
+        return self.out / self.task.folder / name / self.variant.folder / f"seed-{self.seed}"
+
+    def __str__(self) -> str:
+        return f"{self.task.name}, {self.variant}, {self.backbone}, seed {self.seed}"
+
+
+def execute(run: Run) -> Result:
+    """Run it unless its result lies in its folder already; an interrupted training goes on.
 
     Raises:
-        FailedRunError: training or testing failed; names the log.
+        FailedRunError: training or testing failed, or left nothing; names the log.
+        ValueError: its folder holds a run with other settings.
     """
-    folder = out / task.folder / folder_name(backbone) / variant.folder / f"seed-{seed}"
+    task, folder = run.task, run.folder
+    take_folder(folder, run.settings)
     path = folder / "result.json"
     if path.is_file():
         stored = json.loads(path.read_text())
-        told = {"pictures": tuple(stored["pictures"]), "variant": variant, "seed": seed}
+        told = {"pictures": tuple(stored["pictures"]), "variant": run.variant, "seed": run.seed}
         return Result(**stored | told)
-    folder.mkdir(parents=True, exist_ok=True)
     started = (folder / "last_checkpoint").is_file()
-    common = ["--backbone", backbone, "--work_dir", str(folder)]
-    overrides = ["--cfg_options", *task.options, *options] if task.options or options else []
+    common = ["--backbone", run.backbone, "--work_dir", str(folder)]
+    options = [*task.options, *run.settings["options"]]
+    overrides = ["--cfg_options", *options] if options else []
     begin = time.perf_counter()
     resume = ["--resume"] if started else []
-    way = ["--seed", str(seed), *variant.arguments]
+    way = ["--seed", str(run.seed), *run.variant.arguments]
     train = ["train", task.config, *common, *way, *resume, *overrides]
     _call(train, folder / "train.log")
-    checkpoint = (folder / "last_checkpoint").read_text().strip()
+    left = folder / "last_checkpoint"
+    if not left.is_file():
+        raise FailedRunError(f"train {task.config} left no checkpoint, see {folder / 'train.log'}")
     pictures = folder / "pictures"
     common[-1] = str(folder / "test")
-    test = ["test", task.config, checkpoint, *common, "--show_dir", str(pictures), *overrides]
-    _call(test, folder / "test.log")
+    words = [task.config, left.read_text().strip(), *common, "--show_dir", str(pictures)]
+    _call(["test", *words, *overrides], folder / "test.log")
     result = Result(
         task.name,
-        backbone,
+        run.backbone,
         _score(folder / "test", task),
         0.0 if started else round(time.perf_counter() - begin, 1),
-        tuple(str(p.relative_to(out)) for p in sorted(pictures.rglob("*.*g"))),
-        variant,
-        seed,
+        tuple(str(p.relative_to(run.out)) for p in sorted(pictures.rglob("*.*g"))),
+        run.variant,
+        run.seed,
     )
     write_json(path, asdict(result))
     return result
@@ -121,5 +141,7 @@ def _score(folder: Path, task: Task) -> float:
     scores = json.loads(logs[-1].read_text()) if logs else {}
     key = task.measure.key
     if key not in scores:
-        raise FailedRunError(f"{folder}: no {key} among {', '.join(scores) or 'no scores'}")
+        log = folder.with_name("test.log")
+        found = ", ".join(scores) or "no scores"
+        raise FailedRunError(f"test {task.config}: no {key} among {found}, see {log}")
     return float(scores[key]) * task.measure.scale

@@ -1,4 +1,4 @@
-"""In which ways a task is learned: from how many labels, with the backbone frozen or not."""
+"""In which ways a task is learned: from how many labels, the backbone frozen or not, its stride."""
 
 from __future__ import annotations
 
@@ -6,8 +6,12 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
+from benchmarks.openmmlab.experiment import load_config, parse_options
+from benchmarks.openmmlab.few_labels import build_training_set, classes_of, draw
+from benchmarks.suite.strides import USUAL
 from benchmarks.suite.tasks import Task
 from cmid.configurations import working_folder
 from cmid.evaluation.linear import fewest_of_a_class
@@ -20,10 +24,12 @@ class Variant:
     Attributes:
         labels: number of labelled training images as a word, or ``all``.
         frozen: the backbone stays as it is.
+        stride: of its last map.
     """
 
     labels: str = "all"
     frozen: bool = False
+    stride: int = USUAL
 
     @property
     def labels_name(self) -> str:
@@ -35,15 +41,20 @@ class Variant:
         """``frozen`` or ``fine-tuned``."""
         return "frozen" if self.frozen else "fine-tuned"
 
+    def __str__(self) -> str:
+        stride = f", stride {self.stride}" if self.stride != USUAL else ""
+        return f"{self.labels_name}, {self.mode}{stride}"
+
     @property
     def folder(self) -> str:
         """Name of its folder; none for the plain way, whose runs lie where they always did."""
         parts = [f"labels-{self.labels}"] if self.labels != "all" else []
-        return "-".join([*parts, *(["frozen"] if self.frozen else [])])
+        parts += ["frozen"] if self.frozen else []
+        return "-".join([*parts, *([f"stride-{self.stride}"] if self.stride != USUAL else [])])
 
     @property
     def arguments(self) -> list[str]:
-        """Options of ``tools/train.py``."""
+        """Options of ``tools/train.py``; see `stride_options` for the stride."""
         few = ["--labels", self.labels] if self.labels != "all" else []
         return [*few, *(["--frozen"] if self.frozen else [])]
 
@@ -51,10 +62,13 @@ class Variant:
 PLAIN = Variant()
 
 
-def variants(labels: Sequence[str], *, frozen: bool) -> list[Variant]:
-    """Every number of labels fine-tuned, and then frozen where that is asked for."""
+def variants(
+    labels: Sequence[str], *, frozen: bool, strides: Sequence[int] = (USUAL,)
+) -> list[Variant]:
+    """Every number of labels with each stride: fine-tuned, then frozen if that is asked for."""
     modes = (False, True) if frozen else (False,)
-    return [Variant(count, mode) for mode in modes for count in dict.fromkeys(labels)]
+    ways = product(modes, dict.fromkeys(labels), strides)
+    return [Variant(count, mode, stride) for mode, count, stride in ways]
 
 
 def labels_of(task: Task, labels: Sequence[str], options: Sequence[str]) -> int:
@@ -67,10 +81,6 @@ def labels_of(task: Task, labels: Sequence[str], options: Sequence[str]) -> int:
         ValueError: there are fewer; names the task and the number.
         FileNotFoundError, ValueError: as the task's data set.
     """
-    # Imported on use: takes seconds, and only runs of few labels need it in this process.
-    from benchmarks.openmmlab.experiment import load_config, parse_options
-    from benchmarks.openmmlab.few_labels import build_training_set, classes_of, draw
-
     config = load_config(task.config, options=parse_options([*task.options, *options]))
     with _inside(working_folder()):
         classes = classes_of(build_training_set(config))
