@@ -15,8 +15,8 @@ from tqdm import tqdm
 
 from cmid.checkpoints.backbones import Backbone, load_backbone, untrained
 from cmid.data.splits import SubsetSource
-from cmid.evaluation.cache import fingerprint
 from cmid.evaluation.config import ComparisonConfig, LabelConfig
+from cmid.evaluation.identity import fingerprint
 from cmid.evaluation.linear import draw_of_each_class, fewest_of_a_class, linear_probe
 from cmid.evaluation.score import Score
 from cmid.evaluation.tasks import Found, Labelled
