@@ -95,6 +95,12 @@ def bootstrap(
 ) -> Interval:
     """Of any number that is computed from ``count`` answers, by redrawn ones.
 
+    Percentiles, which lie as far out as Student's t and the missing ``count / (count - 1)`` of the
+    variance ask for (the expanded percentile interval of Hesterberg, 2015): 95 % of 20 answers are
+    those from 1.6 to 98.4 % of redrawn scores. By simulation it holds the truth of mIoU, F1 and R2
+    one to three times of a hundred more often than without; BCa (Efron, 1987) does for some, and
+    less often for R2.
+
     Args:
         statistic: from ``(count,)`` indices of answers to the number; with ``vectorized`` from
             ``(R, count)`` to ``(R,)`` numbers.
@@ -106,13 +112,15 @@ def bootstrap(
     def of_all(indices: NDArray[np.int64], axis: int = -1) -> Any:
         return statistic(np.atleast_2d(indices)).reshape(indices.shape[:-1])
 
+    quantile = stats.t.ppf(0.5 + _LEVEL / 2, count - 1) * math.sqrt(count / (count - 1))
+    outside = float(stats.norm.sf(quantile))
     found: Any = stats.bootstrap(
         (np.arange(count),),
         of_all if vectorized else statistic,
         n_resamples=_RESAMPLES,
         batch=max(1, _AT_ONCE // count) if vectorized else None,
         vectorized=vectorized,
-        confidence_level=_LEVEL,
+        confidence_level=1 - 2 * outside,
         method="percentile",
         random_state=np.random.default_rng(0),
     )

@@ -89,8 +89,28 @@ def paired_means(rng: np.random.Generator) -> tuple[tuple[float, float], float]:
     return mean_score(hits[:2]).lead(mean_score(hits[2:]))[1], 0.05
 
 
+def iou_of_few(rng: np.random.Generator) -> tuple[tuple[float, float], float]:
+    """Twenty images; each holds much of one class, and is learned well or badly."""
+    parts, right = rng.dirichlet((0.3, 0.3), 20) * 1000, rng.beta(4, 1, (20, 2))
+    hits, missed = parts * right, parts * (1 - right)
+    rows = np.stack([hits, missed], axis=2)
+    rows[:, 1] = rows[:, 1, ::-1]  # true classes in rows, found ones in columns
+    return Score("mIoU", rows).interval, 0.8 / 1.2
+
+
+def error_of_few(rng: np.random.Generator) -> tuple[tuple[float, float], float]:
+    return Score("root", rng.standard_normal(50) ** 2).interval, 1.0
+
+
+def explained_of_few(rng: np.random.Generator) -> tuple[tuple[float, float], float]:
+    true = rng.standard_normal(20)
+    rows = np.stack([true + 0.5 * rng.standard_normal(20), true], axis=1)
+    return Score("R2", rows).interval, 0.75
+
+
 DRAWN = [share, skewed_mean, f1_over_images, paired, draws]
 DRAWN += [mean_share, mean_share_near_all, paired_means]
+DRAWN += [iou_of_few, error_of_few, explained_of_few]
 
 
 @pytest.mark.parametrize("drawn", DRAWN)
