@@ -146,10 +146,15 @@ def pooled_features(
         size=config.size or backbone.size,
         batch_size=config.batch_size,
         num_workers=config.num_workers,
-        precision=_AUTOCAST.get(config.precision, torch.float32),
+        precision=autocast_dtype(config),
         rank=fabric.global_rank,
         world_size=fabric.world_size,
     )
+
+
+def autocast_dtype(config: ComparisonConfig) -> torch.dtype:
+    """The dtype of autocast that ``--precision`` names; float32 for none."""
+    return _AUTOCAST.get(config.precision, torch.float32)
 
 
 def _read(

@@ -54,6 +54,7 @@ def train_and_test(
     settings: LabelConfig,
     seed: int = 0,
     num_workers: int = 0,
+    precision: torch.dtype = torch.float32,
     progress: str | None = None,
 ) -> Tensor:
     """Train a backbone with timm's own classifier, all of it, and classify the test images.
@@ -66,6 +67,7 @@ def train_and_test(
         train, test: images of ``classes`` classes.
         size: pixels per side.
         seed: random seed of the classifier, of the order and of the crops.
+        precision: dtype of autocast, of training and test; float32 switches it off.
         progress: title of a progress bar.
 
     Returns:
@@ -86,10 +88,18 @@ def train_and_test(
         network: Any = backbone.encoder.backbone
         network.reset_classifier(classes)
         network.to(device).requires_grad_(True)
-        _train(network, backbone, images, settings, num_workers=num_workers, progress=progress)
+        _train(
+            network,
+            backbone,
+            images,
+            settings,
+            num_workers=num_workers,
+            precision=precision,
+            progress=progress,
+        )
     network.eval()
     hits = []
-    with torch.no_grad():
+    with torch.no_grad(), _autocast(device, precision):
         loader: DataLoader[Any] = DataLoader(others, batch_size=256, num_workers=num_workers)
         for pixels, labels in loader:
             logits = network(backbone.standardize(pixels.to(device)))
@@ -104,6 +114,7 @@ def _train(
     settings: LabelConfig,
     *,
     num_workers: int,
+    precision: torch.dtype,
     progress: str | None,
 ) -> None:
     batch = min(settings.train_batch, len(images))
@@ -117,12 +128,20 @@ def _train(
         optimizer, settings.train_lr, total_steps=settings.steps, pct_start=_WARMUP
     )
     device = backbone.standardize.mean.device
+    scaler = torch.amp.GradScaler(device.type, enabled=precision == torch.float16)
     network.train()
     bar = tqdm(loader, desc=progress, unit="step", disable=progress is None, leave=False)
     for pixels, labels in bar:
-        logits = network(backbone.standardize(pixels.to(device)))
-        loss = F.cross_entropy(logits, labels.to(device), label_smoothing=_SMOOTHING)
+        inputs = backbone.standardize(pixels.to(device))
+        with _autocast(device, precision):
+            logits = network(inputs)
+        loss = F.cross_entropy(logits.float(), labels.to(device), label_smoothing=_SMOOTHING)
         optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+        scaler.scale(loss).backward()
+        scaler.step(optimizer)
+        scaler.update()
         schedule.step()
+
+
+def _autocast(device: torch.device, precision: torch.dtype) -> torch.autocast:
+    return torch.autocast(device.type, precision, enabled=precision != torch.float32)
