@@ -97,14 +97,7 @@ def train_and_test(
             precision=precision,
             progress=progress,
         )
-    network.eval()
-    hits = []
-    with torch.no_grad(), _autocast(device, precision):
-        loader: DataLoader[Any] = DataLoader(others, batch_size=256, num_workers=num_workers)
-        for pixels, labels in loader:
-            logits = network(backbone.standardize(pixels.to(device)))
-            hits.append(logits.argmax(dim=1).cpu() == labels)
-    return torch.cat(hits)
+    return _hits(network, backbone, others, num_workers=num_workers, precision=precision)
 
 
 def _train(
@@ -141,6 +134,27 @@ def _train(
         scaler.step(optimizer)
         scaler.update()
         schedule.step()
+
+
+@torch.no_grad()
+def _hits(
+    network: Any,
+    backbone: Backbone,
+    images: WholeImages,
+    *,
+    num_workers: int,
+    precision: torch.dtype,
+) -> Tensor:
+    """``(M,)`` bool: which images a trained network classifies rightly."""
+    network.eval()
+    device, hits = backbone.standardize.mean.device, []
+    loader: DataLoader[Any] = DataLoader(images, batch_size=256, num_workers=num_workers)
+    for pixels, labels in loader:
+        inputs = backbone.standardize(pixels.to(device))
+        with _autocast(device, precision):
+            logits = network(inputs)
+        hits.append(logits.argmax(dim=1).cpu() == labels)
+    return torch.cat(hits)
 
 
 def _autocast(device: torch.device, precision: torch.dtype) -> torch.autocast:

@@ -134,7 +134,7 @@ def _share_draws(rank: int, folder: Path) -> None:
 
     training.train_and_test = slow  # type: ignore[assignment]
     config = ComparisonConfig(
-        backbones=("random:test_resnet",),
+        backbones=("random:test_resnet", "random:resnet18"),
         data=str(folder / "data"),
         seeds=3,
         accelerator="cpu",
