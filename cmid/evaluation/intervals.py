@@ -98,7 +98,7 @@ def bootstrap(
     Percentiles, which lie as far out as Student's t and the missing ``count / (count - 1)`` of the
     variance ask for (the expanded percentile interval of Hesterberg, 2015): 95 % of 20 answers are
     those from 1.6 to 98.4 % of redrawn scores. By simulation it holds the truth of mIoU, F1 and R2
-    one to three times of a hundred more often than without; BCa (Efron, 1987) does for some, and
+    up to three times of a hundred more often than without; BCa (Efron, 1987) does for some, and
     less often for R2.
 
     Args:
