@@ -6,6 +6,7 @@ Without an initialised process group each function is the identity.
 from __future__ import annotations
 
 import atexit
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 from torch.distributed.nn.functional import all_gather, all_reduce
 
 T = TypeVar("T")
+_PATIENCE = timedelta(days=30)
 
 
 def num_processes() -> int:
@@ -71,12 +73,26 @@ def gather_rows_with_gradient(tensor: Tensor) -> Tensor:
     return _gather(tensor, differentiable=True)
 
 
-def gather_objects(value: T) -> list[T]:
-    """What can be pickled of all processes, in rank order."""
+def patient_group() -> dist.ProcessGroup | None:
+    """Group of all processes in which one may work for days while the others wait for it.
+
+    Groups of GPUs give up after ten minutes. Every process has to ask for it; None if there is one.
+    """
+    if num_processes() == 1:
+        return None
+    return dist.new_group(backend="gloo", timeout=_PATIENCE)
+
+
+def gather_objects(value: T, group: dist.ProcessGroup | None = None) -> list[T]:
+    """What can be pickled of all processes, in rank order.
+
+    Args:
+        group: such as `patient_group`; by default that of the training.
+    """
     if num_processes() == 1:
         return [value]
     gathered: list[Any] = [None] * num_processes()
-    dist.all_gather_object(gathered, value)
+    dist.all_gather_object(gathered, value, group=group)
     return gathered
 
 

@@ -32,9 +32,9 @@ from cmid.evaluation import MeasureConfig, Results, Score, cached_features
 from cmid.evaluation.config import LabelConfig, label_count
 from cmid.evaluation.correspondence import correspondence_results
 from cmid.evaluation.dense import dense_results
+from cmid.evaluation.identity import images_digest
 from cmid.evaluation.label_curve import frozen_hits, label_name, labelled_rows
 from cmid.evaluation.tasks import Found, Labelled, measure
-from cmid.evaluation.tested import images_digest
 from cmid.options import at_least, option
 
 SHOTS = (1, 5, 10)

@@ -19,12 +19,13 @@ from cmid.reporting import Row, Table, markdown_table
 
 _TEXT = """\
 Cells: the mean over seeds and its 95 % interval, over test images and, where labelled images are
-drawn, over draws; behind ± half the range over seeds. Bold: the best of a column, and rows whose
-paired interval of the difference from it holds 0. A tie is a difference whose paired interval holds
-0, or whose sign is not that of every seed. Intervals are of single comparisons, and not corrected
-for their number. Ranks: 1 is best, means over measures of pooled features (kNN, linear, few-shot),
-over measures of dense ones (roads, correspondence), and the mean of both. Cost: seconds of training
-and images seen, means over seeds; runs at the same time share the machine."""
+drawn, over draws; behind ± half the range over seeds. Bold: the best of a column, and rows that tie
+with it. Differences are of the seeds that both rows have. A tie is a difference whose paired
+interval holds 0, whose sign is not that of every seed, or of rows without a seed in common.
+Intervals are of single comparisons, and not corrected for their number. Ranks: 1 is best, means
+over measures of pooled features (kNN, linear, few-shot), over measures of dense ones (roads,
+correspondence), and the mean of both. Cost: seconds of training and images seen, means over seeds;
+runs at the same time share the machine."""
 
 
 @dataclass(frozen=True)
@@ -46,17 +47,14 @@ class Outcome:
         first = next(iter(self.found.values()))
         scores = {}
         for name in first:
-            each = [
-                score for own in self.found.values() if isinstance(score := own.get(name), Score)
-            ]
+            each = self._of_seeds(name)
             if len(each) == len(self.found):
-                scores[name] = mean_score(each)
+                scores[name] = mean_score([*each.values()])
         return scores
 
     def of_seeds(self, measure: str) -> dict[int, float]:
         """The values of a score by seed."""
-        scores = {seed: own[measure] for seed, own in self.found.items()}
-        return {seed: own.value for seed, own in scores.items() if isinstance(own, Score)}
+        return {seed: own.value for seed, own in self._of_seeds(measure).items()}
 
     def cost(self, name: str) -> float | None:
         """The mean over seeds of ``seconds`` or ``images_seen`` of training; None untrained."""
@@ -65,11 +63,23 @@ class Outcome:
         return statistics.fmean(known) if known else None
 
     def lead(self, other: Outcome, measure: str) -> Lead:
-        """By how much it is ahead of another row."""
-        ours, theirs = self.of_seeds(measure), other.of_seeds(measure)
-        value, interval = self.scores[measure].lead(other.scores[measure])
-        seeds = tuple(ours[seed] - theirs[seed] for seed in ours if seed in theirs)
+        """By how much it is ahead of another row, in the seeds of both.
+
+        Without a seed in common it is the difference of what both have, and of no interval.
+        """
+        ours, theirs = self._of_seeds(measure), other._of_seeds(measure)
+        common = [seed for seed in ours if seed in theirs]
+        if not common:
+            value = self.scores[measure].value - other.scores[measure].value
+            return Lead(measure, self.row, other.row, value, (math.nan, math.nan))
+        first, second = (mean_score([each[seed] for seed in common]) for each in (ours, theirs))
+        value, interval = first.lead(second)
+        seeds = tuple(ours[seed].value - theirs[seed].value for seed in common)
         return Lead(measure, self.row, other.row, value, interval, seeds)
+
+    def _of_seeds(self, measure: str) -> dict[int, Score]:
+        scores = {seed: own.get(measure) for seed, own in self.found.items()}
+        return {seed: own for seed, own in scores.items() if isinstance(own, Score)}
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -28,7 +28,7 @@ COPY = 0.75
 COPY_OF_NEIGHBOUR = 0.65  # where it is the nearest neighbour of the embeddings, too
 NEIGHBOUR = 0.9  # cosine of embeddings
 _CANDIDATE = 0.7  # similarity of hashes; pixels decide
-_MOST_CANDIDATES = 4
+_MOST_CANDIDATES = 4  # that are looked at for the best twin, or that are none behind the last twin
 _AT_ONCE = 1024
 
 
@@ -106,7 +106,7 @@ class TestImages:
             embeddings: ``(B, E)`` of length 1. They know what an image shows, not which one it is:
                 a neighbour is a copy only if its pixels say so.
             start: number of the first image.
-            all_twins: every twin that was looked at, not the best alone.
+            all_twins: every twin, not the best alone.
         """
         hashes = perceptual_hash(canvases)
         alike = self._alike(hashes)  # (B, N)
@@ -116,17 +116,33 @@ class TestImages:
             near[torch.arange(len(near)), nearest] = cosines >= NEIGHBOUR
         found = []
         candidates = alike.masked_fill(~(near | (alike >= _CANDIDATE)), -1)
-        values, order = candidates.topk(min(_MOST_CANDIDATES, len(self)), dim=1)
-        for row in (values[:, 0] > -1).nonzero()[:, 0].tolist():
+        most = int((candidates > -1).sum(dim=1).max())
+        values, order = candidates.topk(most if all_twins else min(_MOST_CANDIDATES, most), dim=1)
+        for row in (candidates > -1).any(dim=1).nonzero()[:, 0].tolist():
+            places = order[row][values[row] > -1].tolist()
             twins = [
-                Leak(start + row, self.names[place][0], self.names[place][1], place, similarity)
-                for place in order[row][values[row] > -1].tolist()
-                if (similarity := self._compare(canvases[row], hashes[row], place))
-                >= (COPY_OF_NEIGHBOUR if near[row, place] else COPY)
+                Leak(start + row, *self.names[place], place, similarity)
+                for place, similarity in self._twins(canvases[row], hashes[row], places, near[row])
             ]
             twins.sort(key=lambda leak: -leak.similarity)
             found += twins if all_twins else twins[:1]
         return found
+
+    def _twins(
+        self, canvas: Tensor, own: Tensor, places: Sequence[int], near: Tensor
+    ) -> Iterator[tuple[int, float]]:
+        """Copies among candidates, the most alike first; the rest is passed over after some others.
+
+        Any number of copies of an image may be in a test set.
+        """
+        others = 0
+        for place in places:
+            similarity = self._compare(canvas, own, place)
+            if similarity >= (COPY_OF_NEIGHBOUR if near[place] else COPY):
+                others = 0
+                yield place, similarity
+            elif (others := others + 1) == _MOST_CANDIDATES:
+                return
 
     def _alike(self, hashes: Tensor) -> Tensor:
         """Similarity of hashes, whatever flip, turn or crop: ``(B, 63)`` to ``(B, N)``."""

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from cmid.checkpoints.backbones import Backbone
 from cmid.data.source import ImageSource
 from cmid.evaluation.features import PooledFeatures, extract_features
+from cmid.evaluation.identity import fingerprint
 from cmid.files import whole_file
 
 
@@ -32,8 +33,8 @@ def cached_features(
     """Pooled features and labels of a source, from the cache where they lie there.
 
     A cached file is named by a hash of the backbone's weights and standardisation, the size, the
-    precision, ``key`` and the source: paths, sizes and times of change of its files, so that edited
-    images are read anew.
+    precision, ``key`` and the source (`fingerprint`): options, labels, and names, sizes and times
+    of change of its files, so that edited images are read anew.
 
     Args:
         folder: cache folder; None reads the images.
@@ -66,21 +67,3 @@ def cached_features(
         with whole_file(path) as partial:
             save_file({"features": features.contiguous(), "labels": labels.contiguous()}, partial)
     return features, labels
-
-
-def fingerprint(source: ImageSource) -> str:
-    """What identifies the images of a source without decoding them."""
-    indices = getattr(source, "indices", None)
-    if indices is not None:  # a subset
-        return f"{hashlib.sha256(indices.tobytes()).hexdigest()} {fingerprint(source.source)}"  # type: ignore[attr-defined]
-    parts = [type(source).__name__, str(len(source)), str(source.num_bands)]
-    paths = getattr(source, "paths", None)
-    if paths is None:
-        plain = {k: v for k, v in vars(source).items() if isinstance(v, int | float | str)}
-        return " ".join(parts) + f" {sorted(plain.items())}"
-    digest = hashlib.sha256()
-    for path in source.paths:  # type: ignore[attr-defined]
-        text = os.fsdecode(bytes(path))
-        about = (source.root / text).stat()  # type: ignore[attr-defined]
-        digest.update(f"{text} {about.st_size} {about.st_mtime_ns}\n".encode())
-    return " ".join([*parts, digest.hexdigest()])

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from lightning.fabric import Fabric
+from torch.distributed import ProcessGroup
 
 from cmid.checkpoints.backbones import load_backbone
 from cmid.data.opening import open_source
@@ -17,6 +18,7 @@ from cmid.evaluation.results import Results, read_results
 from cmid.evaluation.tasks import Evaluation
 from cmid.evaluation.tested import TestedImages, pooled_features
 from cmid.evaluation.tested_masks import TestedMasks
+from cmid.processes import gather_objects, patient_group
 from cmid.reporting import markdown_table
 
 
@@ -39,16 +41,19 @@ def compare_backbones(
         ValueError, OSError, ImportError: with a one-line message.
         Exception: the first unexpected failure, once all the others' scores are out.
     """
+    if curves.labels and config.tasks:
+        raise ValueError("--labels measures accuracy in place of --tasks: give one of them")
     devices = config.devices if config.devices == "auto" else int(config.devices)
     if config.accelerator == "cpu" and devices == "auto":
         devices = 1
     fabric = Fabric(accelerator=config.accelerator, devices=devices)
     fabric.launch()
+    patient = patient_group()  # much is done by the first process alone
     masks = (Path(config.data) / "img_dir").is_dir()
     tested = TestedMasks(config) if masks else TestedImages(config)
     if config.leaks or config.drop_leaks or config.pretraining:
-        _look_for_leaks(fabric, tested, config)
-    measured = _measured(fabric, tested, config, curves)
+        _look_for_leaks(fabric, tested, config, patient)
+    measured = _measured(fabric, tested, config, curves, patient)
     results = Results(tested.about)
     for path in config.earlier:
         _join(results, read_results(path), path, own=config.backbones)
@@ -62,6 +67,7 @@ def compare_backbones(
                 results.add(name, found.found)
                 if config.out:
                     results.write(config.out)
+            gather_objects(None, patient)
         except Exception as error:
             if fabric.world_size > 1 or len(config.backbones) == 1:
                 raise
@@ -81,6 +87,7 @@ def _measured(
     tested: TestedImages | TestedMasks,
     config: ComparisonConfig,
     curves: LabelConfig,
+    patient: ProcessGroup | None,
 ) -> Callable[[str], Iterator[tuple[str, Evaluation]]]:
     """What measures a backbone, and tells it in one row or several; in none on other processes."""
 
@@ -96,13 +103,16 @@ def _measured(
         return scores
     if isinstance(tested, TestedMasks):
         raise ValueError("--labels needs images of one class each")
-    drawn = LabelCurves(tested, config, curves)
+    drawn = LabelCurves(tested, config, curves, group=patient)
     tested.about["labels"] = drawn.places
     return lambda spec: ((name, Evaluation(own, {})) for name, own in drawn.lines(fabric, spec))
 
 
 def _look_for_leaks(
-    fabric: Fabric, tested: TestedImages | TestedMasks, config: ComparisonConfig
+    fabric: Fabric,
+    tested: TestedImages | TestedMasks,
+    config: ComparisonConfig,
+    patient: ProcessGroup | None,
 ) -> None:
     """Count and name them, by the embeddings of the first backbone, too; drop them if asked to."""
     train, test = tested.images()
@@ -119,7 +129,7 @@ def _look_for_leaks(
         for name, (key, source) in parts.items()
     }
     found = check_leaks(test, learned, features) if fabric.is_global_zero else None
-    found = fabric.broadcast(found)
+    found = gather_objects(found, patient)[0]
     assert found is not None
     kept = sorted({*range(len(test))} - found.leaked)
     if fabric.is_global_zero:

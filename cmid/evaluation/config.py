@@ -100,7 +100,7 @@ class ComparisonConfig:
         seed: random seed of the division into train and test, and of untrained weights.
         batch_size: images at a time.
         num_workers: processes that read images.
-        precision: floating-point precision of the forward pass.
+        precision: floating-point precision of the forward pass, and of trainings of --labels.
         accelerator: cpu, cuda, mps or auto.
         devices: how many (default: all).
         cache: folder for features; a second run reads them.

@@ -12,32 +12,55 @@ from scipy import stats
 
 Interval = tuple[float, float]
 _LEVEL = 0.95
+_NORMAL = float(stats.norm.ppf(0.5 + _LEVEL / 2))
 _RESAMPLES = 1000
 _AT_ONCE = 2**22  # redrawn rows
 
 
-def proportion(hits: int, count: int) -> Interval:
+def proportion(hits: float, count: float) -> Interval:
     """Of a share of ``count`` answers (Wilson, 1927); (nan, nan) of none.
 
     Not by a bootstrap, which takes a share of 1 in 20 answers for certain.
     """
     if not count:
         return math.nan, math.nan
-    found = stats.binomtest(hits, count).proportion_ci(_LEVEL, method="wilson")
-    return float(found.low), float(found.high)
+    share, square = hits / count, _NORMAL**2 / count
+    middle = (share + square / 2) / (1 + square)
+    half = math.sqrt(square * share * (1 - share) + square**2 / 4) / (1 + square)
+    low, high = max(middle - half, 0.0), min(middle + half, 1.0)
+    return low if hits else 0.0, high if hits < count else 1.0
 
 
-def paired_proportions(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> Interval:
+def mean_proportion(shares: NDArray[np.float64]) -> Interval:
+    """Of the mean of ``(N,)`` shares of several networks that are right, of N answers.
+
+    Wilson's, with the effective number of answers in place of N, as of a clustered sample (Kish,
+    1965; Korn & Graubard, 1998): as many as give a single network the variance that is found. Two
+    more answers, right by all and by none, steady that variance, which few wrong answers hardly
+    tell (Agresti & Coull, 1998). It is that of one network where all are right on the same answers.
+
+    By simulation 93 to 99 of 100 hold the truth, with 40 answers and a share of 0.995, too, where a
+    bootstrap does in 22.
+    """
+    every = np.append(shares, [0.0, 1.0])
+    middle, variance = float(every.mean()), float(every.var())
+    count = len(shares) * max(1.0, middle * (1 - middle) / variance)
+    return proportion(float(shares.mean()) * count, count)
+
+
+def paired_proportions(first: NDArray[Any], second: NDArray[Any]) -> Interval:
     """Of the difference of two shares of the same answers (Bonett & Price, 2012, eq. 9).
 
     An adjusted Wald interval, which holds what it says where few answers differ; a bootstrap calls
-    four of them a difference.
+    four of them a difference. It is that of the differences of all answers and of two more, one
+    either way. So it is with ``(N,)`` shares of several networks, too, where the two more differ by
+    what differences weigh: the sum of their squares over their sum, 1 with one network.
     """
-    count = len(first)
-    gained = (float((first & ~second).sum()) + 1) / (count + 2)
-    lost = (float((second & ~first).sum()) + 1) / (count + 2)
-    middle = gained - lost
-    half = stats.norm.ppf(0.5 + _LEVEL / 2) * math.sqrt((gained + lost - middle**2) / (count + 2))
+    differences = first.astype(np.float64) - second
+    differences[np.abs(differences) < 1e-9] = 0  # of means in another order
+    weight = float((differences**2).sum() / np.abs(differences).sum()) if differences.any() else 1.0
+    every = np.append(differences, [weight, -weight])
+    middle, half = float(every.mean()), _NORMAL * float(every.std()) / math.sqrt(len(every))
     return max(middle - half, -1.0), min(middle + half, 1.0)
 
 
@@ -72,6 +95,12 @@ def bootstrap(
 ) -> Interval:
     """Of any number that is computed from ``count`` answers, by redrawn ones.
 
+    Percentiles, which lie as far out as Student's t and the missing ``count / (count - 1)`` of the
+    variance ask for (the expanded percentile interval of Hesterberg, 2015): 95 % of 20 answers are
+    those from 1.6 to 98.4 % of redrawn scores. By simulation it holds the truth of mIoU, F1 and R2
+    up to three times of a hundred more often than without; BCa (Efron, 1987) does for some, and
+    less often for R2.
+
     Args:
         statistic: from ``(count,)`` indices of answers to the number; with ``vectorized`` from
             ``(R, count)`` to ``(R,)`` numbers.
@@ -83,13 +112,15 @@ def bootstrap(
     def of_all(indices: NDArray[np.int64], axis: int = -1) -> Any:
         return statistic(np.atleast_2d(indices)).reshape(indices.shape[:-1])
 
+    quantile = stats.t.ppf(0.5 + _LEVEL / 2, count - 1) * math.sqrt(count / (count - 1))
+    outside = float(stats.norm.sf(quantile))
     found: Any = stats.bootstrap(
         (np.arange(count),),
         of_all if vectorized else statistic,
         n_resamples=_RESAMPLES,
         batch=max(1, _AT_ONCE // count) if vectorized else None,
         vectorized=vectorized,
-        confidence_level=_LEVEL,
+        confidence_level=1 - 2 * outside,
         method="percentile",
         random_state=np.random.default_rng(0),
     )

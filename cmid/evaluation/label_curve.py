@@ -11,17 +11,19 @@ import torch
 from lightning.fabric import Fabric
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.distributed import ProcessGroup
 from tqdm import tqdm
 
 from cmid.checkpoints.backbones import Backbone, load_backbone, untrained
 from cmid.data.splits import SubsetSource
-from cmid.evaluation.cache import fingerprint
 from cmid.evaluation.config import ComparisonConfig, LabelConfig
+from cmid.evaluation.identity import fingerprint
 from cmid.evaluation.linear import draw_of_each_class, fewest_of_a_class, linear_probe
 from cmid.evaluation.score import Score
 from cmid.evaluation.tasks import Found, Labelled
-from cmid.evaluation.tested import TestedImages
+from cmid.evaluation.tested import TestedImages, autocast_dtype
 from cmid.files import whole_file
+from cmid.processes import gather_objects
 
 
 @dataclass(frozen=True)
@@ -46,17 +48,23 @@ class LabelCurves:
     Args:
         tested: images of one class each.
         config, settings: options of the command.
+        group: of several processes, which share the draws: `cmid.processes.patient_group`.
 
     Raises:
         ValueError: images of several labels or numbers, or a class with fewer images than asked.
     """
 
     def __init__(
-        self, tested: TestedImages, config: ComparisonConfig, settings: LabelConfig
+        self,
+        tested: TestedImages,
+        config: ComparisonConfig,
+        settings: LabelConfig,
+        *,
+        group: ProcessGroup | None = None,
     ) -> None:
         if tested.labels is not None:
             raise ValueError("--labels needs images of one class each")
-        self.tested, self.config, self.settings = tested, config, settings
+        self.tested, self.config, self.settings, self.group = tested, config, settings, group
         self.drawn: set[str] = set()
         train = tested.parts[0]
         every = len(train) / len(train.classes)
@@ -90,8 +98,6 @@ class LabelCurves:
         self, fabric: Fabric, start: str, make: Callable[[], Backbone]
     ) -> Iterator[tuple[str, Found]]:
         train, test = self.tested.features(fabric, make())
-        if not fabric.is_global_zero:
-            return
 
         def frozen(rows: Tensor, seed: int) -> Tensor:
             return frozen_hits(train, test, rows, seed=seed)
@@ -109,13 +115,14 @@ class LabelCurves:
                 settings=self.settings,
                 seed=seed,
                 num_workers=self.config.num_workers,
-                progress=f"{start}, {seed}",
+                precision=autocast_dtype(self.config),
+                progress=f"{start}, {seed}" if fabric.is_global_zero else None,
             )
 
         own, trained = self.settings, "fine-tuned"
         if start.startswith("random weights"):
             trained = "from scratch"
-        about = f"{make().digest} {self.config.size or make().size}"
+        about = f"{make().digest} {self.config.size or make().size} {self.config.precision}"
         key = f"{about} whole {own.steps} {own.train_batch} {own.train_lr}"
         for mode, fit in (
             ("frozen", _Fit(frozen, self.config.seeds, f"{about} linear")),
@@ -124,15 +131,22 @@ class LabelCurves:
             found: Found = {}
             for count in own.labels:
                 title = f"{start}, {mode}, {label_name(count)}"
-                found[label_name(count)] = self._score(fit, train[1], count, title=title)
-            yield f"{start}, {mode}", found
+                found[label_name(count)] = self._score(fabric, fit, train[1], count, title=title)
+            if fabric.is_global_zero:
+                yield f"{start}, {mode}", found
 
-    def _score(self, fit: _Fit, labels: Tensor, count: str, *, title: str) -> Score:
-        draws = 1 if count == "all" else fit.draws
-        hits = [
-            self._kept(fit, labelled_rows(labels, count, seed=seed), seed)
-            for seed in tqdm(range(draws), desc=title, unit="draw")
-        ]
+    def _score(self, fabric: Fabric, fit: _Fit, labels: Tensor, count: str, *, title: str) -> Score:
+        """Of all draws, of which each process fits its share."""
+        draws = range(1 if count == "all" else fit.draws)
+        rows = [labelled_rows(labels, count, seed=seed) for seed in draws]
+        own = tqdm(
+            draws[fabric.global_rank :: fabric.world_size],
+            desc=title,
+            unit="draw",
+            disable=not fabric.is_global_zero,
+        )
+        shares = gather_objects([self._kept(fit, rows[seed], seed) for seed in own], self.group)
+        hits = [shares[seed % len(shares)][seed // len(shares)] for seed in draws]
         return Score("draws", torch.stack(hits, dim=1).numpy())
 
     def _kept(self, fit: _Fit, rows: Tensor, seed: int) -> Tensor:

@@ -56,12 +56,13 @@ def fit_linear(
     else:
         weight, bias = start.weight.clone(), start.bias.clone()
     parameters = [weight.requires_grad_(), bias.requires_grad_()]
-    tolerance = 1e-9 if features.dtype == torch.float64 else 1e-6
+    # A loss that changes by less tells nothing of its gradient; that of float32 is noise by then.
+    tolerance, change = (1e-9, 1e-18) if features.dtype == torch.float64 else (1e-6, 1e-9)
     optimizer = torch.optim.LBFGS(
         parameters,
         max_iter=max_iter,
         tolerance_grad=tolerance,
-        tolerance_change=tolerance**1.5,
+        tolerance_change=change,
         line_search_fn="strong_wolfe",
     )
 

@@ -15,6 +15,7 @@ from scipy import sparse
 from cmid.evaluation.intervals import (
     Interval,
     bootstrap,
+    mean_proportion,
     over_draws,
     paired_proportions,
     proportion,
@@ -47,6 +48,8 @@ class Score:
         """Of 95 %, over test images (and draws of training images); the backbone is what it is."""
         if self.kind == "share" or (self.kind == "draws" and _same(self.rows)):
             return proportion(round(self.value * len(self.rows)), len(self.rows))
+        if self.kind == "shares":
+            return mean_proportion(self.rows)
         if self.kind == "draws":
             return over_draws(self.rows.astype(np.float64))
         low, high = bootstrap(
@@ -60,7 +63,8 @@ class Score:
     def lead(self, other: Score) -> tuple[float, Interval]:
         """By how much it is more than another on the same images, with the paired interval.
 
-        Of draws, of which one may have more, the first ones of both count.
+        Of draws, of which one may have more, the first ones of both count. A share compares with
+        the mean of several networks' shares.
 
         Raises:
             ValueError: the other is of other images or another kind.
@@ -71,14 +75,14 @@ class Score:
                 for each in (self, other)
             )
             return first.lead(second)
+        value, hits = self.value - other.value, (self._hits(), other._hits())
+        if hits[0] is not None and hits[1] is not None and len(hits[0]) == len(hits[1]):
+            return value, paired_proportions(hits[0], hits[1])
         if (self.kind, self.rows.shape) != (other.kind, other.rows.shape):
             raise ValueError(
                 f"{self.kind} of {self.rows.shape} results does not compare with {other.kind} of"
                 f" {other.rows.shape}"
             )
-        value = self.value - other.value
-        if self.kind == "share" or (self.kind == "draws" and self.rows.shape[1] == 1):
-            return value, paired_proportions(self.rows.ravel() > 0, other.rows.ravel() > 0)
         if self.kind == "draws":
             return value, over_draws(self.rows.astype(np.float64) - other.rows)
 
@@ -87,6 +91,13 @@ class Score:
             return self._redrawn(counts) - other._redrawn(counts)
 
         return value, bootstrap(redrawn, len(self.rows), vectorized=True)
+
+    def _hits(self) -> Rows | None:
+        """``(N,)`` hits, or shares of networks that hit; None of other kinds and several draws."""
+        if self.kind in ("share", "shares"):
+            return self.rows
+        single = self.kind == "draws" and self.rows.shape[1] == 1
+        return (self.rows[:, 0] > 0).astype(np.float64) if single else None
 
     def _redrawn(self, counts: Weights) -> Weights:
         return KINDS[self.kind](self.rows, counts)
@@ -110,8 +121,9 @@ def mean_score(scores: Sequence[Score]) -> Score:
     rows = [score.rows for score in scores]
     if kind in ("share", "mean", "draws"):
         mean = np.stack(rows).mean(axis=0, dtype=np.float64)
-        several = kind == "draws" and shape[1] > 1
-        return Score("draws", mean) if several else Score("mean", mean.reshape(len(mean)))
+        if kind == "share" or (kind == "draws" and shape[1] == 1):
+            return Score("shares", mean.reshape(len(mean)))
+        return Score(kind, mean)
     if kind == "mIoU" and len(shape) == 3:
         return Score(kind, np.stack(rows, axis=1))  # (N, S, K, K)
     if kind == "ratio" and len(shape) == 2:
@@ -205,6 +217,7 @@ def _explained(rows: Rows, weights: Weights) -> Weights:
 # (N, ...) rows and (R, N) times that each counts, to (R,) scores.
 KINDS: dict[str, Callable[[Rows, Weights], Weights]] = {
     "share": _mean,
+    "shares": _mean,
     "draws": _mean,
     "mean": _mean,
     "root": _root,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -17,6 +15,7 @@ from cmid.data.source import ImageSource
 from cmid.data.splits import SubsetSource, open_split
 from cmid.evaluation.cache import cached_features
 from cmid.evaluation.config import LABEL_TASKS, ComparisonConfig
+from cmid.evaluation.identity import image_names, images_digest
 from cmid.evaluation.multilabel import read_multilabels
 from cmid.evaluation.regression import read_targets
 from cmid.evaluation.stages import PooledStages, stage_scores
@@ -147,20 +146,15 @@ def pooled_features(
         size=config.size or backbone.size,
         batch_size=config.batch_size,
         num_workers=config.num_workers,
-        precision=_AUTOCAST.get(config.precision, torch.float32),
+        precision=autocast_dtype(config),
         rank=fabric.global_rank,
         world_size=fabric.world_size,
     )
 
 
-def images_digest(source: ImageSource) -> str:
-    """What tells the images of a part from others, without reading them."""
-    try:
-        names = _names(source)
-    except ValueError:
-        indices = getattr(source, "indices", None)
-        names = [type(source).__name__, str(len(source) if indices is None else indices.tolist())]
-    return hashlib.sha256("\n".join(names).encode()).hexdigest()
+def autocast_dtype(config: ComparisonConfig) -> torch.dtype:
+    """The dtype of autocast that ``--precision`` names; float32 for none."""
+    return _AUTOCAST.get(config.precision, torch.float32)
 
 
 def _read(
@@ -169,16 +163,6 @@ def _read(
     *parts: ImageSource,
 ) -> tuple[Sequence[Tensor], tuple[str, ...]]:
     """What a table says of the images of each part, and the names of its columns."""
-    names = [_names(part) for part in parts]
+    names = [image_names(part) for part in parts]
     labels, columns = reader(path, [name for part in names for name in part])
     return labels.split([len(part) for part in names]), columns
-
-
-def _names(source: ImageSource) -> list[str]:
-    if isinstance(source, SubsetSource):
-        names = _names(source.source)
-        return [names[index] for index in source.indices]
-    paths = getattr(source, "paths", None)
-    if paths is None:
-        raise ValueError("a table of labels needs image files, whose names its rows give")
-    return [os.fsdecode(bytes(path)) for path in paths]

@@ -54,6 +54,7 @@ def train_and_test(
     settings: LabelConfig,
     seed: int = 0,
     num_workers: int = 0,
+    precision: torch.dtype = torch.float32,
     progress: str | None = None,
 ) -> Tensor:
     """Train a backbone with timm's own classifier, all of it, and classify the test images.
@@ -66,6 +67,7 @@ def train_and_test(
         train, test: images of ``classes`` classes.
         size: pixels per side.
         seed: random seed of the classifier, of the order and of the crops.
+        precision: dtype of autocast, of training and test; float32 switches it off.
         progress: title of a progress bar.
 
     Returns:
@@ -86,15 +88,16 @@ def train_and_test(
         network: Any = backbone.encoder.backbone
         network.reset_classifier(classes)
         network.to(device).requires_grad_(True)
-        _train(network, backbone, images, settings, num_workers=num_workers, progress=progress)
-    network.eval()
-    hits = []
-    with torch.no_grad():
-        loader: DataLoader[Any] = DataLoader(others, batch_size=256, num_workers=num_workers)
-        for pixels, labels in loader:
-            logits = network(backbone.standardize(pixels.to(device)))
-            hits.append(logits.argmax(dim=1).cpu() == labels)
-    return torch.cat(hits)
+        _train(
+            network,
+            backbone,
+            images,
+            settings,
+            num_workers=num_workers,
+            precision=precision,
+            progress=progress,
+        )
+    return _hits(network, backbone, others, num_workers=num_workers, precision=precision)
 
 
 def _train(
@@ -104,6 +107,7 @@ def _train(
     settings: LabelConfig,
     *,
     num_workers: int,
+    precision: torch.dtype,
     progress: str | None,
 ) -> None:
     batch = min(settings.train_batch, len(images))
@@ -117,12 +121,41 @@ def _train(
         optimizer, settings.train_lr, total_steps=settings.steps, pct_start=_WARMUP
     )
     device = backbone.standardize.mean.device
+    scaler = torch.amp.GradScaler(device.type, enabled=precision == torch.float16)
     network.train()
     bar = tqdm(loader, desc=progress, unit="step", disable=progress is None, leave=False)
     for pixels, labels in bar:
-        logits = network(backbone.standardize(pixels.to(device)))
-        loss = F.cross_entropy(logits, labels.to(device), label_smoothing=_SMOOTHING)
+        inputs = backbone.standardize(pixels.to(device))
+        with _autocast(device, precision):
+            logits = network(inputs)
+        loss = F.cross_entropy(logits.float(), labels.to(device), label_smoothing=_SMOOTHING)
         optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+        scaler.scale(loss).backward()
+        scaler.step(optimizer)
+        scaler.update()
         schedule.step()
+
+
+@torch.no_grad()
+def _hits(
+    network: Any,
+    backbone: Backbone,
+    images: WholeImages,
+    *,
+    num_workers: int,
+    precision: torch.dtype,
+) -> Tensor:
+    """``(M,)`` bool: which images a trained network classifies rightly."""
+    network.eval()
+    device, hits = backbone.standardize.mean.device, []
+    loader: DataLoader[Any] = DataLoader(images, batch_size=256, num_workers=num_workers)
+    for pixels, labels in loader:
+        inputs = backbone.standardize(pixels.to(device))
+        with _autocast(device, precision):
+            logits = network(inputs)
+        hits.append(logits.argmax(dim=1).cpu() == labels)
+    return torch.cat(hits)
+
+
+def _autocast(device: torch.device, precision: torch.dtype) -> torch.autocast:
+    return torch.autocast(device.type, precision, enabled=precision != torch.float32)

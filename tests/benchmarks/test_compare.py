@@ -39,7 +39,7 @@ from cmid.evaluation import Score, read_results
 from cmid.visualization.scores import score_figure
 from tests.integration.in_process import TINY
 
-ABOUT = {"training": {"seconds": 90.0, "images_seen": 12000}}
+ABOUT = {"training": {"seconds": 90.0, "images_seen": 12000}, "label_places": {}}
 
 
 def outcome(row: str, hits: Sequence[float], *, seeds: int = 1, spread: float = 0.0) -> Outcome:
@@ -104,6 +104,22 @@ def test_seeds_show_their_spread_and_disagreeing_ones_are_a_tie() -> None:
     assert low > 0
     assert unsteady.lead(steady, "EuroSAT knn").tie
     assert not better.lead(steady, "EuroSAT knn").tie
+
+
+def test_rows_compare_on_the_seeds_that_both_have(tmp_path: Path) -> None:
+    whole, part = outcome("CMID", (0.9, 0.6, 0.5), seeds=3), outcome("failed", (0.8, 0.6, 0.4))
+    compare._write(tmp_path, [whole, part], against="CMID", command="")
+    shown = (tmp_path / "comparison.md").read_text()
+    assert "| failed | -0.100 [" in shown
+    lead = part.lead(whole, "EuroSAT knn")
+    assert lead == outcome("failed", (0.8,)).lead(outcome("CMID", (0.9,)), "EuroSAT knn")
+    assert not lead.tie
+    other = Outcome("other", {5: part.found[0]}, {5: ABOUT})
+    compare._write(tmp_path, [whole, other], against="CMID", command="")
+    assert "| other | tie | tie |" in (tmp_path / "comparison.md").read_text()
+    differences = json.loads((tmp_path / "comparison.json").read_text())["differences"]
+    assert differences[0]["tie"]
+    assert differences[0]["interval"] == [None, None]
 
 
 def test_curves_are_by_row_and_way_to_learn() -> None:

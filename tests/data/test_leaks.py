@@ -71,6 +71,17 @@ def test_every_planted_copy_is_found_and_named_and_nothing_else(scenes: list[Ten
     assert str(found[0]).startswith("AID: picture 0 (")
 
 
+def test_any_number_of_copies_in_a_test_set_is_found(scenes: list[Tensor]) -> None:
+    whole = [copy(scenes[20]) for name, copy in COPIES.items() if "cropped" not in name]
+    copies = [*whole, *[scenes[20]] * 3]
+    tests = {"test": Pictures([*scenes[:10], *copies])}
+    every = find_leaks(Pictures(scenes[19:22]), tests, all_twins=True)
+    assert sorted(leak.place for leak in every) == [*range(10, 17)]
+    assert {leak.index for leak in every} == {1}
+    best = find_leaks(Pictures(scenes[19:22]), tests)
+    assert [(leak.index, leak.place >= 10) for leak in best] == [(1, True)]
+
+
 def test_images_without_contrast_are_copies_of_nothing() -> None:
     generator = torch.Generator().manual_seed(0)
     noise = torch.randint(0, 2, (4, 3, 64, 64), generator=generator)

@@ -68,7 +68,52 @@ def draws(rng: np.random.Generator) -> tuple[tuple[float, float], float]:
     return over_draws((rng.random((100, 10)) < chance).astype(float)), 0.6
 
 
-@pytest.mark.parametrize("drawn", [share, skewed_mean, f1_over_images, paired, draws])
+def of_seeds(rng: np.random.Generator, chance: float, *, count: int = 100, seeds: int = 3) -> Score:
+    """Networks that mostly err on the same images."""
+    of_images = rng.beta(chance, 1 - chance, (count, 1))
+    return mean_score([Score("share", own) for own in (rng.random((count, seeds)) < of_images).T])
+
+
+def mean_share(rng: np.random.Generator) -> tuple[tuple[float, float], float]:
+    return of_seeds(rng, 0.85).interval, 0.85
+
+
+def mean_share_near_all(rng: np.random.Generator) -> tuple[tuple[float, float], float]:
+    return of_seeds(rng, 0.98).interval, 0.98
+
+
+def paired_means(rng: np.random.Generator) -> tuple[tuple[float, float], float]:
+    """Rows of two seeds each, and images that are hard for both."""
+    hard, noise = rng.random((200, 1)), 0.3 * rng.random((200, 4))
+    hits = [Score("share", own) for own in (hard + noise < [0.85, 0.85, 0.8, 0.8]).T]
+    return mean_score(hits[:2]).lead(mean_score(hits[2:]))[1], 0.05
+
+
+def iou_of_few(rng: np.random.Generator) -> tuple[tuple[float, float], float]:
+    """Twenty images; each holds much of one class, and is learned well or badly."""
+    parts, right = rng.dirichlet((0.3, 0.3), 20) * 1000, rng.beta(4, 1, (20, 2))
+    hits, missed = parts * right, parts * (1 - right)
+    rows = np.stack([hits, missed], axis=2)
+    rows[:, 1] = rows[:, 1, ::-1]  # true classes in rows, found ones in columns
+    return Score("mIoU", rows).interval, 0.8 / 1.2
+
+
+def error_of_few(rng: np.random.Generator) -> tuple[tuple[float, float], float]:
+    return Score("root", rng.standard_normal(50) ** 2).interval, 1.0
+
+
+def explained_of_few(rng: np.random.Generator) -> tuple[tuple[float, float], float]:
+    true = rng.standard_normal(20)
+    rows = np.stack([true + 0.5 * rng.standard_normal(20), true], axis=1)
+    return Score("R2", rows).interval, 0.75
+
+
+DRAWN = [share, skewed_mean, f1_over_images, paired, draws]
+DRAWN += [mean_share, mean_share_near_all, paired_means]
+DRAWN += [iou_of_few, error_of_few, explained_of_few]
+
+
+@pytest.mark.parametrize("drawn", DRAWN)
 def test_of_a_hundred_intervals_of_95_percent_92_to_98_hold_the_truth(
     drawn: Callable[[np.random.Generator], tuple[tuple[float, float], float]],
 ) -> None:
@@ -115,6 +160,7 @@ def test_scores_equal_scikit_learn_and_torchmetrics() -> None:
 
 ROWS = {
     "share": RNG.random(30) < 0.6,
+    "shares": RNG.integers(0, 3, 30) / 2,
     "draws": RNG.random((30, 4)) < 0.6,
     "mean": RNG.random(30),
     "root": RNG.random(30),
@@ -165,7 +211,8 @@ def test_mean_of_several_networks_is_the_mean_of_their_scores(
     # Networks that agree leave the interval of one as it is; others' errors average out.
     assert high - low < max(np.diff(own.interval)[0] for own in each)
     value, (low, high) = mean.lead(mean_score(each[::-1]))
-    assert (value, low, high) == pytest.approx((0, 0, 0), abs=1e-12)
+    alike = paired_proportions(np.ones(40), np.ones(40)) if mean.kind == "shares" else (0, 0)
+    assert (value, low, high) == pytest.approx((0, *alike), abs=1e-12)
     assert mean_score(each[:1]) is each[0]
 
 
@@ -184,6 +231,22 @@ def test_few_images_that_differ_are_no_difference() -> None:
         assert (paired_proportions(first, second)[0] > 0) == differ
     with pytest.raises(ValueError, match="does not compare"):
         Score("share", first).lead(Score("share", first[1:]))
+
+
+def test_few_images_and_all_hits_are_no_more_certain_with_more_seeds() -> None:
+    first = np.ones(400, dtype=bool)
+    second = first & (np.arange(400) >= 4)
+    alone = Score("share", second)
+    for rows in (second, second & (np.arange(400) < 399)):
+        one, two = Score("share", first), mean_score([alone, Score("share", rows)])
+        (value, (low, high)), missed = mean_score([one, one]).lead(two), 1 - two.value
+        assert value == pytest.approx(missed)
+        assert low < 0 < high
+        assert two.lead(one)[1] == pytest.approx((-high, -low))  # of unequal numbers of seeds
+    agreeing = mean_score([alone, alone, alone])
+    assert agreeing.interval == pytest.approx(alone.interval)
+    assert mean_score([one, one]).interval == pytest.approx(proportion(400, 400))
+    assert mean_score([one, one]).lead(agreeing)[1] == pytest.approx(one.lead(alone)[1])
 
 
 def compared() -> Results:

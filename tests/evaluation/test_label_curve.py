@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import json
+import time
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 from PIL import Image as PillowImage
 
 from cmid.evaluation import comparison, training
 from cmid.evaluation.config import ComparisonConfig, LabelConfig
 from cmid.evaluation.results import read_results
+from cmid.evaluation.score import Score
 from cmid.export import to_timm
 from cmid.models import MaskedEncoder
 from cmid.visualization.scores import label_figure
+from tests.together import run_together
 
 
 @pytest.fixture
@@ -82,3 +88,68 @@ def test_more_labels_than_there_are_is_one_line(coloured: Path) -> None:
     )
     with pytest.raises(ValueError, match="--labels 13 needs 13 images of every class, one has 12"):
         comparison.compare_backbones(config, curves=LabelConfig(labels=("13",)))
+
+
+def test_tasks_beside_labels_are_refused(coloured: Path) -> None:
+    config = ComparisonConfig(("random:test_resnet",), str(coloured), tasks=("knn",))
+    with pytest.raises(ValueError, match="--labels measures accuracy in place of --tasks"):
+        comparison.compare_backbones(config, curves=LabelConfig(labels=("1",)))
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype"), [("bf16-mixed", torch.bfloat16), ("16-mixed", torch.float16)]
+)
+def test_trainings_are_of_the_precision_that_was_asked_for(
+    precision: Any, dtype: torch.dtype, coloured: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, train = set(), training.train_and_test
+
+    def watched(backbone: Any, *args: Any, **options: Any) -> torch.Tensor:
+        network = backbone.encoder.backbone
+        network.register_forward_hook(lambda *given: found.add(given[2].dtype))
+        return train(backbone, *args, **options)
+
+    monkeypatch.setattr(training, "train_and_test", watched)
+    config = ComparisonConfig(
+        backbones=("random:test_resnet",),
+        data=str(coloured),
+        accelerator="cpu",
+        size=32,
+        precision=precision,
+    )
+    curves = LabelConfig(labels=("all",), draws=1, steps=2, train_batch=8)
+    comparison.compare_backbones(config, curves=curves)
+    assert found == {dtype}
+
+
+def _share_draws(rank: int, folder: Path) -> None:
+    # A group that gives up sooner than the first process has trained.
+    dist.init_process_group("gloo", timeout=timedelta(seconds=10))
+
+    def slow(*_: Any, seed: int, **__: Any) -> torch.Tensor:
+        first = not list(folder.glob(f"trained-{rank}-*"))
+        (folder / f"trained-{rank}-{seed}").touch()
+        time.sleep(15 if rank == 0 and first else 0)
+        return torch.arange(40) < 10 * (seed + 1)
+
+    training.train_and_test = slow  # type: ignore[assignment]
+    config = ComparisonConfig(
+        backbones=("random:test_resnet", "random:resnet18"),
+        data=str(folder / "data"),
+        seeds=3,
+        accelerator="cpu",
+        devices="2",
+        size=32,
+        out=str(folder / "curve.json"),
+    )
+    comparison.compare_backbones(config, curves=LabelConfig(labels=("1",), draws=3))
+
+
+def test_processes_share_the_draws_and_wait_for_each_other(coloured: Path, tmp_path: Path) -> None:
+    assert run_together(_share_draws, tmp_path) == [0, 0]
+    trained = sorted(path.name for path in tmp_path.glob("trained-*"))
+    assert trained == ["trained-0-0", "trained-0-2", "trained-1-1"]
+    found = read_results(tmp_path / "curve.json").found
+    score = found["random weights of test_resnet, from scratch"]["1 label"]
+    assert isinstance(score, Score)
+    assert score.rows.sum(axis=0).tolist() == [10, 20, 30]

@@ -56,12 +56,18 @@ def test_planted_copies_are_counted_named_and_dropped(
     assert "leaks: 2 of 12 test images are near-duplicates of training images" in printed
     assert re.search(r"val/b/turned\.jpg is \S+/train/b/3\.png \(", printed)
     assert "leaks: 6 of 12 test images are near-duplicates of pretraining images" in printed
+    assert "leaks: 1 of 24 training images are near-duplicates of pretraining images" in printed
+    assert re.search(r"train/b/3\.png is \S+/pretraining/own\.png \(", printed)
+    (twin,) = content["leaks"]["pretraining of training"]
+    assert twin["training"].endswith("train/b/3.png")
+    assert twin["learned"].endswith("own.png")
     assert "6 test images are left out, 6 are measured" in printed
     assert content["test_images"] == 6
     named = {Path(twin["test"]).name for twin in content["leaks"]["training"]}
     assert named == {"same.png", "turned.jpg"}
     whole = compare(data, out=out, tasks=("knn",), leaks=True)
     assert whole["test_images"] == 12
+    assert [*whole["leaks"]] == ["training"]
     assert whole["test_digest"] != content["test_digest"]
 
 
