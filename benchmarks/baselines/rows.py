@@ -20,7 +20,7 @@ import yaml
 
 from cmid.data import ImageFolder
 from cmid.data.text_files import read_text
-from cmid.evaluation.tested import images_digest
+from cmid.evaluation.identity import images_digest
 from cmid.files import write_json
 from cmid.options import at_least, option
 
