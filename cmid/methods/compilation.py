@@ -6,18 +6,16 @@ from typing import cast
 
 from torch import nn
 
-from cmid.models import MaskedEncoder
 
-
-def compile_encoder(encoder: MaskedEncoder, *, whole: bool) -> None:
-    """Compile the backbone of an encoder.
+def compile_backbone(backbone: nn.Module, *, whole: bool) -> None:
+    """Compile a timm backbone; the masking around that of an encoder stays eager.
 
     Args:
-        encoder: masked encoder; its timm backbone is compiled, the masking around it stays eager.
+        backbone: timm model.
         whole: compile each stage between stem and head as one graph, or (``False``) every block on
             its own: repeated blocks then share one compilation, which starts several times faster.
     """
-    for stage in _stages(encoder.backbone):
+    for stage in _stages(backbone):
         parts = [stage] if whole and isinstance(stage, nn.Sequential) else _blocks(stage)
         for part in parts:
             part.compile()
