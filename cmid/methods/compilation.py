@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
+import torch
 from torch import nn
 
 
@@ -16,9 +17,24 @@ def compile_backbone(backbone: nn.Module, *, whole: bool) -> None:
             its own: repeated blocks then share one compilation, which starts several times faster.
     """
     for stage in _stages(backbone):
-        parts = [stage] if whole and isinstance(stage, nn.Sequential) else _blocks(stage)
-        for part in parts:
-            part.compile()
+        if whole and isinstance(stage, nn.Sequential):
+            _compile_container(stage)
+            continue
+        for block in _blocks(stage):
+            block.compile()
+
+
+def _compile_container(stage: nn.Sequential) -> None:
+    """Compile a container of blocks, with its hooks, as one graph.
+
+    Its own ``compile()`` passes over code of torch and compiles each block by itself. Like what
+    that sets, the compiled call is left out of copies and pickles.
+    """
+
+    def call(*args: Any) -> Any:
+        return stage._call_impl(*args)
+
+    stage._compiled_call_impl = torch.compile(call)
 
 
 def repeated_blocks(backbone: nn.Module) -> list[nn.Module]:
