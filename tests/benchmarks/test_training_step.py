@@ -16,6 +16,7 @@ from PIL import Image as Picture
 from benchmarks.speed import training_step
 from benchmarks.speed.data_wait import data_wait
 from benchmarks.speed.device import Clock, peak_gib
+from benchmarks.speed.table import keep
 from benchmarks.speed.training_step import Step, main
 from cmid.data import SceneSource
 from cmid.data.source import Draws, Image, MinSize, WrappedSource
@@ -193,3 +194,13 @@ def test_peak_memory_is_that_of_the_device(monkeypatch: pytest.MonkeyPatch) -> N
     )
     assert peak_gib(lambda: None, "cuda:1") == 1
     assert set(asked) == {"cuda:1"}
+
+
+def test_the_gpu_that_was_measured_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_name", "name of {}".format)
+    keep([], training_step.StepConfig(device="cuda:1", out=str(tmp_path / "step.json")))
+    written = json.loads((tmp_path / "step.json").read_text())
+    assert (written["device"], written["hardware"]) == ("cuda:1", "name of cuda:1")
+    assert written["threads"] == torch.get_num_threads()
