@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Annotated, Any
 
+from benchmarks.speed.device import DEVICE, Precision, autocast
 from benchmarks.speed.table import show
-from benchmarks.speed.training_step import DEVICE, Precision, autocast, example_views
+from benchmarks.speed.training_step import example_views
 from cmid.callbacks.throughput import peak_memory_gib
 from cmid.command_line import command
 from cmid.memory import keep_freed_memory
@@ -69,7 +70,7 @@ def run_case(case: dict[str, Any]) -> float:
         optimizer.step()
         optimizer.zero_grad()
         model.teacher.update(model.student, 0.996)
-    return peak_memory_gib()
+    return peak_memory_gib(device)
 
 
 @command(MemoryConfig, memory="--batch or --size")

@@ -17,8 +17,8 @@ from typing import Annotated, Any
 
 import torch
 
+from benchmarks.speed.device import DEVICE, Clock, Precision, autocast
 from benchmarks.speed.table import ratio, show
-from benchmarks.speed.training_step import DEVICE, Clock, Precision, autocast
 from cmid.command_line import command
 from cmid.memory import keep_freed_memory
 from cmid.multimodal.building import MultimodalConfig

@@ -65,10 +65,14 @@ class ThroughputMonitor(L.Callback):
         self.waited = 0.0
 
 
-def peak_memory_gib() -> float:
-    """Peak memory so far, of the GPU where there is one, else of this process."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 2**30
+def peak_memory_gib(device: str | None = None) -> float:
+    """Peak memory so far, of the GPU where there is one, else of this process.
+
+    Args:
+        device: ``cuda:1`` means that GPU, ``cpu`` the process.
+    """
+    if torch.cuda.is_available() if device is None else device.startswith("cuda"):
+        return torch.cuda.max_memory_allocated(device) / 2**30
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     # Linux counts kibibytes, macOS bytes.
     return peak / (2**30 if sys.platform == "darwin" else 2**20)

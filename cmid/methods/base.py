@@ -14,7 +14,7 @@ from torch.distributed.device_mesh import init_device_mesh
 
 import cmid
 from cmid.data.statistics import MILLION_AID, ChannelStatistics
-from cmid.methods.compilation import compile_encoder
+from cmid.methods.compilation import compile_backbone
 from cmid.methods.freezing import freeze_unused
 from cmid.methods.gradient_balance import gradient_norms
 from cmid.methods.sharding import shard_method
@@ -189,7 +189,7 @@ class PretrainMethod(L.LightningModule, ABC):
             if self._grad_checkpointing and trained:
                 encoder.set_grad_checkpointing()
             if self._compile != "none":
-                compile_encoder(encoder, whole=self._compile == "whole")
+                compile_backbone(encoder.backbone, whole=self._compile == "whole")
         self.to(memory_format=self.memory_format)
 
     def arrange(self, images: Tensor) -> Tensor:

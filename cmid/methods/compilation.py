@@ -2,25 +2,39 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
+import torch
 from torch import nn
 
-from cmid.models import MaskedEncoder
 
-
-def compile_encoder(encoder: MaskedEncoder, *, whole: bool) -> None:
-    """Compile the backbone of an encoder.
+def compile_backbone(backbone: nn.Module, *, whole: bool) -> None:
+    """Compile a timm backbone; the masking around that of an encoder stays eager.
 
     Args:
-        encoder: masked encoder; its timm backbone is compiled, the masking around it stays eager.
+        backbone: timm model.
         whole: compile each stage between stem and head as one graph, or (``False``) every block on
             its own: repeated blocks then share one compilation, which starts several times faster.
     """
-    for stage in _stages(encoder.backbone):
-        parts = [stage] if whole and isinstance(stage, nn.Sequential) else _blocks(stage)
-        for part in parts:
-            part.compile()
+    for stage in _stages(backbone):
+        if whole and isinstance(stage, nn.Sequential):
+            _compile_container(stage)
+            continue
+        for block in _blocks(stage):
+            block.compile()
+
+
+def _compile_container(stage: nn.Sequential) -> None:
+    """Compile a container of blocks, with its hooks, as one graph.
+
+    Its own ``compile()`` passes over code of torch and compiles each block by itself. Like what
+    that sets, the compiled call is left out of copies and pickles.
+    """
+
+    def call(*args: Any) -> Any:
+        return stage._call_impl(*args)
+
+    stage._compiled_call_impl = torch.compile(call)
 
 
 def repeated_blocks(backbone: nn.Module) -> list[nn.Module]:
