@@ -62,8 +62,8 @@ class CMID(PretrainMethod):
         agreement: global branch: ``moco`` (queue of negatives), ``byol`` (predictor) or ``simclr``
             (the student's two views against the batch's others, without the teacher).
         global_views: what the student's global branch sees: ``masked`` views as the other losses,
-            as published, or ``clean`` ones in a pass of its own: a step then costs about a half
-            more, and contrast learns from what downstream images look like.
+            as published, or ``clean`` ones in a pass of its own, which downstream images look
+            like; a step then costs some 1.7 times as much.
         queue_size: keys of the MoCo queue; keep it far below the number of images. 0: no queue, the
             batch's other keys are the negatives (MoCo v3), which learns faster in short runs.
         projector_norm: BatchNorm after both layers of the projector (MoCo v3), likewise.
