@@ -145,6 +145,7 @@ def _share_draws(rank: int, folder: Path) -> None:
     comparison.compare_backbones(config, curves=LabelConfig(labels=("1",), draws=3))
 
 
+@pytest.mark.slow
 def test_processes_share_the_draws_and_wait_for_each_other(coloured: Path, tmp_path: Path) -> None:
     assert run_together(_share_draws, tmp_path) == [0, 0]
     trained = sorted(path.name for path in tmp_path.glob("trained-*"))
