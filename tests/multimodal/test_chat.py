@@ -295,6 +295,9 @@ def test_two_clicks_on_the_page_make_a_region(chat: Chat, image: Path) -> None:
 
     *_, corner = page.click(chat, None, click(0.5, 0.75))
     assert chat.region is None
+    *shown, same = page.click(chat, corner, click(0.25, 0.75))
+    assert "no area" in shown[-1]
+    assert (chat.region, same) == (None, corner)
     *shown, corner = page.click(chat, corner, click(0.25, 0.5))
     assert corner is None
     assert chat.region == pytest.approx((0.25, 0.5, 0.5, 0.75), abs=0.01)

@@ -65,10 +65,16 @@ def test_a_browser_uploads_asks_and_sees_answer_and_boxes(browser: Any, tmp_path
         height, width = drawn.shape[:2]
         edge = drawn[round(0.2 * height), round(0.2 * width) : round(0.5 * width)]
         assert np.median(np.abs(edge.astype(int) - COLOURS[0])) < 10
+        # Until it is loaded it has another size on the page.
+        browser.wait_for_function("document.querySelector('#view img').naturalWidth > 0")
         box = shown.bounding_box()
-        for x, y in ((0.25, 0.25), (0.75, 0.5)):
+        for x, y, answer in (
+            (0.25, 0.25, "click on the corner across"),
+            (0.75, 0.25, "no area between"),
+            (0.75, 0.5, "questions are about this region"),
+        ):
             shown.click(position={"x": x * box["width"], "y": y * box["height"]})
-            browser.wait_for_timeout(500)
+            playwright.expect(told).to_contain_text(answer, timeout=60_000)
         region = browser.locator("#region textarea, #region input").first
         playwright.expect(region).to_have_value(re.compile(r"^2[45]\.\d, "))
         browser.get_by_text("region by brush").click()

@@ -133,8 +133,9 @@ class Page:
         if corner is None:
             return *self.shown(chat, "click on the corner across"), here
         (x0, x1), (y0, y1) = (sorted(pair) for pair in zip(corner, here, strict=True))
-        if x1 > x0 and y1 > y0:
-            chat.region = (x0, y0, x1, y1)
+        if x1 == x0 or y1 == y0:
+            return *self.shown(chat, "there is no area between the two: click elsewhere"), corner
+        chat.region = (x0, y0, x1, y1)
         return *self.shown(chat, _POINTED), None
 
     def board(self, chat: Chat | None) -> tuple[PillowImage.Image | None, int | None]:
