@@ -70,7 +70,7 @@ def _configurations(args: list[str]) -> list[Path]:
     """Files that a command line gives with ``--config``."""
     pairs = zip(args, [*args[1:], ""], strict=True)
     given = [arg.partition("=")[2] or following for arg, following in pairs if _CONFIG.match(arg)]
-    return [path for path in map(Path, given) if path.is_file()]
+    return [Path(name) for name in given if os.path.isfile(name)]  # JSON in place of a name: False
 
 
 def _keys_of_dataclass(action: Any) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,7 +37,7 @@ class PretrainData(ResumableData):
         source: ImageSource,
         views: SampleTransform,
         *,
-        statistics: str | os.PathLike[str] | None = None,
+        statistics: str | Path | None = None,  # jsonargparse's PathLike has no null
         knn_train: ImageSource | None = None,
         knn_val: ImageSource | None = None,
         **loading: Any,

@@ -183,6 +183,18 @@ def test_bad_configurations_give_one_line_that_helps(arguments: list[str], expec
     assert expected in result.err
 
 
+def test_a_printed_configuration_is_one_to_start_from(tmp_path: Path) -> None:
+    printed = pretrain("--model.backbone=test_resnet", "--print_config").out
+    (tmp_path / "mine.yaml").write_text(printed)
+    assert pretrain("--config", str(tmp_path / "mine.yaml"), "--print_config").out == printed
+
+
+def test_null_on_the_command_line_leaves_out_what_a_configuration_names() -> None:
+    config = "configs/pretrain/cmid_resnet18_eurosat.yaml"
+    result = pretrain("--config", config, "--data.statistics", "null", "--print_config")
+    assert "statistics: null" in result.out
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
 def test_shipped_configurations_are_understood(config: Path) -> None:

@@ -73,7 +73,7 @@ class AnnotatedFiles(ImageTextSource):
         self,
         path: str | os.PathLike[str],
         *,
-        root: str | os.PathLike[str] | None = None,
+        root: str | Path | None = None,  # jsonargparse's PathLike has no null
         on_error: OnError = "error",
     ) -> None:
         path = Path(path)

@@ -28,7 +28,7 @@ class CaptionFolder(AnnotatedFiles):
     has_regions = False
 
     def __init__(self, root: str | os.PathLike[str], *, on_error: OnError = "error") -> None:
-        super().__init__(root, root=root, on_error=on_error)
+        super().__init__(root, root=Path(root), on_error=on_error)
 
     def entries(self, path: Path, problems: Problems) -> Iterator[FileEntry]:
         if not path.is_dir():

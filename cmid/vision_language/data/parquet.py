@@ -70,7 +70,7 @@ class CaptionParquet(ImageTextSource):
         self,
         path: str | os.PathLike[str],
         *,
-        root: str | os.PathLike[str] | None = None,
+        root: str | Path | None = None,  # jsonargparse's PathLike has no null
         image_column: str | None = None,
         caption_column: str | None = None,
     ) -> None:
