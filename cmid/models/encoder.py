@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import typing
+from collections.abc import Collection
 from typing import Any, Literal
 
 import timm
@@ -83,7 +84,9 @@ class MaskedEncoder(nn.Module):
         self.mask_mode = mask_mode
         self.in_chans = in_chans
         self.model_args = _model_args(name, in_chans=in_chans, img_size=img_size) | model_kwargs
-        self.backbone = _create_backbone(name, self.model_args, pretrained=pretrained)
+        self.backbone = _create_backbone(
+            name, self.model_args, chosen=model_kwargs, pretrained=pretrained
+        )
         self.img_size = img_size or int(self.backbone.pretrained_cfg["input_size"][-1])
         self.stem_name = stem or _find_stem(self.backbone, name)
         stem_map, self._map, self.pooled_dim = _measure(self)
@@ -200,7 +203,7 @@ def skeleton(
     """
     args = _model_args(name, in_chans=in_chans, img_size=img_size) | model_kwargs
     with torch.device("meta"):
-        return _create_backbone(name, args, pretrained=False)
+        return _create_backbone(name, args, chosen=model_kwargs, pretrained=False)
 
 
 def _model_args(name: str, *, in_chans: int, img_size: int | None) -> dict[str, Any]:
@@ -230,12 +233,15 @@ def _model_args(name: str, *, in_chans: int, img_size: int | None) -> dict[str, 
     }
 
 
-def _create_backbone(name: str, model_args: dict[str, Any], *, pretrained: bool) -> nn.Module:
+def _create_backbone(
+    name: str, model_args: dict[str, Any], *, chosen: Collection[str], pretrained: bool
+) -> nn.Module:
     try:
         return timm.create_model(name, pretrained=pretrained, **model_args)
     except (AssertionError, TypeError) as error:
         given = ", ".join(f"{key}={value!r}" for key, value in model_args.items())
-        raise ValueError(f"timm cannot build {name} with {given}: {error}") from error
+        remedy = "; model.backbone_args has to fit the backbone, null has none" if chosen else ""
+        raise ValueError(f"timm cannot build {name} with {given}: {error}{remedy}") from error
 
 
 def _find_stem(backbone: nn.Module, name: str) -> str:
