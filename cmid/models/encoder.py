@@ -114,13 +114,13 @@ class MaskedEncoder(nn.Module):
         if height % self.stride or width % self.stride:
             raise ValueError(
                 f"image of {height}x{width} is not a multiple of the stride {self.stride} "
-                f"of {self.name}"
+                f"of {self.name}: change its size"
             )
         grid = (height // self.stride, width // self.stride)
         if mask is None:
             return self._map.to_dense(self.backbone.forward_features(images), grid)
         stem_grid = (height // self.stem_stride, width // self.stem_stride)
-        stem_mask = _repeat_blocks(mask, stem_grid, batch=len(images))
+        stem_mask = _repeat_blocks(mask, stem_grid, batch=len(images), cell=self.stem_stride)
         outer, self._hook.pending = self._hook.pending, (stem_mask, self.mask_token)
         try:
             features = self.backbone.forward_features(images)
@@ -171,14 +171,15 @@ class _MaskHook:
         return output + mask * token
 
 
-def _repeat_blocks(mask: Tensor, grid: tuple[int, int], *, batch: int) -> Tensor:
+def _repeat_blocks(mask: Tensor, grid: tuple[int, int], *, batch: int, cell: int) -> Tensor:
     """Repeat each block of ``(B, gh, gw)`` to the cells of ``grid`` that it covers."""
     if mask.ndim != 3 or len(mask) != batch:
         raise ValueError(f"mask of shape {tuple(mask.shape)} is not ({batch}, rows, columns)")
     rows, columns = mask.shape[1:]
     if grid[0] % rows or grid[1] % columns:
         raise ValueError(
-            f"mask of {rows}x{columns} blocks does not divide the stem's {grid[0]}x{grid[1]} cells"
+            f"mask of {rows}x{columns} blocks does not divide the stem's {grid[0]}x{grid[1]} cells:"
+            f" the views' block_size has to be a multiple of {cell} pixels"
         )
     mask = mask.repeat_interleave(grid[0] // rows, dim=1)
     return mask.repeat_interleave(grid[1] // columns, dim=2)

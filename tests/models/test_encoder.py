@@ -249,7 +249,11 @@ def test_a_stem_that_is_not_found_is_named_by_the_user():
 @pytest.mark.parametrize(
     ("size", "mask", "message"),
     [
-        ((64, 64), (2, 3, 3), "3x3 blocks does not divide the stem's 16x16 cells"),
+        (
+            (64, 64),
+            (2, 3, 3),
+            "3x3 blocks does not divide the stem's 16x16 cells: .* of 4 pix",
+        ),
         ((64, 64), (1, 2, 2), r"\(1, 2, 2\) is not \(2, rows, columns\)"),
         ((64, 72), (2, 2, 2), "64x72 is not a multiple of the stride 32 of resnet18"),
     ],
