@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import onnxruntime
 import pytest
@@ -13,11 +14,18 @@ from cmid.models import MaskedEncoder
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "size"),
-    [("resnet18", 64), ("swin_tiny_patch4_window7_224", 224), ("vit_tiny_patch16_224", 64)],
+    ("name", "size", "args"),
+    [
+        ("resnet18", 64, {}),
+        ("swin_tiny_patch4_window7_224", 224, {"depths": (2, 2, 2, 2), "embed_dim": 24}),
+        ("vit_tiny_patch16_224", 64, {}),
+    ],
+    ids=["resnet", "swin", "vit"],
 )
-def test_onnx_gives_the_features_for_any_batch(name: str, size: int, tmp_path: Path) -> None:
-    encoder = MaskedEncoder(name, img_size=size)
+def test_onnx_gives_the_features_for_any_batch(
+    name: str, size: int, args: dict[str, Any], tmp_path: Path
+) -> None:
+    encoder = MaskedEncoder(name, img_size=size, **args)
     path = to_onnx(encoder, tmp_path / "encoder.onnx")
     assert encoder.training
     encoder.eval()

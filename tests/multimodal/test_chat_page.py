@@ -98,6 +98,7 @@ def test_a_browser_uploads_asks_and_sees_answer_and_boxes(browser: Any, tmp_path
         playwright.expect(told).to_contain_text("a new chat")
         playwright.expect(browser.locator("#said")).not_to_contain_text("pier")
     finally:
+        browser.goto("about:blank")  # the server waits for a page that listens
         page.close()
     assert faults == []
     assert {host for host in hosts if host} == {"127.0.0.1"}
@@ -172,6 +173,7 @@ def test_a_browser_stops_an_answer_and_sets_bands_and_temperature(
                 break
     finally:
         chat.stop()
+        browser.goto("about:blank")  # the server waits for a page that listens
         page.close()
     assert [asked["temperature"] for asked in slow.asked] == [0, 0.7]
     wide = [*values[[3, 2, 1]]]
