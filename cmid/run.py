@@ -46,7 +46,10 @@ class SuggestingParser(LightningArgumentParser):
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         if "Did you mean" not in message:  # errors of nested parsers pass here twice
             message += self.suggestion(message)
-        super().error(message, ex)
+        if not self.exit_on_error:
+            super().error(message, ex)
+        # Without the usage: its hundred lines would hide this one.
+        self.exit(2, f"error: {message}\n")
 
     def suggestion(self, message: str) -> str:
         """The nearest known keys for the keys that a message calls unknown."""

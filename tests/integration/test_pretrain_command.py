@@ -180,6 +180,7 @@ def test_bad_configurations_give_one_line_that_helps(arguments: list[str], expec
     result = pretrain(*arguments)
     assert result.status != 0
     assert "Traceback" not in result.err
+    assert "usage:" not in result.err
     assert expected in result.err
 
 
