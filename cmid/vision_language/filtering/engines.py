@@ -11,6 +11,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from cmid.files import PART
 from cmid.vision_language.filtering.blocks import Block, BlockScorer, Work, is_done
 from cmid.vision_language.filtering.config import EngineConfig
 
@@ -38,6 +39,8 @@ def score_blocks(work: Work, blocks: Sequence[Block], engine: EngineConfig) -> i
                 for block in waiting:
                     scorer.write(block)
                     progress.update(block.stop - block.start)
+        for left in work.folder.glob(f".*{PART}"):  # of writers that were killed
+            left.unlink(missing_ok=True)
     return len(waiting)
 
 

@@ -175,10 +175,13 @@ def test_an_interrupted_run_goes_on_and_another_share_needs_no_score(
     files[0].unlink()
     files[1].write_bytes(files[1].read_bytes()[:-9])
     stamp = files[2].stat().st_mtime_ns
+    half_written = files[0].with_name(f".{files[0].name}.1.part")  # by a process that was killed
+    half_written.touch()
     capfd.readouterr()
     assert filtered(sources, tmp_path / "s.parquet", scorer, duplicates=0.99) == whole
     assert "2 of 4 blocks are done already" in capfd.readouterr().out
     assert files[2].stat().st_mtime_ns == stamp
+    assert not half_written.exists()
     other = filtered(sources, tmp_path / "s.parquet", scorer, duplicates=0.99, keep=(1.0,))
     assert "4 of 4 blocks" in capfd.readouterr().out
     assert other["score"] == whole["score"]
