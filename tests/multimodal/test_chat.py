@@ -285,6 +285,14 @@ def test_a_first_answer_is_stopped_before_its_first_word(chat: Chat) -> None:
     assert len(state.said[0].answer) < len(ANSWER) / 2
 
 
+def test_pictures_are_sent_once_with_an_answer(chat: Chat, image: Path) -> None:
+    page = Page(chat, same="same")
+    page.upload(chat, [str(image)], "", "auto")
+    before, *between, after = page.ask(chat, QUESTION, 0, 200, "")
+    assert {shown[2:4] for shown in between} == {("same", "same")}
+    assert "same" not in (before[2], after[2])
+
+
 def test_two_clicks_on_the_page_make_a_region(chat: Chat, image: Path) -> None:
     page = Page(chat)
     page.upload(chat, [str(image), str(image)], "", "auto")

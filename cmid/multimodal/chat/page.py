@@ -66,9 +66,11 @@ class Page:
 
     Attributes:
         first: the chat that others are copies of: each visitor has one.
+        same: stands for pictures that stay as they are.
     """
 
     first: Chat
+    same: Any = None
 
     def shown(self, chat: Chat, told: str = "") -> tuple[Any, ...]:
         """The chat, its messages, the picture in view, thumbnails, the region, a message."""
@@ -95,14 +97,19 @@ class Page:
     def ask(
         self, chat: Chat | None, question: str, temperature: float, tokens: float, region: str
     ) -> Iterator[tuple[Any, ...]]:
-        """Everything anew with each part of the answer."""
+        """Messages anew with each part of the answer, pictures at the end.
+
+        gradio writes a picture's file whenever it is sent: one that a browser is just reading
+        would break off.
+        """
         chat = chat or self.first.another()
         try:
             chat.region = read_region(region) if region.strip() else None
             chat.set_answering(temperature=float(temperature), max_tokens=int(tokens))
             yield self.shown(chat)  # before the first word: from here on there is a chat to stop
             for _ in chat.ask(question):
-                yield self.shown(chat)
+                state, said, _, _, *others = self.shown(chat)
+                yield state, said, self.same, self.same, *others
         except (OSError, ValueError) as error:
             yield self.shown(chat, f"error: {error}")
         else:
@@ -186,7 +193,8 @@ def build_page(chat: Chat) -> Any:
     Raises:
         ModuleNotFoundError: gradio is not installed.
     """
-    gr, page, config = import_gradio(), Page(chat), chat.config
+    gr = import_gradio()
+    page, config = Page(chat, same=gr.skip()), chat.config
     with gr.Blocks(title="cmid chat", analytics_enabled=False, delete_cache=(3600, 3600)) as blocks:
         state, corner, on_board = gr.State(None), gr.State(None), gr.State(None)
         with gr.Row():
