@@ -285,12 +285,19 @@ def test_a_first_answer_is_stopped_before_its_first_word(chat: Chat) -> None:
     assert len(state.said[0].answer) < len(ANSWER) / 2
 
 
-def test_pictures_are_sent_once_with_an_answer(chat: Chat, image: Path) -> None:
+def test_a_page_is_sent_the_pictures_that_it_lacks_alone(chat: Chat, image: Path) -> None:
     page = Page(chat, same="same")
-    page.upload(chat, [str(image)], "", "auto")
-    before, *between, after = page.ask(chat, QUESTION, 0, 200, "")
-    assert {shown[2:4] for shown in between} == {("same", "same")}
-    assert "same" not in (before[2], after[2])
+    *_, drawn, thumbs, _, _ = page.upload(chat, [str(image)], "", "auto")
+    assert (drawn, thumbs[0][0]) == (chat.drawn(), chat.pictures[0].shown)
+    answered = list(page.ask(chat, QUESTION, 0, 200, ""))
+    assert {shown[3] for shown in answered} == {"same"}
+    sent = [shown[2] for shown in answered if shown[2] != "same"]
+    assert len(answered) > 5
+    assert 1 <= len(sent) <= 2  # its boxes, one after the other
+    assert sent[-1] == chat.drawn() != drawn
+    assert page.restart(chat)[2:4] == (None, [])
+    other = chat.another()
+    assert page.upload(other, [str(image)], "", "auto")[2] == drawn
 
 
 def test_two_clicks_on_the_page_make_a_region(chat: Chat, image: Path) -> None:

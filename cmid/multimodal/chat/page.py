@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import html
 import tempfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, MutableMapping
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from PIL import Image as PillowImage
@@ -66,17 +67,34 @@ class Page:
 
     Attributes:
         first: the chat that others are copies of: each visitor has one.
-        same: stands for pictures that stay as they are.
+        same: stands for pictures that the page has already; None: they are sent all the same.
     """
 
     first: Chat
     same: Any = None
+    _sent: MutableMapping[Chat, tuple[Any, ...]] = field(
+        default_factory=WeakKeyDictionary, init=False, repr=False
+    )
 
     def shown(self, chat: Chat, told: str = "") -> tuple[Any, ...]:
         """The chat, its messages, the picture in view, thumbnails, the region, a message."""
         thumbs = [(p.shown, f"{n}. {p.name}") for n, p in enumerate(chat.pictures, 1)]
         region = "" if chat.region is None else ", ".join(f"{100 * x:.1f}" for x in chat.region)
-        return chat, transcript(chat), chat.drawn(), thumbs, region, html.escape(told)
+        pictures = self._changed(chat, chat.drawn(), thumbs)
+        return chat, transcript(chat), *pictures, region, html.escape(told)
+
+    def _changed(self, chat: Chat, *pictures: Any) -> tuple[Any, ...]:
+        """Those that the page does not have yet, `same` for the others.
+
+        gradio writes a picture's file whenever it is sent, and a browser that is reading the file
+        at that moment gets a part of it.
+        """
+        if self.same is None:
+            return pictures
+        before = self._sent.get(chat, (self,) * len(pictures))
+        self._sent[chat] = pictures
+        pairs = zip(pictures, before, strict=True)
+        return tuple(self.same if new == old else new for new, old in pairs)
 
     def upload(
         self, chat: Chat | None, paths: list[str] | None, bands: str, stretch: Any
@@ -97,19 +115,14 @@ class Page:
     def ask(
         self, chat: Chat | None, question: str, temperature: float, tokens: float, region: str
     ) -> Iterator[tuple[Any, ...]]:
-        """Messages anew with each part of the answer, pictures at the end.
-
-        gradio writes a picture's file whenever it is sent: one that a browser is just reading
-        would break off.
-        """
+        """Everything anew with each part of the answer."""
         chat = chat or self.first.another()
         try:
             chat.region = read_region(region) if region.strip() else None
             chat.set_answering(temperature=float(temperature), max_tokens=int(tokens))
             yield self.shown(chat)  # before the first word: from here on there is a chat to stop
             for _ in chat.ask(question):
-                state, said, _, _, *others = self.shown(chat)
-                yield state, said, self.same, self.same, *others
+                yield self.shown(chat)
         except (OSError, ValueError) as error:
             yield self.shown(chat, f"error: {error}")
         else:
