@@ -65,7 +65,10 @@ class ReconstructionPicture(L.Callback):
 
 
 class CurvePicture(L.Callback):
-    """Write ``curves.png`` from the CSV log: losses and scores, after every epoch.
+    """Write ``curves.png`` from the CSV log: losses and scores, once an epoch.
+
+    That of an epoch is drawn when the next one begins, or the training ends: by then its scores are
+    logged, whichever callback logs them.
 
     Args:
         scores: what the names of the scores begin with, before the ``/``.
@@ -76,11 +79,10 @@ class CurvePicture(L.Callback):
         self.scores = scores
         self.title = title
 
-    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         self.draw(trainer)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: Any) -> None:
-        # Again: the last scores are logged after this callback's turn at the end of the epoch.
         self.draw(trainer)
 
     @rank_zero_only

@@ -11,6 +11,7 @@ import importlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +165,7 @@ def _rewritten(choice: Choice, config: dict[str, Any], *, of: str, file: str) ->
     return file if config == _content(file) else json.dumps(config)
 
 
+@cache
 def _parameters(method: type[PretrainMethod]) -> dict[str, frozenset[tuple[str, str]]]:
     """Options of a class by their first name: the fields below each, and their types."""
     parser = ArgumentParser()
