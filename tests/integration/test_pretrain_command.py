@@ -176,8 +176,10 @@ def test_second_start_leaves_the_first_run_alone(finished: tuple[Path, str]) -> 
         (["--data.views.init_args.block_size=20"], "block_size 20 does not divide"),
     ],
 )
-def test_bad_configurations_give_one_line_that_helps(arguments: list[str], expected: str) -> None:
-    result = pretrain(*arguments)
+def test_bad_configurations_give_one_line_that_helps(
+    arguments: list[str], expected: str, tmp_path: Path
+) -> None:
+    result = pretrain("--run_dir", str(tmp_path / "run"), *arguments)
     assert result.status != 0
     assert "Traceback" not in result.err
     assert "usage:" not in result.err
