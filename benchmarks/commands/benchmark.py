@@ -4,7 +4,7 @@
     ... --labels 10 50 all --frozen --seeds 0 1     few labels, frozen backbones, spread over seeds
     ... --strides as-pretrained 32                  at the stride of pretraining, and at the usual
 
-The last column is the first backbone's architecture from random weights, on the same schedule.
+The last column is the first backbone's network from random weights, on the same schedule.
 Finished runs in --out are kept and interrupted ones go on, if they were made with the same options,
 configuration and backbone; others are an error. A run that fails does not stop the others. Writes
 report.md and report.html (with painted predictions). Needs the extra openmmlab (make openmmlab).

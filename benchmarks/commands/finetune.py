@@ -6,7 +6,7 @@ The test gives overall and per-class accuracy, macro F1, a picture of the confus
 --config: generated scenes.
 
   --model.backbone B  exported folder, checkpoint (.ckpt), published file (.pth, .safetensors),
-                      random:NAME, or a timm name
+                      random: before one of these (untrained), random:NAME, or a timm name
   --data.root DIR     train/ and test/ (or val/) with a folder a class; one folder that is divided;
                       a list (train.txt) with --data.test test.txt
   --model.frozen true                      linear classifier on frozen features

@@ -4,7 +4,8 @@
     torchrun --nproc_per_node 4 tools/train.py CONFIG --backbone BACKBONE --launcher pytorch
 
 BACKBONE  an exported folder, a checkpoint (.ckpt), a published file (.pth, .safetensors),
-          random:NAME, or a timm name (published weights)
+          random: before one of these (the same network untrained), random:NAME (of timm),
+          or a timm name (published weights)
 
 Normalisation and the widths that heads read follow the backbone. Needs the extra openmmlab
 (make openmmlab).

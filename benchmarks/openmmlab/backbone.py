@@ -39,7 +39,8 @@ class CMIDBackbone(BaseModule):
     pretrained final norm where the width fits (last stage; every one of a ViT), else fresh.
 
     Args:
-        name: exported folder, checkpoint, ``random:NAME``, or a timm name.
+        name: exported folder, checkpoint, ``random:`` before one of these for the same network
+            untrained, ``random:NAME``, or a timm name.
         out_indices: stages to return, ascending.
         frozen_stages: freeze the stem and this many stages, 0 to 4, and keep them in evaluation
             mode (dropped paths, running statistics); -1 leaves the stem free, too.
@@ -53,7 +54,7 @@ class CMIDBackbone(BaseModule):
             theirs.
         in_channels: bands of the images; an export has to agree.
         with_cp: recompute activations in the backward pass, to save memory.
-        seed: random seed of the weights of ``random:``.
+        seed: random seed of the weights after ``random:``.
 
     Attributes:
         out_channels: width of each returned map. strides: its pixels per cell.

@@ -16,7 +16,7 @@ from benchmarks.suite.settings import backbone_digest, check_settings, settings_
 from benchmarks.suite.strides import USUAL, stride_facts, stride_options, strides_of
 from benchmarks.suite.tasks import SUITES, Task
 from benchmarks.suite.variants import Variant, labels_of, variants
-from cmid.checkpoints import identify
+from cmid.checkpoints import TimmEncoder, identify
 from cmid.configurations import working_folder
 from cmid.files import new_folder
 
@@ -39,7 +39,7 @@ def run_suite(
     A run that fails does not stop the others.
 
     Args:
-        backbones: what ``CMIDBackbone`` takes; the first one's architecture, untrained, is added.
+        backbones: what ``CMIDBackbone`` takes; the first one's network, untrained, is added.
         suite: a key of `SUITES`; names: some of its tasks.
         labels: numbers of labelled training images, as words; ``all``.
         frozen: learn everything a second time, on frozen backbones.
@@ -55,8 +55,7 @@ def run_suite(
             ``out`` holds runs with other settings; before the first run.
     """
     tasks = _chosen(suite, names)
-    columns = [*backbones, f"random:{identify(backbones[0]).architecture}"]
-    columns = list(dict.fromkeys(columns))
+    columns = list(dict.fromkeys([*backbones, untrained(backbones[0])]))
     for task in tasks:
         _require_data(task)
     laid = strides_of(strides, columns)
@@ -74,6 +73,17 @@ def run_suite(
         print(f"{as_text(rows, columns)}\nreport: {out / 'report.html'}")
     if failed:
         raise FailedRunError(f"{len(failed)} of {len(runs)} runs failed: {'; '.join(failed)}")
+
+
+def untrained(backbone: str) -> str:
+    """The name of a backbone's network with random weights: laid out and standardised alike.
+
+    Raises:
+        FileNotFoundError, ValueError: as `cmid.checkpoints.identify`.
+    """
+    stored = identify(backbone)
+    kept = isinstance(stored, TimmEncoder)  # by name, its arguments are timm's own
+    return f"random:{stored.architecture if kept else backbone.removeprefix('random:')}"
 
 
 def _runs(

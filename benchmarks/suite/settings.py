@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from benchmarks.openmmlab.experiment import load_config, parse_options
 from benchmarks.suite.tasks import Task
-from cmid.checkpoints import identify
+from cmid.checkpoints import UntrainedEncoder, identify
 from cmid.checkpoints.exports import ExportedEncoder
 from cmid.checkpoints.weight_files import sha256_of
 from cmid.files import write_json
@@ -45,7 +45,8 @@ def backbone_digest(spec: str) -> str:
     """A key of what a name of a backbone stands for: it changes when its weights do.
 
     Of an exported folder the hash of its weights that ``config.json`` gives, with the arguments and
-    statistics there; of a file, its own; of other names, the name.
+    statistics there; of a file, its own; of either one's untrained network, a hash of that; of
+    other names, the name.
 
     Raises:
         FileNotFoundError, ValueError: as `cmid.checkpoints.identify`.
@@ -55,6 +56,8 @@ def backbone_digest(spec: str) -> str:
     if isinstance(stored, ExportedEncoder):
         weights = stored.provenance["sha256"]
         about = f"{weights} {stored.architecture} {stored.model_args} {stored.statistics}"
+    elif isinstance(stored, UntrainedEncoder):
+        about = f"untrained {backbone_digest(spec.removeprefix('random:'))}"
     elif path.is_file():
         about = sha256_of(path)
     return hashlib.sha256(about.encode()).hexdigest()

@@ -6,6 +6,8 @@ and nothing in a file is run.
 """
 
 from cmid.checkpoints.backbones import Backbone as Backbone
+from cmid.checkpoints.backbones import TimmEncoder as TimmEncoder
+from cmid.checkpoints.backbones import UntrainedEncoder as UntrainedEncoder
 from cmid.checkpoints.backbones import identify as identify
 from cmid.checkpoints.backbones import identify_file as identify_file
 from cmid.checkpoints.backbones import load_backbone as load_backbone

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import timm
 import torch
 from torch import Tensor
 
@@ -26,7 +27,8 @@ from cmid.views.colour import Standardize
 
 ACCEPTED = (
     "an exported folder, a checkpoint (.ckpt), a published file of weights (.pth, .safetensors),"
-    " 'random:NAME' for an untrained timm model, or a timm name for its published weights"
+    " 'random:NAME' for an untrained timm model, 'random:' before any of the others for the same"
+    " network untrained, or a timm name for its published weights"
 )
 
 logger = logging.getLogger(__name__)
@@ -108,6 +110,43 @@ class TimmEncoder(StoredEncoder):
             )
 
 
+@dataclass(frozen=True, kw_only=True)
+class UntrainedEncoder(StoredEncoder):
+    """What another encoder is without its training: laid out and standardised alike.
+
+    Attributes:
+        trained: the other one. seed: random seed of the weights.
+    """
+
+    trained: StoredEncoder
+    seed: int
+
+    @classmethod
+    def of(cls, trained: StoredEncoder, *, source: str, seed: int) -> UntrainedEncoder:
+        return cls(
+            source=source,
+            architecture=trained.architecture,
+            model_args=trained.model_args,
+            img_size=trained.img_size,
+            stem=trained.stem,
+            mask_mode=trained.mask_mode,
+            trained=trained,
+            seed=seed,
+        )
+
+    @property
+    def statistics(self) -> ChannelStatistics:
+        return self.trained.statistics
+
+    def weights(self) -> Mapping[str, Tensor]:
+        return self.build().backbone.state_dict()
+
+    def build(self, *, mask_mode: MaskMode | None = None, **model_args: Any) -> MaskedEncoder:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            return self._build(mask_mode=mask_mode or self.mask_mode, **model_args)
+
+
 def identify(
     spec: str,
     *,
@@ -120,7 +159,9 @@ def identify(
 
     Args:
         spec: `ACCEPTED` says what there is; ``local-dir:FOLDER`` and ``timm:NAME`` say it
-            explicitly. Published weights of a timm name are downloaded by timm.
+            explicitly; ``random:`` before a folder or file stands for the same network, laid out
+            and standardised alike, with random weights. Published weights of a timm name are
+            downloaded by timm.
         img_size: pixels per side that timm models are laid out for; exports and files keep their
             own.
         in_chans: channels of timm models; exports keep their own.
@@ -131,12 +172,15 @@ def identify(
         FileNotFoundError: no such export or checkpoint.
         ValueError: unknown name, or a file or folder that is no backbone.
     """
+    of = spec.removeprefix("random:")
+    if of != spec and _is_path(of):
+        return UntrainedEncoder.of(identify(of, which=which), source=spec, seed=seed)
     path = Path(spec.removeprefix("local-dir:"))
     if path.is_dir():
         return ExportedEncoder.open(path)
     if path.suffix == ".ckpt" or path.is_file():
         return identify_file(path, which=which)
-    if spec.startswith("local-dir:") or len(path.parts) > 1 or path.suffix == ".safetensors":
+    if _is_path(spec):
         raise FileNotFoundError(f"no backbone {spec}: give {ACCEPTED}")
     kind, _, name = spec.rpartition(":")
     if kind not in ("", "timm", "random"):
@@ -150,6 +194,15 @@ def identify(
         pretrained=kind != "random",
         seed=seed,
     )
+
+
+def _is_path(spec: str) -> bool:
+    """Whether a name is one of a folder or file, there or not, and none of timm."""
+    path = Path(spec.removeprefix("local-dir:"))
+    if spec.startswith("local-dir:") or len(path.parts) > 1:
+        return True
+    named = path.suffix in (".ckpt", ".safetensors") or path.exists()
+    return named and not timm.is_model(spec.partition(".")[0])
 
 
 def identify_file(

@@ -11,7 +11,8 @@ Accuracy by labelled images a class, frozen and fine-tuned, beside random weight
 from scratch by as many steps. Takes minutes to hours; with --cache it goes on where it stopped.
 
 BACKBONE  an exported folder, a checkpoint (.ckpt), a published file (.pth, .safetensors),
-          random:NAME, or a timm name (published weights)
+          random: before one of these (the same network untrained), random:NAME (of timm),
+          or a timm name (published weights)
 DATA      a folder with train/ and test/ (or val/), any labelled source (divided 80/20), 'scenes',
           or a folder with img_dir/ and ann_dir/, whose masks are learned from dense features
 """

@@ -5,7 +5,8 @@ python tools/visualize.py attention|pca|correspondence BACKBONE IMAGES --out FIL
 python tools/visualize.py embedding|neighbours BACKBONE IMAGES --out FILE.png
 
 BACKBONE  an exported folder, a checkpoint (.ckpt), a published file (.pth, .safetensors),
-          random:NAME, or a timm name (published weights)
+          random: before one of these (the same network untrained), random:NAME (of timm),
+          or a timm name (published weights)
 IMAGES    one image (correspondence cuts two crops of it), a folder, a list, HDF5, 'scenes' ...
 """
 

@@ -34,6 +34,29 @@ def test_untrained_backbones_depend_on_the_seed_alone() -> None:
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
+def test_random_before_an_export_is_its_network_without_its_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    thin = {"channels": [32, 32, 64, 64], "layers": [1, 1, 1, 1], "output_stride": 8}
+    encoder = MaskedEncoder("resnet18", in_chans=4, img_size=64, norm_layer="groupnorm", **thin)
+    statistics = {"mean": [0.1, 0.2, 0.3, 0.4], "std": [0.5] * 4}
+    folder = to_timm(encoder, tmp_path / "export", statistics=statistics)
+    trained = load_backbone(str(folder))
+    first, again, other = (load_backbone(f"random:{folder}", seed=seed) for seed in (1, 1, 2))
+    assert first.name == f"random:{folder}"
+    assert first.encoder.model_args == trained.encoder.model_args
+    assert first.standardize.statistics == trained.standardize.statistics
+    assert first.size == trained.size == 64
+    weights = [b.encoder.backbone.conv1.weight for b in (trained, first, other)]
+    assert weights[0].shape == weights[1].shape == weights[2].shape
+    assert not any(torch.equal(weights[0], drawn) for drawn in weights[1:])
+    assert first.digest == again.digest != other.digest
+    monkeypatch.chdir(tmp_path)
+    assert load_backbone("random:export", seed=1).digest == first.digest
+    Path("resnet18").mkdir()  # a name of timm stays one
+    assert load_backbone("random:resnet18", img_size=64).encoder.model_args["in_chans"] == 3
+
+
 def test_other_channels_repeat_the_moments() -> None:
     backbone = load_backbone("random:resnet18", img_size=32, in_chans=5)
     mean = backbone.standardize.mean.flatten()
@@ -41,9 +64,10 @@ def test_other_channels_repeat_the_moments() -> None:
 
 
 @pytest.mark.parametrize("spec", ["no/such/export", "local-dir:missing", "weights.safetensors"])
-def test_missing_exports_are_named(spec: str) -> None:
+@pytest.mark.parametrize("untrained", ["", "random:"])
+def test_missing_exports_are_named(spec: str, untrained: str) -> None:
     with pytest.raises(FileNotFoundError, match=spec):
-        load_backbone(spec)
+        load_backbone(untrained + spec)
 
 
 @pytest.mark.parametrize("spec", ["random:resnet19x", "wrong:resnet18"])

@@ -117,9 +117,10 @@ def test_another_backbone_of_the_same_name_is_noticed(
     with pytest.raises(ValueError, match="seed-0 was made with another backbone of this name"):
         execute(replace(own, settings=settings(backbone=str(export))))
     weights = export / "model.safetensors"
-    before = backbone_digest(str(weights))
+    before = [backbone_digest(name) for name in (str(weights), f"random:{export}")]
     to_timm(encoder, export, overwrite=True)
-    assert backbone_digest(str(weights)) != before
+    assert backbone_digest(str(weights)) != before[0]
+    assert backbone_digest(f"random:{export}") != before[1]
 
 
 def test_results_of_before_are_set_aside_and_made_again(

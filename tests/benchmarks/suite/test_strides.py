@@ -140,5 +140,6 @@ def test_random_weights_have_the_stride_of_pretraining_too(
         command="command",
     )
     option = ["model.backbone.output_stride=16"]
-    assert laid == [(fine, 16, option), (RANDOM, 16, option), (fine, 32, []), (RANDOM, 32, [])]
+    twin = f"random:{fine}"
+    assert laid == [(fine, 16, option), (twin, 16, option), (fine, 32, []), (twin, 32, [])]
     assert "| stride 16 |" in (tmp_path / "report.md").read_text()
