@@ -204,7 +204,7 @@ class RasterWindows(ImageSource):
 
     def _read(self, path: str, window: Window, around: Window, min_size: MinSize) -> Pixels:
         """Values of a window, and which of them are missing; copies of what is held."""
-        scene = self._scenes.get(path, lambda: opened_at(path, self.resolution, nodata=self.nodata))
+        scene = self._scenes.get(path, lambda: self._opened(path))
         nodata = self.nodata
         if nodata is None and self.usual is not None:
             nodata = self.usual.nodata_of(scene, self.bands)

@@ -7,6 +7,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import torch
 
 from cmid.data import RasterWindows, UnreadableImageError
 from cmid.data.raster_paths import find_rasters, on_disk
@@ -171,6 +172,16 @@ def test_resampling_weights_nothing_by_infrared_and_keeps_masks(tmp_path: Path) 
     assert image.missing is not None
     assert image.missing[:, :, :20].all()
     assert (image.pixels == 100).all()
+
+
+def test_resampling_leaves_out_what_a_sensor_calls_missing(tmp_path: Path) -> None:
+    array = np.full((12, 128, 128), 5000, "uint16")
+    array[:, :, :61] = 0  # half of a pixel of 20 m
+    path = write(tmp_path / "a.tif", array)
+    image = RasterWindows(path, window=64, resolution=20, sensor="sentinel2_l2a")[0]
+    assert image.missing is not None
+    assert image.missing[:, :, :30].all()
+    assert torch.allclose(image.pixels, torch.tensor(0.4))
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
