@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import h5py
@@ -197,3 +198,20 @@ def test_what_cannot_be_resampled_is_refused_by_name(tmp_path: Path) -> None:
     path = write(tmp_path / "a.tif", np.ones((1, 8, 8), "uint8"), crs=None)
     with pytest.raises(ValueError, match=r"a\.tif has no reference system: leave out"):
         RasterWindows(path, window=8, resolution=5)
+    for side in (0, -10, float("nan")):
+        with pytest.raises(ValueError, match=rf"resolution {side} must be a positive number"):
+            RasterWindows(path, window=8, resolution=side)
+
+    for number in (0, -3):
+        with pytest.raises(ValueError, match=rf"windows_per_epoch {number} must be at least 1"):
+            RasterWindows(path, window=8, windows_per_epoch=number)
+
+
+def test_nothing_of_a_list_is_passed_over(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.tif", np.ones((1, 8, 8), "uint8"))
+    (tmp_path / "empty").mkdir()
+    for gone in ("typo.tif", "empty", "*.jp2"):
+        with pytest.raises(FileNotFoundError, match=re.escape(f"no raster at {tmp_path / gone}:")):
+            find_rasters([str(path), str(tmp_path / gone)])
+    with pytest.raises(FileNotFoundError, match="no raster at an empty list"):
+        find_rasters([])
