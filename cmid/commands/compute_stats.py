@@ -44,8 +44,11 @@ class StatisticsConfig:
     on_error: Literal["error", "skip"] = "error"
 
     def __post_init__(self) -> None:
-        if self.window is None and (self.bands or self.sensor or self.nodata is not None):
-            raise ValueError("--bands, --sensor and --nodata are of rasters: give --window too")
+        of_rasters = self.bands, self.sensor, self.nodata, self.resolution
+        if self.window is None and any(value is not None for value in of_rasters):
+            raise ValueError(
+                "--bands, --sensor, --nodata and --resolution are of rasters: give --window too"
+            )
 
 
 @command(StatisticsConfig, memory="--max_images, or --window")

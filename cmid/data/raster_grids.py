@@ -29,8 +29,11 @@ def opened_at(
         nodata: value of missing pixels; by default the raster's own, else the ``usual`` one.
 
     Raises:
-        ValueError: it has no reference system, or bands of several nodata values.
+        ValueError: it has no reference system, or bands of several nodata values; or the
+            resolution is not positive.
     """
+    if resolution is not None and not 0 < resolution < math.inf:
+        raise ValueError(f"resolution {resolution} must be a positive number")
     scene = opened(path)
     if resolution is None:
         return scene

@@ -16,24 +16,34 @@ _SUBDATASET = re.compile(r"(?:netcdf|hdf5):\"?(.+?)\"?:/*[^/:].*", re.IGNORECASE
 
 
 def find_rasters(paths: str | os.PathLike[str] | Sequence[str]) -> list[str]:
-    """Files of a path, a folder, a pattern or a list of these; raises FileNotFoundError.
+    """Files of a path, a folder, a pattern or a list of these.
 
     A product of Sentinel-2 (``.SAFE``) counts as a file, and so does a sub-dataset.
+
+    Raises:
+        FileNotFoundError: there is none, or none at one of the entries of a list.
     """
     entries = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
     found: list[str] = []
     for entry in (os.fspath(path) for path in entries):
         if Path(entry).is_dir():
             files = [os.path.join(entry, p) for p in find_files(Path(entry), RASTER_EXTENSIONS)]
-            found += dict.fromkeys(map(_product, files))
+            here = [*dict.fromkeys(map(_product, files))]
         else:
-            found += [entry] if on_disk(entry).is_file() else sorted(glob(entry, recursive=True))
+            here = [entry] if on_disk(entry).is_file() else sorted(glob(entry, recursive=True))
+        if not here:
+            raise _no_raster(entry)
+        found += here
     if not found:
-        raise FileNotFoundError(
-            f"no raster at {', '.join(map(str, entries))}: give files, a folder with"
-            f" {', '.join(RASTER_EXTENSIONS)}, or a pattern"
-        )
+        raise _no_raster("an empty list")
     return found
+
+
+def _no_raster(place: str) -> FileNotFoundError:
+    return FileNotFoundError(
+        f"no raster at {place}: give files, a folder with {', '.join(RASTER_EXTENSIONS)}, or a"
+        " pattern"
+    )
 
 
 def _product(path: str) -> str:

@@ -97,6 +97,8 @@ class RasterWindows(ImageSource):
                 f"window {window}, max_draws {max_draws} and windows_per_read {windows_per_read}"
                 f" must be at least 1, max_nodata {max_nodata} in [0, 1]"
             )
+        if windows_per_epoch is not None and windows_per_epoch < 1:
+            raise ValueError(f"windows_per_epoch {windows_per_epoch} must be at least 1")
         rasterio_module("reading windows of rasters")
         known = None if sensor is None else find_sensor(sensor)
         scenes = [inspect(path, resolution) for path in find_rasters(paths)]
@@ -204,7 +206,7 @@ class RasterWindows(ImageSource):
 
     def _read(self, path: str, window: Window, around: Window, min_size: MinSize) -> Pixels:
         """Values of a window, and which of them are missing; copies of what is held."""
-        scene = self._scenes.get(path, lambda: opened_at(path, self.resolution, nodata=self.nodata))
+        scene = self._scenes.get(path, lambda: self._opened(path))
         nodata = self.nodata
         if nodata is None and self.usual is not None:
             nodata = self.usual.nodata_of(scene, self.bands)

@@ -55,7 +55,8 @@ def open_split(
             takes them from the folders of its paths, or from the letters that file names begin
             with, as in UC Merced's ``agricultural00.tif``); a folder with
             ``train`` and ``test`` (or ``val``) sub-folders, both; ``scenes``, generated ones; any
-            other labelled source is divided, ``train_share`` of each class for training.
+            other labelled source is divided, ``train_share`` of each class for training. An HDF5
+            file has datasets ``images`` and ``labels``.
         test: the test part.
         seed: random seed of the division.
         num_scenes, scene_size: number and side in pixels of generated scenes, divided likewise.
@@ -66,7 +67,7 @@ def open_split(
         ValueError: no labels, or classes of the test part that the training part lacks.
     """
     if test is not None:
-        parts = open_source(path), open_source(test)
+        parts = _opened(path, labelled=labelled), _opened(test, labelled=labelled)
         if labelled:
             parts = _named(parts[0]), _named(parts[1])
     elif os.fspath(path) == "scenes":
@@ -83,7 +84,7 @@ def open_split(
             )
         parts = open_source(Path(path) / "train"), open_source(Path(path) / found[0])
     else:
-        source = open_source(path)
+        source = _opened(path, labelled=labelled)
         if not labelled:
             order = np.random.default_rng(seed).permutation(len(source))
             train, rest = np.split(order, [round(train_share * len(source))])
@@ -159,6 +160,13 @@ def _divide(
         train += members[:count].tolist()
     rest = np.setdiff1d(np.arange(len(source)), train)
     return SubsetSource(source, sorted(train)), SubsetSource(source, rest.tolist())
+
+
+def _opened(path: str | os.PathLike[str], *, labelled: bool) -> ImageSource:
+    """Any source, of an HDF5 file with the labels that it holds beside its images."""
+    if labelled and Path(path).suffix.lower() in (".h5", ".hdf5"):
+        return open_source(path, labels="labels")
+    return open_source(path)
 
 
 def _named(source: ImageSource) -> ImageSource:

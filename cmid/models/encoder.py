@@ -239,7 +239,7 @@ def _create_backbone(
 ) -> nn.Module:
     try:
         return timm.create_model(name, pretrained=pretrained, **model_args)
-    except (AssertionError, TypeError) as error:
+    except (AssertionError, KeyError, TypeError, ValueError) as error:
         given = ", ".join(f"{key}={value!r}" for key, value in model_args.items())
         remedy = "; model.backbone_args has to fit the backbone, null has none" if chosen else ""
         raise ValueError(f"timm cannot build {name} with {given}: {error}{remedy}") from error

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
+import torch
 
 from cmid.data import RasterWindows, UnreadableImageError
 from cmid.data.raster_paths import find_rasters, on_disk
@@ -173,6 +175,16 @@ def test_resampling_weights_nothing_by_infrared_and_keeps_masks(tmp_path: Path) 
     assert (image.pixels == 100).all()
 
 
+def test_resampling_leaves_out_what_a_sensor_calls_missing(tmp_path: Path) -> None:
+    array = np.full((12, 128, 128), 5000, "uint16")
+    array[:, :, :61] = 0  # half of a pixel of 20 m
+    path = write(tmp_path / "a.tif", array)
+    image = RasterWindows(path, window=64, resolution=20, sensor="sentinel2_l2a")[0]
+    assert image.missing is not None
+    assert image.missing[:, :, :30].all()
+    assert torch.allclose(image.pixels, torch.tensor(0.4))
+
+
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
 def test_what_lies_beyond_a_turned_scene_is_missing(tmp_path: Path, dtype: str) -> None:
     turned = from_origin(500_000, 5_000_000, 10, 10) * rasterio.Affine.rotation(45)
@@ -186,3 +198,20 @@ def test_what_cannot_be_resampled_is_refused_by_name(tmp_path: Path) -> None:
     path = write(tmp_path / "a.tif", np.ones((1, 8, 8), "uint8"), crs=None)
     with pytest.raises(ValueError, match=r"a\.tif has no reference system: leave out"):
         RasterWindows(path, window=8, resolution=5)
+    for side in (0, -10, float("nan")):
+        with pytest.raises(ValueError, match=rf"resolution {side} must be a positive number"):
+            RasterWindows(path, window=8, resolution=side)
+
+    for number in (0, -3):
+        with pytest.raises(ValueError, match=rf"windows_per_epoch {number} must be at least 1"):
+            RasterWindows(path, window=8, windows_per_epoch=number)
+
+
+def test_nothing_of_a_list_is_passed_over(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.tif", np.ones((1, 8, 8), "uint8"))
+    (tmp_path / "empty").mkdir()
+    for gone in ("typo.tif", "empty", "*.jp2"):
+        with pytest.raises(FileNotFoundError, match=re.escape(f"no raster at {tmp_path / gone}:")):
+            find_rasters([str(path), str(tmp_path / gone)])
+    with pytest.raises(FileNotFoundError, match="no raster at an empty list"):
+        find_rasters([])

@@ -7,6 +7,8 @@ import logging
 import tarfile
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
@@ -50,6 +52,23 @@ def test_numbers_mean_the_same_in_both_parts(
     assert [parts[1].read(index).label for index in range(len(test))] == test
     assert tuple(parts[0].classes) == tuple(parts[1].classes)
     assert ("occur in no test image" in caplog.text) == (len(test) < 3)
+
+
+def test_arrays_of_many_bands_bring_their_labels(tmp_path: Path) -> None:
+    paths = {part: tmp_path / f"{part}.h5" for part in ("train", "test", "bare")}
+    for part, path in paths.items():
+        with h5py.File(path, "w") as file:
+            file["images"] = np.ones((4, 5, 8, 8), dtype=np.uint16)
+            if part != "bare":
+                file["labels"] = [0, 1, 1, 0]
+    train, test = open_split(paths["train"], paths["test"])
+    assert [test[number].label for number in range(4)] == [0, 1, 1, 0]
+    assert train.num_bands == 5
+    parts = open_split(paths["train"], train_share=0.5)
+    assert [sorted(part[number].label for number in range(2)) for part in parts] == [[0, 1]] * 2
+    with pytest.raises(ValueError, match=r"bare\.h5 has no dataset 'labels'; it holds images"):
+        open_split(paths["bare"])
+    assert sum(map(len, open_split(paths["bare"], labelled=False))) == 4
 
 
 def test_classes_unseen_in_training_are_named(tmp_path: Path) -> None:

@@ -167,3 +167,10 @@ def test_command(tmp_path):
     assert done.status == 0, done.err
     assert "4 images (1 unreadable)" in done.out
     assert json.loads(out.read_text())["mean"][0] == pytest.approx(15 / 255)
+
+
+@pytest.mark.parametrize("option", ["--bands", "--nodata", "--resolution"])
+def test_the_command_refuses_options_of_rasters_for_whole_images(tmp_path, option):
+    failed = run("tools/compute_stats.py", str(tmp_path), "--out", str(tmp_path / "s"), option, "2")
+    assert failed.status != 0
+    assert "are of rasters: give --window too" in failed.err
