@@ -237,8 +237,8 @@ def _resume(config: BestOfNConfig, total: int) -> list[Row]:
     settings = {k: str(v) for k, v in vars(config).items() if k not in _INDIFFERENT}
     rows: list[Row] = []
     if path.is_file():
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-        found = [parse_json(line, name=str(path)) for line in lines if line.endswith("\n")]
+        lines = path.read_bytes().split(b"\n")[:-1]  # a kill may have cut the last within a letter
+        found = [parse_json(line.decode(), name=str(path)) for line in lines]
         earlier = found[0] if found else settings
         differing = [name for name in settings if earlier.get(name) != settings[name]]
         if differing:
