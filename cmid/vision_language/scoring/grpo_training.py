@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cmid.checkpoints.hugging_face import check_model
 from cmid.claimed_folder import ClaimedFolder
 from cmid.console import warn
 from cmid.files import write_text
@@ -105,10 +106,12 @@ def hugging_face(config: GRPORunConfig, model: str) -> Family:
     """The family of image-text-to-text models of Hugging Face.
 
     Raises:
-        ValueError: parts are named, which they do not have.
+        FileNotFoundError: no such folder.
+        ValueError: parts are named, which they do not have, or it is a model of another kind.
     """
     if config.trained:
         raise ValueError("trained names parts of a multimodal model of this project: leave it out")
+    check_model(model)
     return Family(
         read_processor(model, padding_side="left"),
         THINK,

@@ -192,6 +192,7 @@ def test_settings_that_trl_does_not_have_are_named(answerer_folder: Path, tmp_pa
         # Before the model of scenes is taught, which takes minutes.
         ({"data": "no.json", "model": "scenes"}, "no.json"),
         ({"scorer": "no/scorer", "model": "scenes"}, "no/scorer is no scorer"),
+        ({"model": "no/such/model"}, "no model no/such/model: give a folder"),
         ({"trained": "[adapter]"}, "names parts of a multimodal model of this project"),
         ({"ckpt_path": "last"}, "has no checkpoint to go on with"),
     ):
