@@ -241,7 +241,7 @@ def _resume(config: BestOfNConfig, total: int) -> list[Row]:
         found = [parse_json(line.decode(), name=str(path)) for line in lines]
         earlier = found[0] if found else settings
         differing = [name for name in settings if earlier.get(name) != settings[name]]
-        if differing:
+        if differing and len(found) > 1:  # else nothing was drawn: the model did not open
             options = ", ".join(f"--{name} {earlier.get(name)}" for name in differing)
             raise ValueError(f"{path} was drawn with {options}: go on with that, or change --out")
         rows = found[1:]

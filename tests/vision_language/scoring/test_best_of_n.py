@@ -138,6 +138,13 @@ def test_a_run_goes_on_where_answers_hold_what_unicode_calls_line_ends(
     assert path.read_bytes() == written
 
 
+def test_a_model_that_does_not_open_leaves_the_folder_to_another(config: BestOfNConfig) -> None:
+    with pytest.raises(FileNotFoundError, match="no model a/misspelt/one"):
+        best_of_n(replace(config, model="a/misspelt/one"))
+    rows = best_of_n(config)
+    assert best_of_n(config) == rows
+
+
 def test_the_command_picks_the_highest_scores_and_reports(
     config: BestOfNConfig, tiny_clip: str, tmp_path: Path
 ) -> None:
