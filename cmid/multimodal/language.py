@@ -15,6 +15,7 @@ import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from cmid.checkpoints.hugging_face import check_model
 from cmid.multimodal.tokens import import_transformers
 
 _TINY = re.compile(r"tiny:(\w+):(\d+)x(\d+)$")
@@ -89,8 +90,8 @@ def build_language(config: LanguageConfig, tokenizer: Any) -> nn.Module:
     Raises:
         ModuleNotFoundError: transformers, peft or bitsandbytes is not installed.
         OSError: no such model.
-        ValueError: an untrained model of an unknown kind, or a tokenizer with more tokens than the
-            model.
+        ValueError: an untrained model of an unknown kind, the folder of something else, or a
+            tokenizer with more tokens than the model.
     """
     transformers = import_transformers()
     if config.is_untrained:
@@ -200,6 +201,8 @@ def _pretrained(config: LanguageConfig, transformers: ModuleType) -> Any:
         # Its numbers are unpacked to float32.
         options |= {"dtype": config.dtype or "float32", "gguf_file": path.name}
         name = path.parent
+    else:
+        check_model(config.name)
     model, loaded = transformers.AutoModelForCausalLM.from_pretrained(
         name, output_loading_info=True, **options
     )

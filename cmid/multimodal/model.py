@@ -125,7 +125,7 @@ class MultimodalModel(nn.Module):
         Raises:
             ValueError: as `Conversation.of`; also images of other bands.
         """
-        groups = [_as_list(each) for each in images or [None] * len(conversations)]
+        groups = [_as_list(each) for each in _of_each(conversations, images)]
         encoded = [
             self.encoder.encode(Conversation.of(each, images=len(group)))
             for each, group in zip(conversations, groups, strict=True)
@@ -230,7 +230,7 @@ class MultimodalModel(nn.Module):
             batch_size: conversations that are answered together; what is drawn depends on it.
         """
         config = AnsweringConfig(**options)
-        groups = list(images or [None] * len(conversations))
+        groups = _of_each(conversations, images)
         if len(groups) != len(conversations):
             raise ValueError(f"images of {len(groups)} conversations, of which there are"
                              f" {len(conversations)}")  # fmt: skip
@@ -406,6 +406,15 @@ def _weights(learned: Tensor, average: Average, segments: Tensor | None = None) 
     lengths = torch.zeros(len(run), int(run.max()) + 1, device=run.device)
     lengths = lengths.scatter_add(1, run, ones).gather(1, run).clamp(min=1)
     return ones / (lengths.sqrt() if average == "roots" else lengths)
+
+
+def _of_each(conversations: Sequence[Any], images: Sequence[Any] | None) -> list[Any]:
+    """Images of each conversation; raises ValueError for one text in the place of several."""
+    if isinstance(conversations, str):  # whose letters would be asked one by one
+        raise ValueError(f"one text {conversations[:40]!r}, not a list: give [text], [image]")
+    if images is None or len(images) == 0:
+        return [None] * len(conversations)
+    return list(images)
 
 
 def _as_list(images: Any) -> list[Any]:

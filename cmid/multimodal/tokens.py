@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cmid.checkpoints.hugging_face import check_tokenizer
 from cmid.multimodal.conversation import (
     Conversation,
     Piece,
@@ -68,7 +69,7 @@ def load_tokenizer(spec: str, *, texts: Sequence[str] | None = None) -> Any:
         tokenizer = transformers.AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
         _mend_end(tokenizer)
     else:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(spec)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(check_tokenizer(spec))
     if not tokenizer.is_fast:
         raise ValueError(
             f"{spec} has no fast tokenizer (tokenizer.json), which tells where tokens are"

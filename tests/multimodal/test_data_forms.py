@@ -66,6 +66,24 @@ def test_published_forms_are_read(row: Any, turns: Any, folder: Path) -> None:
     assert len(example.images) == conversation.num_images == int(not alone)
 
 
+def test_files_of_other_editors_are_read_or_named(folder: Path) -> None:
+    said = "a pier\u2028with \x85 ships"  # line ends to some, but not to JSON
+    lines = [json.dumps({"image": "a.png", "caption": text}, ensure_ascii=False) for text in "xy"]
+    lines.append(json.dumps({"image": "a.png", "caption": said}, ensure_ascii=False))
+    path = folder / "data.jsonl"
+    path.write_bytes(b"\xef\xbb\xbf" + "\r\n".join(lines).encode())
+    source = ConversationFile(path)
+    assert [source.read(n).conversations[0].turns[0].answer for n in range(3)] == ["x", "y", said]
+    path.with_suffix(".json").write_bytes(b"\xef\xbb\xbf[" + ",".join(lines).encode() + b"]")
+    assert len(ConversationFile(path.with_suffix(".json"))) == 3
+    path.write_text("\n".join([*lines, "{"]), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"data\.jsonl: line 4 is not JSON"):
+        ConversationFile(path)
+    path.write_bytes('{"image": "a.png", "caption": "é"}'.encode("latin-1"))
+    with pytest.raises(ValueError, match=r"data\.jsonl, line 1: .* save it as UTF-8"):
+        ConversationFile(path)
+
+
 def test_missing_images_and_empty_texts_are_named_and_counted(folder: Path) -> None:
     good = {"image": "a.png", "question": "Q?", "answer": "A."}
     faulty = [{**good, "image": f"gone{n}.png"} for n in range(5)] + [{**good, "answer": " "}]

@@ -128,3 +128,13 @@ def test_a_tokenizer_of_another_model_is_refused(tied: Any, tmp_path: Path) -> N
     other.add_tokens([f"word{number}" for number in range(60)])
     with pytest.raises(ValueError, match="not of one model"):
         build_language(LanguageConfig(str(tmp_path / "model")), other)
+
+
+def test_a_misspelt_folder_and_one_of_something_else_are_named(
+    tokenizer: Any, tmp_path: Path
+) -> None:
+    for read in (load_tokenizer, lambda name: build_language(LanguageConfig(name), tokenizer)):
+        with pytest.raises(FileNotFoundError, match="no model runs/stage1/modle: give a folder"):
+            read("runs/stage1/modle")
+        with pytest.raises(FileNotFoundError, match=r"it has no \w+\.json"):
+            read(str(tmp_path))

@@ -73,6 +73,19 @@ def test_answers_depend_on_the_image_and_on_its_place(small: Small, pictures: li
     assert (a - c).abs().max() > 1e-2
 
 
+def test_images_may_be_one_tensor_and_one_text_is_no_list(
+    small: Small, pictures: list[Tensor]
+) -> None:
+    model = small()
+    equal = [pictures[0], pictures[0].flip(-1)]
+    stacked = model.generate(["What?"] * 2, torch.stack(equal), max_tokens=4)
+    assert stacked == model.generate(["What?"] * 2, equal, max_tokens=4)
+    for images in (None, pictures[0], [pictures[0]]):
+        for call in (model.generate, model.batch):
+            with pytest.raises(ValueError, match="one text 'What is it', not a list"):
+                call("What is it", images)
+
+
 def test_what_is_drawn_follows_seed_temperature_and_top_p(
     small: Small, pictures: list[Tensor]
 ) -> None:

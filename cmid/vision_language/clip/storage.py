@@ -19,6 +19,7 @@ from torch import Tensor
 from cmid.checkpoints.runs import open_checkpoint
 from cmid.checkpoints.strict import below, load_strictly
 from cmid.checkpoints.weight_files import open_weights, sha256_of
+from cmid.console import warn
 from cmid.files import whole_file
 from cmid.vision_language.clip.building import build_clip, rebuild
 from cmid.vision_language.clip.config import CLIPConfig, DenseMode
@@ -81,8 +82,8 @@ def load_clip(spec: str | Path, *, dense_mode: DenseMode | None = None) -> CLIP:
 
     Args:
         spec: a folder of `save_clip`; a checkpoint (``.ckpt``) of training; ``NAME`` for an
-            untrained model of open_clip (or the path of a JSON of its form); ``NAME:TAG`` or
-            ``NAME:FILE`` for weights.
+            untrained model of open_clip (or the path of a JSON of its form), with a warning;
+            ``NAME:TAG`` or ``NAME:FILE`` for weights.
         dense_mode: how patch features are read; None keeps what the folder says.
 
     Raises:
@@ -96,6 +97,8 @@ def load_clip(spec: str | Path, *, dense_mode: DenseMode | None = None) -> CLIP:
         if Path(spec).suffix == "" and "/" in name and not weights:
             raise FileNotFoundError(f"no CLIP {spec}: give a folder, NAME or NAME:TAG of open_clip")
         clip = build_clip(CLIPConfig(name, weights or None, dense_mode=dense_mode))
+        if not weights:
+            warn(f"{name} has random weights: {name}:TAG or {name}:FILE names trained ones")
     else:
         clip = _load_folder(Path(spec), dense_mode)
     return clip.eval().requires_grad_(False)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from cmid.data.text_files import json_lines, parse_json, read_json
 from cmid.vision_language.data.files import AnnotatedFiles, FileEntry
 from cmid.vision_language.data.problems import AnnotationError, Problems, text_field
 
@@ -50,17 +50,14 @@ def read_rows(path: Path) -> list[Any]:
     """Entries of a JSON list, also below ``data``, or of JSON lines.
 
     Raises:
-        ValueError: another ending, or a damaged file.
+        OSError: the file cannot be read.
+        ValueError: another ending, or a damaged file; names file and line.
     """
     if path.suffix not in (".json", ".jsonl"):
         raise ValueError(f"cannot read conversations of {path}: give .json or .jsonl")
-    text = path.read_text(encoding="utf-8")
-    try:
-        if path.suffix == ".jsonl":
-            return [json.loads(line) for line in text.splitlines() if line.strip()]
-        rows = json.loads(text)
-    except ValueError as error:
-        raise ValueError(f"{path} is damaged: {error}") from error
+    if path.suffix == ".jsonl":
+        return [parse_json(line, name=f"{path}: line {n}") for n, line in json_lines(path)]
+    rows = read_json(path)
     if isinstance(rows, dict) and isinstance(rows.get("data"), list):
         rows = rows["data"]
     if not isinstance(rows, list):

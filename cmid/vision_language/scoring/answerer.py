@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from cmid.checkpoints.hugging_face import check_model
 from cmid.vision_language.scoring.language_model import (
     as_words,
     import_transformers,
@@ -51,11 +52,11 @@ class Answerer:
 
         Raises:
             ModuleNotFoundError: transformers is not installed.
-            OSError: no such model.
+            OSError, ValueError: no such model, or one of another kind.
         """
         auto = import_transformers().AutoModelForImageTextToText
         kind = {"dtype": torch.float32 if device == "cpu" else "auto"}
-        model = auto.from_pretrained(name, **kind | options).to(device).eval()
+        model = auto.from_pretrained(check_model(name), **kind | options).to(device).eval()
         return cls(model, read_processor(name), system=system)
 
     @torch.no_grad()

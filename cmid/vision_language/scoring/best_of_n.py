@@ -237,11 +237,11 @@ def _resume(config: BestOfNConfig, total: int) -> list[Row]:
     settings = {k: str(v) for k, v in vars(config).items() if k not in _INDIFFERENT}
     rows: list[Row] = []
     if path.is_file():
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-        found = [parse_json(line, name=str(path)) for line in lines if line.endswith("\n")]
+        lines = path.read_bytes().split(b"\n")[:-1]  # a kill may have cut the last within a letter
+        found = [parse_json(line.decode(), name=str(path)) for line in lines]
         earlier = found[0] if found else settings
         differing = [name for name in settings if earlier.get(name) != settings[name]]
-        if differing:
+        if differing and len(found) > 1:  # else nothing was drawn: the model did not open
             options = ", ".join(f"--{name} {earlier.get(name)}" for name in differing)
             raise ValueError(f"{path} was drawn with {options}: go on with that, or change --out")
         rows = found[1:]

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import ArgumentParser
-
+from cmid.checkpoints.hugging_face import check_model
 from cmid.claimed_folder import ClaimedFolder
 from cmid.console import warn
 from cmid.files import write_text
 from cmid.program import program
+from cmid.run import SuggestingParser
 from cmid.vision_language.scoring.answerer import THINK
 from cmid.vision_language.scoring.grpo import (
     Form,
@@ -106,10 +106,12 @@ def hugging_face(config: GRPORunConfig, model: str) -> Family:
     """The family of image-text-to-text models of Hugging Face.
 
     Raises:
-        ValueError: parts are named, which they do not have.
+        FileNotFoundError: no such folder.
+        ValueError: parts are named, which they do not have, or it is a model of another kind.
     """
     if config.trained:
         raise ValueError("trained names parts of a multimodal model of this project: leave it out")
+    check_model(model)
     return Family(
         read_processor(model, padding_side="left"),
         THINK,
@@ -142,7 +144,7 @@ def train_grpo(
 
 
 def _parse(args: Sequence[str]) -> GRPORunConfig:
-    parser = ArgumentParser(
+    parser = SuggestingParser(
         prog=program("train_grpo"), description="Train by rewards (GRPO).", allow_abbrev=False
     )
     parser.add_argument("--config", action="config")
@@ -175,6 +177,9 @@ def _train(
     family_of: Callable[[GRPORunConfig, str], Family],
 ) -> Path:
     transformers = import_transformers()
+    # Before the small model is taught, which takes minutes.
+    asked = None if config.data == _SCENES else _asked(config)
+    scorer = load_scorer(config.scorer) if config.scorer else None
     model = config.model
     if model == _SCENES:
         if int(os.environ.get("WORLD_SIZE") or 1) > 1:
@@ -188,8 +193,7 @@ def _train(
         seed=config.seed,
         model_config=family.config,
     )
-    questions = _questions(config, family.scenes)
-    scorer = load_scorer(config.scorer) if config.scorer else None
+    questions = _rewarded(config, [*family.scenes] if asked is None else asked)
     if scorer is not None:
         scorer.to(settings.device)
     system = family.system if config.system is None else config.system
@@ -214,13 +218,16 @@ def _train(
     return out
 
 
-def _questions(config: GRPORunConfig, scenes: Iterable[Question]) -> list[Question]:
-    if config.data == _SCENES:
-        questions = [*scenes]
-    else:
-        questions, skipped = read_questions(config.data, image_root=config.image_root)
-        for reason, count in skipped.items():
-            warn(f"{count} entries of {config.data} are left out: {reason}")
+def _asked(config: GRPORunConfig) -> list[Question]:
+    """Questions of files; entries that cannot be used are counted, and said."""
+    questions, skipped = read_questions(config.data, image_root=config.image_root)
+    for reason, count in skipped.items():
+        warn(f"{count} entries of {config.data} are left out: {reason}")
+    return questions
+
+
+def _rewarded(config: GRPORunConfig, questions: Sequence[Question]) -> list[Question]:
+    """Those whose answers can be rewarded; how many others there are is said."""
     kept = [q for q in questions if q.answer is not None and (config.scorer or q.kind != "open")]
     if len(kept) < len(questions):
         count = len(questions) - len(kept)

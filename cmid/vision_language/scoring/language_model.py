@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cmid.checkpoints.hugging_face import check_model
 from cmid.precision import full_precision
 from cmid.vision_language.scoring.scorer import LearnedScorer
 
@@ -60,9 +61,9 @@ class LanguageModelScorer(LearnedScorer):
 
         Raises:
             ModuleNotFoundError: transformers is not installed.
-            OSError: no such model.
+            OSError, ValueError: no such model, or one of another kind.
         """
-        model = import_transformers().AutoModel.from_pretrained(name, **options)
+        model = import_transformers().AutoModel.from_pretrained(check_model(name), **options)
         return cls(model, read_processor(name))
 
     @property

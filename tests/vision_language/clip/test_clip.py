@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 open_clip = pytest.importorskip("open_clip", reason="extra vision-language is not installed")
 
+from cmid.console import TrainingWarning  # noqa: E402
 from cmid.export import to_timm  # noqa: E402
 from cmid.models import MaskedEncoder  # noqa: E402
 from cmid.vision_language.clip.building import build_clip  # noqa: E402
@@ -227,10 +229,17 @@ def test_another_dense_mode_can_be_asked_of_a_folder(
 def test_weights_of_a_file_are_loaded_by_open_clip(tiny_clip: str, tmp_path: Path) -> None:
     clip = build_clip(CLIPConfig(tiny_clip)).eval()
     folder = save_clip(clip, tmp_path / "clip")
-    again = load_clip(f"{tiny_clip}:{folder / 'open_clip_model.safetensors'}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        again = load_clip(f"{tiny_clip}:{folder / 'open_clip_model.safetensors'}")
     torch.testing.assert_close(
         again.encode_images(images(32)).dense, clip.encode_images(images(32)).dense
     )
+
+
+def test_a_name_without_weights_is_said_to_have_random_ones(tiny_clip: str) -> None:
+    with pytest.warns(TrainingWarning, match=r"tiny_clip\.json has random weights"):
+        load_clip(tiny_clip)
 
 
 def test_resnet_of_open_clip_has_dense_features() -> None:

@@ -119,6 +119,32 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_rows(
     assert best_of_n(replace(config, out=tmp_path / "third", seed=9)) != whole
 
 
+def test_a_run_goes_on_where_answers_hold_what_unicode_calls_line_ends(
+    config: BestOfNConfig,
+) -> None:
+    class Foreign:
+        def sample(self, images: list[Any], *_: Any, count: int, **__: Any) -> list[list[str]]:
+            return [["a\u2028b\x85c", *["é"] * (count - 1)]] * len(images)
+
+    def opened(*_: Any) -> Foreign:
+        return Foreign()
+
+    whole = best_of_n(config, open_sampler=opened)
+    path = config.out / SAMPLES
+    written = path.read_bytes()
+    # Stopped within a letter of the second batch.
+    path.write_bytes(written[: written.rindex("é".encode()) + 1])
+    assert best_of_n(config, open_sampler=opened) == whole
+    assert path.read_bytes() == written
+
+
+def test_a_model_that_does_not_open_leaves_the_folder_to_another(config: BestOfNConfig) -> None:
+    with pytest.raises(FileNotFoundError, match="no model a/misspelt/one"):
+        best_of_n(replace(config, model="a/misspelt/one"))
+    rows = best_of_n(config)
+    assert best_of_n(config) == rows
+
+
 def test_the_command_picks_the_highest_scores_and_reports(
     config: BestOfNConfig, tiny_clip: str, tmp_path: Path
 ) -> None:

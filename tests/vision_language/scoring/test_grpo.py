@@ -172,6 +172,13 @@ def test_an_empty_system_is_no_turn() -> None:
     assert [turn["role"] for turn in make_dataset([question], system="")[0]["prompt"]] == ["user"]
 
 
+def test_a_wrong_option_is_one_line_that_names_the_nearest(tmp_path: Path) -> None:
+    outcome = trained(tmp_path, tmp_path / "run", num_scene=1)
+    assert outcome.status == 2
+    assert outcome.err.splitlines()[-1].endswith("Did you mean: num_scenes?")
+    assert "usage" not in outcome.err
+
+
 def test_settings_that_trl_does_not_have_are_named(answerer_folder: Path, tmp_path: Path) -> None:
     pytest.importorskip("trl")
     for options, message in (
@@ -182,6 +189,10 @@ def test_settings_that_trl_does_not_have_are_named(answerer_folder: Path, tmp_pa
         ({"trainer.scale_rewards": "none"}, "trainer.scale_rewards is set by the command"),
         ({"trainer.num_generations": 7}, "TRL refuses what trainer sets ("),
         ({"data": "no.json"}, "no.json"),
+        # Before the model of scenes is taught, which takes minutes.
+        ({"data": "no.json", "model": "scenes"}, "no.json"),
+        ({"scorer": "no/scorer", "model": "scenes"}, "no/scorer is no scorer"),
+        ({"model": "no/such/model"}, "no model no/such/model: give a folder"),
         ({"trained": "[adapter]"}, "names parts of a multimodal model of this project"),
         ({"ckpt_path": "last"}, "has no checkpoint to go on with"),
     ):

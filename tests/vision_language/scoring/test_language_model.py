@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from cmid.vision_language.scoring.answerer import Answerer
 from cmid.vision_language.scoring.language_model import LanguageModelScorer, read_score
 from cmid.vision_language.scoring.storage import load_scorer, save_scorer
 
@@ -237,3 +238,11 @@ def test_a_folder_without_its_processor_is_refused(released: Path) -> None:
         (released / name).unlink(missing_ok=True)
     with pytest.raises(ValueError, match="lacks files of a model or its processor"):
         load_scorer(released)
+
+
+def test_a_misspelt_folder_and_one_of_something_else_are_named(tmp_path: Path) -> None:
+    for read in (LanguageModelScorer.from_pretrained, Answerer.from_pretrained):
+        with pytest.raises(FileNotFoundError, match="no model runs/stage1/modle: give a folder"):
+            read("runs/stage1/modle")
+        with pytest.raises(FileNotFoundError, match=r"is no model of Hugging Face: it has no conf"):
+            read(str(tmp_path))
