@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import lightning as L
@@ -84,6 +85,7 @@ class ClassificationData(L.LightningDataModule):
         num_workers: processes that read images.
         num_scenes: number of generated scenes, where ``root`` is ``scenes``.
         seed: random seed of the division.
+        bands, sensor: read rasters of any bands, see `cmid.data.ImageFolder`.
     """
 
     def __init__(
@@ -98,12 +100,21 @@ class ClassificationData(L.LightningDataModule):
         num_workers: int = 4,
         num_scenes: int = 2000,
         seed: int = 0,
+        bands: Sequence[int | str] | None = None,
+        sensor: str | None = None,
     ) -> None:
         super().__init__()
         self.batch_size = batch_size
         self.num_workers = num_workers
         train, evaluation = open_split(
-            root, test, train_share=train_share, seed=seed, num_scenes=num_scenes, scene_size=size
+            root,
+            test,
+            train_share=train_share,
+            seed=seed,
+            num_scenes=num_scenes,
+            scene_size=size,
+            bands=bands,
+            sensor=sensor,
         )
         if len(train) < batch_size:
             raise ValueError(

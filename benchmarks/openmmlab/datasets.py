@@ -29,6 +29,7 @@ class LabelledImages(BaseDataset):
         test: the test part, where ``root`` is only the training part.
         train_share, split_seed: share of training images and random seed of a division.
         num_scenes, scene_size: number and side in pixels of generated scenes.
+        bands, sensor: read rasters of any bands, see `cmid.data.ImageFolder`.
         statistics: fields of the `cmid.data.ChannelStatistics` that the data preprocessor's mean
             and std belong to, as ``tools/train.py --backbone`` sets them; by default those of 8-bit
             images.
@@ -49,6 +50,8 @@ class LabelledImages(BaseDataset):
         split_seed: int = 0,
         num_scenes: int = 2000,
         scene_size: int = 64,
+        bands: Sequence[int | str] | None = None,
+        sensor: str | None = None,
         statistics: Mapping[str, Any] | None = None,
         pipeline: Sequence[dict[str, Any] | Callable[..., Any]] = (),
         test_mode: bool = False,
@@ -62,6 +65,8 @@ class LabelledImages(BaseDataset):
             seed=split_seed,
             num_scenes=num_scenes,
             scene_size=scene_size,
+            bands=bands,
+            sensor=sensor,
         )
         source = parts[part == "test"]
         known = ChannelStatistics.of_8bit(source.num_bands)

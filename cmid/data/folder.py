@@ -7,16 +7,21 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cmid.data.decoding import read_image
 from cmid.data.listing import find_files
+from cmid.data.raster_paths import RASTER_EXTENSIONS
+from cmid.data.sensors import Sensor
 from cmid.data.source import Draws, Image, ImageSource, MinSize
 from cmid.data.tables import Table
 from cmid.data.text_files import stripped_lines
+
+if TYPE_CHECKING:
+    from cmid.data.raster_tiles import RasterTiles
 
 __all__ = ["IMAGE_EXTENSIONS", "ImageFolder", "ImageList", "find_files", "number_labels"]
 
@@ -34,9 +39,20 @@ class _ImageFiles(ImageSource):
     """Files with labels. Paths lie in one array of bytes: forked workers do not copy it."""
 
     def __init__(
-        self, root: Path, paths: Sequence[str], labels: Sequence[int], classes: Sequence[str]
+        self,
+        root: Path,
+        paths: Sequence[str],
+        labels: Sequence[int],
+        classes: Sequence[str],
+        *,
+        bands: Sequence[int | str] | None = None,
+        sensor: str | Sensor | None = None,
     ) -> None:
         self.root = root
+        self.tiles = open_tiles(root / paths[0], bands=bands, sensor=sensor)
+        if self.tiles is not None:
+            self.num_bands = self.tiles.num_bands
+            self.band_names, self.sensor = self.tiles.band_names, self.tiles.sensor
         self.paths: NDArray[np.bytes_] = np.array([os.fsencode(path) for path in paths])
         self.labels = np.array(labels, dtype=np.int64)
         self.classes = tuple(classes)
@@ -46,7 +62,10 @@ class _ImageFiles(ImageSource):
 
     def decode(self, index: int, min_size: MinSize, generator: Draws) -> Image:
         path = self.root / os.fsdecode(bytes(self.paths[index]))
-        image = read_image(path, min_size=min_size, num_bands=self.num_bands)
+        if self.tiles is None:
+            image = read_image(path, min_size=min_size, num_bands=self.num_bands)
+        else:
+            image = self.tiles.read(path)
         return replace(image, label=int(self.labels[index]))
 
 
@@ -56,27 +75,39 @@ class ImageFolder(_ImageFiles):
     Hidden files and folders are left out, links are followed but not in circles; files with other
     endings, broken links and closed folders are counted and reported once.
 
+    Pictures give red, green and blue. With ``bands`` or ``sensor`` the files are rasters of any
+    bands, which are read whole as `RasterWindows` reads its windows.
+
     Args:
         root: the folder.
-        extensions: endings of image files with the dot; upper and lower case are the same.
+        extensions: endings of image files with the dot; upper and lower case are the same. By
+            default `IMAGE_EXTENSIONS`, of rasters those that `RasterWindows` looks for.
         labels: ``"folders"``: the first level of sub-folders names the classes, in sorted order
             (names that are all numbers in that of their values: 2 before 10);
             ``"none"``: no labels; ``"auto"``: folders where every image lies in a sub-folder,
             otherwise none.
+        bands: which bands to read, by name, or counted from 1; ``[all]`` for all of them.
+        sensor: what made the images, see `RasterWindows`.
 
     Raises:
         FileNotFoundError: the folder is missing or holds no image.
-        ValueError: ``labels="folders"``, and an image lies in no sub-folder.
+        ValueError: ``labels="folders"``, and an image lies in no sub-folder; or the first raster
+            lacks one of ``bands``.
     """
 
     def __init__(
         self,
         root: str | os.PathLike[str],
         *,
-        extensions: Sequence[str] = IMAGE_EXTENSIONS,
+        extensions: Sequence[str] | None = None,
         labels: Literal["auto", "folders", "none"] = "auto",
+        bands: Sequence[int | str] | None = None,
+        sensor: str | Sensor | None = None,
     ) -> None:
         folder = Path(root)
+        if extensions is None:
+            pictures = bands is None and sensor is None
+            extensions = IMAGE_EXTENSIONS if pictures else RASTER_EXTENSIONS
         if not folder.is_dir():
             raise FileNotFoundError(f"image folder {folder} does not exist")
         paths = find_files(folder, extensions)
@@ -95,7 +126,7 @@ class ImageFolder(_ImageFiles):
             classes = sort_classes(set(top))
             number = {name: i for i, name in enumerate(classes)}
             numbers = [number[name] for name in top]
-        super().__init__(folder, paths, numbers, classes)
+        super().__init__(folder, paths, numbers, classes, bands=bands, sensor=sensor)
 
 
 class ImageList(_ImageFiles):
@@ -114,14 +145,21 @@ class ImageList(_ImageFiles):
     Args:
         path: the list.
         root: folder that relative paths start from; by default the folder of the list.
+        bands, sensor: read rasters of any bands, see `ImageFolder`.
 
     Raises:
         FileNotFoundError: the list does not exist, or its first image does not.
-        ValueError: it is empty, a row is incomplete, or the header lacks a path column.
+        ValueError: it is empty, a row is incomplete, or the header lacks a path column; or the
+            first raster lacks one of ``bands``.
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], *, root: str | os.PathLike[str] | None = None
+        self,
+        path: str | os.PathLike[str],
+        *,
+        root: str | os.PathLike[str] | None = None,
+        bands: Sequence[int | str] | None = None,
+        sensor: str | Sensor | None = None,
     ) -> None:
         path = Path(path)
         if not path.is_file():
@@ -143,7 +181,23 @@ class ImageList(_ImageFiles):
         labels, classes = [-1] * len(rows), list[str]()
         if all(labelled):
             labels, classes = number_labels([label for _, label in rows])
-        super().__init__(folder, [name for name, _ in rows], labels, classes)
+        names = [name for name, _ in rows]
+        super().__init__(folder, names, labels, classes, bands=bands, sensor=sensor)
+
+
+def open_tiles(
+    first: Path, *, bands: Sequence[int | str] | None, sensor: str | Sensor | None
+) -> RasterTiles | None:
+    """The reader of rasters, None where nothing asks for bands: of pictures.
+
+    Raises:
+        ValueError, ModuleNotFoundError: as `RasterTiles`.
+    """
+    if bands is None and sensor is None:
+        return None
+    from cmid.data.raster_tiles import RasterTiles  # pictures need no rasterio
+
+    return RasterTiles(first, bands=bands, sensor=sensor)
 
 
 def sort_classes(names: Iterable[str]) -> list[str]:

@@ -7,14 +7,23 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from cmid.data.raster_files import UsualValues, common_bands, common_kind, inspect
 from cmid.data.raster_paths import on_disk
 from cmid.data.rasters import geo_module, is_transparency, one_line_errors, opened, rasterio_module
 from cmid.data.sensors import Sensor, find_sensor
-from cmid.data.source import UnreadableImageError
-from cmid.data.values import UNSCALED, BandScale, fill_missing, missing_pixels
+from cmid.data.source import Image, UnreadableImageError
+from cmid.data.values import (
+    UNSCALED,
+    BandScale,
+    NotFiniteError,
+    ValueKind,
+    fill_missing,
+    kind_of,
+    missing_pixels,
+)
 
 # Numbers ``(C, H, W)``, and which of them are missing; None where none are.
 Pixels = tuple[NDArray[Any], NDArray[np.bool_] | None]
@@ -91,6 +100,28 @@ def as_values(pixels: Pixels, scale: BandScale = UNSCALED) -> Pixels:
     if not whole and not (finite := np.isfinite(array)).all():
         missing = ~finite if missing is None else missing | ~finite
     return array, None if missing is None else missing.copy()
+
+
+def as_image(pixels: Pixels, *, kind: ValueKind, full_size: tuple[int, int], name: str) -> Image:
+    """An image of values, without a label; what is missing takes the mean of its band's others.
+
+    Args:
+        pixels: of `as_values`.
+        kind: what the values mean; of plain numbers of unknown range they tell it themselves.
+        full_size, name: see `Image`.
+
+    Raises:
+        UnreadableImageError: values that are neither finite nor missing.
+    """
+    array, missing = pixels
+    excluded = None if missing is None or not missing.any() else torch.from_numpy(missing)
+    values = torch.from_numpy(array if missing is None else fill_missing(array, missing))
+    try:
+        if kind.dtype == "float32" and not (kind.scaled or kind.unit):
+            kind = kind_of(values)
+    except NotFiniteError as error:
+        raise UnreadableImageError(f"{name} {error}") from error
+    return Image(values, full_size, -1, name, kind, excluded)
 
 
 def read_raster(

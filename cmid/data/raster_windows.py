@@ -9,18 +9,17 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from cmid.data.process_cache import ProcessCache
 from cmid.data.raster_files import UsualValues, common_bands, common_kind, declared_scale, inspect
 from cmid.data.raster_grids import opened_at
 from cmid.data.raster_paths import find_rasters
-from cmid.data.raster_reading import Pixels, as_values, read_stored
+from cmid.data.raster_reading import Pixels, as_image, as_values, read_stored
 from cmid.data.rasters import one_line_errors, rasterio_module
 from cmid.data.sensors import Sensor, find_sensor
 from cmid.data.source import Draws, Image, ImageSource, MinSize, UnreadableImageError
-from cmid.data.values import UNSCALED, NotFiniteError, fill_missing, kind_of
+from cmid.data.values import UNSCALED
 from cmid.data.windows import Window, draw_window
 
 _OPEN_SCENES = 16
@@ -163,19 +162,13 @@ class RasterWindows(ImageSource):
                 break
             place = where.random()
         assert best is not None
-        share, (array, missing), window, name = best
+        share, pixels, window, name = best
         if share == 1:
             raise UnreadableImageError(
                 f"{name}: no valid pixel in {self.max_draws} draws; check the scene and its nodata"
             )
-        excluded = torch.from_numpy(missing) if share and missing is not None else None
-        values = torch.from_numpy(array if missing is None else fill_missing(array, missing))
-        plain = self.kind.dtype == "float32" and not (self.kind.scaled or self.kind.unit)
-        try:
-            kind = kind_of(values) if plain else self.kind
-        except NotFiniteError as error:
-            raise UnreadableImageError(f"{name} {error}") from error
-        return Image(values, (window.height, window.width), -1, name, kind, excluded)
+        size = window.height, window.width
+        return as_image(pixels, kind=self.kind, full_size=size, name=name)
 
     def _draw(
         self, place: float, where: np.random.Generator, generator: np.random.Generator

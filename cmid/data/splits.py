@@ -6,13 +6,14 @@ import logging
 import os
 import re
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cmid.data.classes import known_labels, match_classes
-from cmid.data.folder import ImageList, number_labels
+from cmid.data.folder import ImageFolder, ImageList, number_labels
 from cmid.data.opening import open_source
 from cmid.data.source import Draws, Image, ImageSource, MinSize, WrappedSource
 
@@ -44,6 +45,8 @@ def open_split(
     num_scenes: int = 2000,
     scene_size: int = 64,
     labelled: bool = True,
+    bands: Sequence[int | str] | None = None,
+    sensor: str | None = None,
 ) -> tuple[ImageSource, ImageSource]:
     """Open a training and a test part with the same classes, those of the training part.
 
@@ -61,13 +64,16 @@ def open_split(
         seed: random seed of the division.
         num_scenes, scene_size: number and side in pixels of generated scenes, divided likewise.
         labelled: False asks for no class; other data are divided at random.
+        bands, sensor: read folders and lists of rasters of any bands, see `ImageFolder`.
 
     Raises:
         FileNotFoundError: a part is missing.
-        ValueError: no labels, or classes of the test part that the training part lacks.
+        ValueError: no labels, or classes of the test part that the training part lacks; or bands
+            of what is neither a folder nor a list.
     """
+    opened = partial(_opened, labelled=labelled, bands=bands, sensor=sensor)
     if test is not None:
-        parts = _opened(path, labelled=labelled), _opened(test, labelled=labelled)
+        parts = opened(path), opened(test)
         if labelled:
             parts = _named(parts[0]), _named(parts[1])
     elif os.fspath(path) == "scenes":
@@ -82,9 +88,9 @@ def open_split(
             raise FileNotFoundError(
                 f"{path} has a folder train, but none of {', '.join(TEST_FOLDERS)} beside it"
             )
-        parts = open_source(Path(path) / "train"), open_source(Path(path) / found[0])
+        parts = opened(Path(path) / "train"), opened(Path(path) / found[0])
     else:
-        source = _opened(path, labelled=labelled)
+        source = opened(path)
         if not labelled:
             order = np.random.default_rng(seed).permutation(len(source))
             train, rest = np.split(order, [round(train_share * len(source))])
@@ -162,8 +168,20 @@ def _divide(
     return SubsetSource(source, sorted(train)), SubsetSource(source, rest.tolist())
 
 
-def _opened(path: str | os.PathLike[str], *, labelled: bool) -> ImageSource:
+def _opened(
+    path: str | os.PathLike[str],
+    *,
+    labelled: bool,
+    bands: Sequence[int | str] | None,
+    sensor: str | None,
+) -> ImageSource:
     """Any source, of an HDF5 file with the labels that it holds beside its images."""
+    if bands is not None or sensor is not None:
+        if Path(path).is_dir():
+            return ImageFolder(path, bands=bands, sensor=sensor)
+        if Path(path).suffix.lower() in (".txt", ".csv"):
+            return ImageList(path, bands=bands, sensor=sensor)
+        raise ValueError(f"{path}: bands and sensor are of folders and lists of rasters")
     if labelled and Path(path).suffix.lower() in (".h5", ".hdf5"):
         return open_source(path, labels="labels")
     return open_source(path)

@@ -88,6 +88,8 @@ class ComparisonConfig:
         multilabel: CSV with several labels an image (tasks without few-shot and clustering).
         targets: CSV with numbers of each image, which regression predicts.
         num_classes: classes of masks, 0 and up, 255 for pixels to ignore (--foreground: two).
+        bands: read folders and lists of rasters: their bands by name, counted from 1, or all.
+        sensor: sensor of the rasters, such as sentinel2_l2a, or a JSON file (cmid.data.sensors).
         zero_ignored: masks hold 1 and up, and 0 for pixels to ignore.
         foreground: stored label of class 1 of two, such as 255 of black and white masks.
         leaks: count and name test images that are near-duplicates of training images.
@@ -115,6 +117,8 @@ class ComparisonConfig:
     multilabel: str | None = None
     targets: str | None = None
     num_classes: Annotated[int, at_least(2, 255)] | None = None
+    bands: tuple[int | str, ...] | None = None
+    sensor: str | None = None
     zero_ignored: bool = False
     foreground: Annotated[int, at_least(0, 255)] | None = None
     leaks: bool = False

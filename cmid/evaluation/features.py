@@ -80,8 +80,7 @@ def extract_features(
     if source.num_bands != standardize.mean.shape[1]:
         raise ValueError(
             f"the images have {source.num_bands} bands, the backbone reads"
-            f" {standardize.mean.shape[1]}: give its bands (image files are read as 3, arrays of an"
-            " HDF5 file as they are)"
+            f" {standardize.mean.shape[1]}: give its bands (of rasters --bands; pictures have 3)"
         )
     images = WholeImages(CheckedSource(source, standardize.statistics), size)
     share = Subset(images, range(rank, len(images), world_size))

@@ -51,7 +51,14 @@ class TestedImages:
     def __init__(self, config: ComparisonConfig) -> None:
         self.config = config
         unlabelled = config.targets is not None
-        self.parts = open_split(config.data, config.test, seed=config.seed, labelled=not unlabelled)
+        self.parts = open_split(
+            config.data,
+            config.test,
+            seed=config.seed,
+            labelled=not unlabelled,
+            bands=config.bands,
+            sensor=config.sensor,
+        )
         self.num_bands = self.parts[0].num_bands
         self.labels: Sequence[Tensor] | None = None
         allowed: tuple[str, ...] = (*LABEL_TASKS, "stages")

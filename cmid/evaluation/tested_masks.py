@@ -51,6 +51,8 @@ class TestedMasks:
         classes = 2 if config.foreground is not None else config.num_classes
         if classes is None:
             raise ValueError(f"{config.data} holds masks: say of how many classes, --num_classes")
+        if config.bands or config.sensor:
+            raise ValueError("--bands and --sensor: images with masks are read as three bands")
         if config.tasks and "dense" not in config.tasks:
             raise ValueError(f"{config.data} holds masks: only --tasks dense can be measured there")
         self.num_classes = classes

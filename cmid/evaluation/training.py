@@ -79,8 +79,7 @@ def train_and_test(
     if train.num_bands != backbone.encoder.in_chans:
         raise ValueError(
             f"the images have {train.num_bands} bands, {backbone.name} reads"
-            f" {backbone.encoder.in_chans}: give its bands (image files are read as 3, arrays of an"
-            " HDF5 file as they are)"
+            f" {backbone.encoder.in_chans}: give its bands (of rasters --bands; pictures have 3)"
         )
     statistics, device = backbone.standardize.statistics, backbone.standardize.mean.device
     images, others = (WholeImages(CheckedSource(part, statistics), size) for part in (train, test))

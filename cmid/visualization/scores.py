@@ -26,7 +26,8 @@ def score_figure(results: Results) -> Figure:
     )
     across = min(_ACROSS, len(measures))
     down = -(-len(measures) // across)
-    size = (2.4 * across + 1.5, (0.35 * len(names) + 0.8) * down)
+    beside = 0.5 + 0.07 * max(map(len, names))  # inches of the longest name, a path often
+    size = (2.4 * across + max(1.5, beside), (0.35 * len(names) + 0.8) * down)
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(down, across, sharey=True, squeeze=False).flatten()
     for axis, measure in zip(axes, measures, strict=False):

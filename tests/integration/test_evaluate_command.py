@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
@@ -78,6 +79,27 @@ def test_bad_input_gets_one_line(folder: Path, tmp_path: Path) -> None:
         assert message in done.err
         assert done.err.strip().splitlines()[-1].startswith("error: ")
         assert "Traceback" not in done.err
+
+
+@pytest.mark.slow
+def test_folders_of_rasters_are_evaluated_with_their_bands(tmp_path: Path) -> None:
+    rasterio = pytest.importorskip("rasterio")
+    draws = np.random.default_rng(0)
+    shape = {"driver": "GTiff", "dtype": "uint8", "count": 5, "height": 32, "width": 32}
+    for label, mean in (("dark", 50), ("bright", 150)):
+        (tmp_path / "tiles" / label).mkdir(parents=True)
+        for number in range(10):
+            with rasterio.open(tmp_path / f"tiles/{label}/{number}.tif", "w", **shape) as file:
+                file.write(draws.integers(mean, mean + 50, (5, 32, 32), dtype=np.uint8))
+    statistics = {"mean": [0.5] * 5, "std": [0.2] * 5}
+    encoder = MaskedEncoder("resnet18", in_chans=5, img_size=32)
+    export = to_timm(encoder, tmp_path / "five", statistics=statistics)
+    chosen = [export, f"random:{export}", tmp_path / "tiles", "--bands", "all", "--tasks", "knn"]
+    done = evaluate(*chosen, "--k", "1", "--out", tmp_path / "scores.json")
+    assert done.status == 0, done.err
+    scores = json.loads((tmp_path / "scores.json").read_text())["results"]
+    assert scores.keys() == {str(export), f"random:{export}"}
+    assert all(own["knn"] == 1 for own in scores.values())
 
 
 def test_split_is_stratified_and_disjoint(folder: Path) -> None:
