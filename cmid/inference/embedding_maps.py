@@ -33,6 +33,8 @@ class EmbeddingMap:
 
     def __init__(self, path: Path | str) -> None:
         self.path = str(path)
+        if Path(path).is_dir():
+            raise FileNotFoundError(f"{path} is a folder: give the map of embeddings in it")
         if not Path(path).is_file():
             raise FileNotFoundError(f"{path} does not exist: give a map of embeddings")
         with one_line_errors(self.path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
-from cmid.data.rasters import geo_module, opened, rasterio_module
+from cmid.data.rasters import geo_module, one_line_errors, opened, rasterio_module
 from cmid.files import whole_file
 from cmid.inference.products import Product
 from cmid.inference.scenes import Area
@@ -53,16 +54,34 @@ def write_maps(
 
     Raises:
         FileExistsError: unfinished strips lie there, and it is not to be resumed.
-        ValueError: they are of another job.
+        ValueError: they are of another job; or a raster of this name is of other scenes.
         NoRoomError: the disk is full.
     """
     names = [product.name for product in products]
+    for name in names:
+        _refuse_other(out / f"{name}.tif", job)
     unfinished = Unfinished(out, job, names=names, count=count, resume=resume)
     _save_strips(unfinished, products, pieces, count=count, width=area.width)
     paths = [_assemble(out, unfinished, product, count, area) for product in products]
     paths += then(paths) if then else []
     unfinished.remove()
     return paths
+
+
+def _refuse_other(path: Path, job: Mapping[str, Any]) -> None:
+    """Raise ValueError where something else than an earlier map of these scenes would be lost."""
+    if not path.is_file():
+        return
+    with one_line_errors(str(path)), opened(path) as file:
+        tag = file.tags().get(JOB_TAG)
+    there = None if tag is None else _scenes(json.loads(tag))
+    if there != _scenes(job):
+        what = "no map" if there is None else f"a map of {', '.join(there)}"
+        raise ValueError(f"{path} is {what}: give another --out, or move it away")
+
+
+def _scenes(job: Mapping[str, Any]) -> list[str]:
+    return [os.path.abspath(path) for path, _ in job.get("files", ())]
 
 
 def _save_strips(

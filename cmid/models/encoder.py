@@ -89,7 +89,10 @@ class MaskedEncoder(nn.Module):
         )
         self.img_size = img_size or int(self.backbone.pretrained_cfg["input_size"][-1])
         self.stem_name = stem or _find_stem(self.backbone, name)
-        stem_map, self._map, self.pooled_dim = _measure(self)
+        try:
+            stem_map, self._map, self.pooled_dim = _measure(self)
+        except AttributeError as error:  # too few stages, which timm misses when it runs them
+            raise _refusal(name, self.model_args, error, chosen=model_kwargs) from error
         self.stem_width, self.stem_stride = stem_map.width, stem_map.stride
         self.embed_dim, self.stride = self._map.width, self._map.stride
         self.mask_token = nn.Parameter(torch.zeros(self.stem_width))
@@ -240,9 +243,16 @@ def _create_backbone(
     try:
         return timm.create_model(name, pretrained=pretrained, **model_args)
     except (AssertionError, KeyError, TypeError, ValueError) as error:
-        given = ", ".join(f"{key}={value!r}" for key, value in model_args.items())
-        remedy = "; model.backbone_args has to fit the backbone, null has none" if chosen else ""
-        raise ValueError(f"timm cannot build {name} with {given}: {error}{remedy}") from error
+        raise _refusal(name, model_args, error, chosen=chosen) from error
+
+
+def _refusal(
+    name: str, model_args: dict[str, Any], error: Exception, *, chosen: Collection[str]
+) -> ValueError:
+    given = ", ".join(f"{key}={value!r}" for key, value in model_args.items())
+    reason = str(error) or "not one of the values that it knows"  # assertions without a text
+    remedy = "; model.backbone_args has to fit the backbone, null has none" if chosen else ""
+    return ValueError(f"timm cannot build {name} with {given}: {reason}{remedy}")
 
 
 def _find_stem(backbone: nn.Module, name: str) -> str:

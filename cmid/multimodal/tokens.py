@@ -63,7 +63,10 @@ def load_tokenizer(spec: str, *, texts: Sequence[str] | None = None) -> Any:
     """
     transformers = import_transformers()
     if spec == "bytes" or spec.startswith("bpe:"):
-        return _train_tokenizer(0 if spec == "bytes" else int(spec[4:]), texts)
+        number = "0" if spec == "bytes" else spec[4:]
+        if not number.isdecimal():
+            raise ValueError(f"tokenizer {spec!r}: give a number of tokens, such as bpe:768")
+        return _train_tokenizer(int(number), texts)
     path = Path(spec)
     if path.suffix == ".gguf":
         tokenizer = transformers.AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)

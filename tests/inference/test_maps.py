@@ -331,6 +331,23 @@ def test_a_map_that_was_interrupted_goes_on_with_the_same_bytes(tmp_path):
     assert [*out.iterdir()] == [again]
 
 
+def test_another_scene_does_not_overwrite_a_map(tmp_path):
+    first, other = (write(tmp_path / f"{name}.tif", noise(64, 64)) for name in "ab")
+    out = tmp_path / "maps"
+    command = ["tools/map.py", "random:test_resnet", "--out", out, "--tile", "64"]
+    for _ in range(2):  # the same scene again is the same map
+        done = in_process.run(*command, first)
+        assert not done.status, done.err
+    before = (out / "embeddings.tif").read_bytes()
+    refused = in_process.run(*command, other)
+    assert refused.status
+    assert f"is a map of {first}: give another --out" in refused.err.splitlines()[-1]
+    assert (out / "embeddings.tif").read_bytes() == before
+    (out / "embeddings.tif").write_bytes(other.read_bytes())
+    assert "embeddings.tif is no map: give another" in in_process.run(*command, first).err
+    assert [path.name for path in out.iterdir()] == ["embeddings.tif"]
+
+
 @pytest.mark.parametrize("limit", [20_000, 100_000, 230_000, 300_000])
 def test_a_full_disk_ends_in_one_line_and_leaves_no_half_of_a_map(tmp_path, limit):
     resource = pytest.importorskip("resource")

@@ -229,6 +229,8 @@ def test_more_than_three_channels():
         ("resnet18", {"stem": "fc"}, "name it with `stem`"),
         ("resnet18", {"depth": 3}, "timm cannot build resnet18 with .* null has none"),
         ("resnet18", {"norm_layer": "nope"}, "timm cannot build .* 'nope'; .* null has none"),
+        ("resnet18", {"output_stride": 5}, "output_stride=5: not one of the values .* null has"),
+        ("resnet18", {"layers": [1, 1]}, r"layers=\[1, 1\]: .*'layer3'.* null has none"),
         ("test_resnet", {"norm_layer": "groupnorm"}, "must be divisible by .* null has none"),
         ("dla46x_c", {}, "no known stem in dla46x_c; name its last module with `stem`"),
         ("deit_tiny_distilled_patch16_224", {}, "averaging its cells"),

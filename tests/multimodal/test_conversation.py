@@ -192,5 +192,7 @@ def test_our_tokenizers_write_any_text_and_say_what_they_lack() -> None:
         assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
     with pytest.raises(ValueError, match="learned from texts"):
         load_tokenizer("bpe:512")
+    with pytest.raises(ValueError, match="give a number of tokens, such as bpe:768"):
+        load_tokenizer("bpe:5k", texts=["a"])
     with pytest.raises(ValueError, match="smaller than 262"):
         load_tokenizer("bpe:100", texts=["a"])
