@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, ConfigDict, DictAction
-from mmengine.runner import Runner
+from mmengine.runner import Runner, find_latest_checkpoint
 
 from benchmarks.openmmlab.backbone import STAGES
-from benchmarks.openmmlab.preflight import check_pretrained, check_strides
+from benchmarks.openmmlab.preflight import check_checkpoint, check_pretrained, check_strides
 from cmid.checkpoints import identify
 from cmid.configurations import find_configuration
 from cmid.data import ChannelStatistics
@@ -169,14 +169,19 @@ def use_tta(config: Config) -> None:
             dataset.pipeline = config.tta_pipeline
 
 
-def build_runner(config: Config) -> Runner:
+def build_runner(config: Config, *, trained: str | Path | None = None) -> Runner:
     """Build mmengine's runner; make sure that pretrained weights and anchors find their places.
 
-    A checkpoint in ``load_from`` replaces all weights; nothing is checked then, nor with
-    ``check_pretrained=False``.
+    A checkpoint in ``load_from`` replaces all weights; pretrained ones are not checked then, nor
+    with ``check_pretrained=False``.
+
+    Args:
+        trained: checkpoint to load, which has to be of this very model. One that a training goes on
+            from (``resume``) has to be, too.
 
     Raises:
-        FileNotFoundError, ValueError: as `check_pretrained` and `check_strides`.
+        FileNotFoundError, ValueError: as `check_pretrained`, `check_checkpoint` and
+            `check_strides`.
         ModuleNotFoundError: mmcv was installed without its compiled operators.
     """
     try:
@@ -185,8 +190,14 @@ def build_runner(config: Config) -> Runner:
         raise ModuleNotFoundError(
             "mmcv has no compiled operators: reinstall it with make openmmlab"
         ) from error
+    if trained is not None:
+        config.load_from = str(trained)
+    elif config.get("resume"):
+        trained = config.get("load_from") or find_latest_checkpoint(config.work_dir)
     runner = Runner.from_cfg(config)
     check_strides(runner.model)
+    if trained is not None:
+        check_checkpoint(runner.model, Path(trained))
     if not config.get("load_from") and config.get("check_pretrained", True):
         check_pretrained(runner.model)
     return runner
