@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import difflib
+import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,13 @@ from cmid.data import ChannelStatistics
 from cmid.data.sensors import find_sensor
 from cmid.models.intermediates import stages
 from cmid.views.colour import Standardize
+
+# What is read of a configuration besides the arguments of mmengine's runner.
+_ALSO_READ = {
+    *("activation_checkpointing", "compile", "efficient_conv_bn_eval", "find_unused_parameters"),
+    *("model_wrapper_cfg", "sync_bn", "tta_model", "tta_pipeline", "check_pretrained"),
+}
+_READ = {*inspect.signature(Runner.__init__).parameters, *_ALSO_READ} - {"self", "cfg"}
 
 
 def load_config(
@@ -37,7 +46,8 @@ def load_config(
 
     Raises:
         FileNotFoundError: no such file or backbone.
-        ValueError: a configuration without `CMIDBackbone`, or a backbone that does not fit.
+        ValueError: a configuration without `CMIDBackbone`, a backbone that does not fit, or an
+            option that nothing would read.
     """
     path = find_configuration(path)
     if not path.is_file():
@@ -45,6 +55,7 @@ def load_config(
     config = Config.fromfile(str(path))
     # First the options that the backbone depends on (bands), then again: they have the last word.
     if options:
+        _check_options(config, options)
         config.merge_from_dict(dict(options))
     if backbone is not None:
         use_backbone(config, backbone)
@@ -62,6 +73,23 @@ def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
     parser = argparse.ArgumentParser(usage="--cfg_options KEY=VALUE [KEY=VALUE ...]")
     parser.add_argument("--options", nargs="+", action=DictAction)
     return dict(parser.parse_args(["--options", *pairs]).options) if pairs else {}
+
+
+def _check_options(config: Config, options: Mapping[str, Any]) -> None:
+    """Refuse options that change nothing: misspelt ones, and variables of a file, used already."""
+    for key in options:
+        start = key.partition(".")[0]
+        if start in _READ:
+            continue
+        if start in config:
+            remedy = (
+                f"{start} only helps to write the file, whose parts hold it already: set them, such"
+                " as train_dataloader.dataset.KEY, or edit the file"
+            )
+        else:
+            close = difflib.get_close_matches(start, _READ, n=1)
+            remedy = f"did you mean {close[0]}?" if close else "see the configuration's keys"
+        raise ValueError(f"--cfg_options {key} would change nothing: {remedy}")
 
 
 def use_backbone(config: Config, name: str) -> None:

@@ -66,6 +66,18 @@ def test_a_backbone_brings_its_normalisation_and_its_width(root: Path, export: s
     assert config.model.data_preprocessor.mean == [1, 2, 3]
 
 
+def test_options_that_would_change_nothing_are_refused(root: Path) -> None:
+    for key, remedy in (
+        ("trian_dataloader.batch_size", r"did you mean train_dataloader\?"),
+        ("nothing", "see the configuration's keys"),
+        ("train_pipeline", "train_pipeline only helps to write the file, .* edit the file"),
+    ):
+        with pytest.raises(ValueError, match=f"--cfg_options {key} would change nothing: {remedy}"):
+            load_config(root / SCENES, options={key: 1})
+    config = load_config(root / SCENES, options={"check_pretrained": False, "custom_hooks": []})
+    assert config.check_pretrained is False
+
+
 def test_a_configuration_is_fitted_without_reading_a_weight(root: Path, export: str) -> None:
     (Path(export) / "model.safetensors").unlink()
     config = load_config(root / SCENES, backbone=export)
