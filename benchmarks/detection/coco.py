@@ -175,7 +175,8 @@ def _check_classes(path: Path, names: Sequence[str], classes: Sequence[str]) -> 
     ordered = [name for name in names if name in classes]
     if ordered != list(classes):
         raise ValueError(
-            f"{path} has its categories in another order: metainfo.classes={(*ordered,)}"
+            f"{path} has its categories in another order: metainfo.classes={(*ordered,)}; where"
+            " another file of the training has the other order, sort the categories of one"
         )
 
 

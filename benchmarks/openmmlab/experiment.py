@@ -197,6 +197,34 @@ def use_tta(config: Config) -> None:
             dataset.pipeline = config.tta_pipeline
 
 
+def check_classes(config: Config) -> None:
+    """Make sure that datasets number the same classes alike, and heads have as many.
+
+    Raises:
+        ValueError: they differ; detectors would train and test on wrong labels.
+    """
+    named = {
+        loader: tuple(part.metainfo.classes)
+        for loader in ("train_dataloader", "val_dataloader", "test_dataloader")
+        for part in _parts(config.get(loader))
+        if isinstance(part.get("metainfo"), dict) and part.metainfo.get("classes")
+    }
+    for loader, classes in named.items():
+        first = next(iter(named))
+        if classes != named[first]:
+            raise ValueError(
+                f"metainfo.classes of {loader} are {classes}, of {first} {named[first]}: labels"
+                " would be mixed up; give all the same classes in the same order"
+            )
+        for part in _parts(config.model):
+            found = part.get("num_classes")
+            if found not in (None, len(classes)) and str(part.get("type")).endswith("Head"):
+                raise ValueError(
+                    f"num_classes of {part.type} is {found}, {loader} has {len(classes)} classes"
+                    f" {classes}: set it to {len(classes)}"
+                )
+
+
 def build_runner(config: Config, *, trained: str | Path | None = None) -> Runner:
     """Build mmengine's runner; make sure that pretrained weights and anchors find their places.
 
@@ -208,8 +236,8 @@ def build_runner(config: Config, *, trained: str | Path | None = None) -> Runner
             from (``resume``) has to be, too.
 
     Raises:
-        FileNotFoundError, ValueError: as `check_pretrained`, `check_checkpoint` and
-            `check_strides`.
+        FileNotFoundError, ValueError: as `check_pretrained`, `check_checkpoint`, `check_strides`
+            and `check_classes`.
         ModuleNotFoundError: mmcv was installed without its compiled operators.
     """
     try:
@@ -222,6 +250,7 @@ def build_runner(config: Config, *, trained: str | Path | None = None) -> Runner
         config.load_from = str(trained)
     elif config.get("resume"):
         trained = config.get("load_from") or find_latest_checkpoint(config.work_dir)
+    check_classes(config)
     runner = Runner.from_cfg(config)
     check_strides(runner.model)
     if trained is not None:

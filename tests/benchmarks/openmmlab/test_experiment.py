@@ -14,13 +14,18 @@ from mmengine.runner import CheckpointLoader
 from mmpretrain.registry import DATASETS, MODELS
 
 from benchmarks.openmmlab import CMIDBackbone
-from benchmarks.openmmlab.experiment import load_config, paint, use_backbone, use_tta
+from benchmarks.openmmlab.experiment import check_classes, load_config, paint, use_backbone, use_tta
 from cmid.export import to_timm
 from cmid.models import MaskedEncoder
 from tests.integration.in_process import run
 
 SCENES = "configs/classification/mmpretrain_scenes.py"
 CONFIGS = sorted((Path(__file__).parents[3] / "configs/classification").glob("mmpretrain_*.py"))
+ALL_CONFIGS = [
+    path
+    for folder in ("segmentation", "detection", "oriented_detection", "change_detection")
+    for path in sorted((Path(__file__).parents[3] / "configs" / folder).glob("*.py"))
+]
 
 
 @pytest.fixture
@@ -64,6 +69,21 @@ def test_a_backbone_brings_its_normalisation_and_its_width(root: Path, export: s
         root / SCENES, backbone=export, options={"model.data_preprocessor.mean": [1, 2, 3]}
     )
     assert config.model.data_preprocessor.mean == [1, 2, 3]
+
+
+@pytest.mark.parametrize("path", ALL_CONFIGS, ids=lambda path: path.stem)
+def test_heads_have_as_many_classes_as_datasets(path: Path) -> None:
+    check_classes(load_config(path))
+
+
+def test_other_numbers_or_orders_of_classes_are_refused(root: Path) -> None:
+    path = root / "configs/detection/faster_rcnn_resnet18_scenes.py"
+    with pytest.raises(ValueError, match=r"num_classes of .*Head is 4, train_.* has 5 classes"):
+        check_classes(load_config(path, options={"model.roi_head.bbox_head.num_classes": 4}))
+    classes = load_config(path).train_dataloader.dataset.metainfo.classes
+    turned = {"val_dataloader.dataset.metainfo.classes": classes[::-1]}
+    with pytest.raises(ValueError, match=r"metainfo\.classes of val_dataloader are .* same order"):
+        check_classes(load_config(path, options=turned))
 
 
 def test_options_that_would_change_nothing_are_refused(root: Path) -> None:
