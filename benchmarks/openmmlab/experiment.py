@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.device import get_device
 from mmengine.runner import Runner, find_latest_checkpoint
 
 from benchmarks.openmmlab.backbone import STAGES
@@ -163,6 +164,17 @@ def freeze_backbone(config: Config) -> None:
         raise ValueError(f"{config.filename} has no CMIDBackbone, which --frozen is about")
     for part in found:
         part.frozen_stages = STAGES
+
+
+def use_amp(config: Config) -> None:
+    """Train in automatic mixed precision.
+
+    Raises:
+        ValueError: there is no GPU or the like, which mmengine's needs.
+    """
+    if get_device() == "cpu":
+        raise ValueError("--amp needs a GPU: leave it out on a CPU")
+    config.optim_wrapper.update(type="AmpOptimWrapper", loss_scale="dynamic")
 
 
 def paint(config: Config, folder: str | Path) -> None:

@@ -13,7 +13,7 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import CheckpointLoader
 from mmpretrain.registry import DATASETS, MODELS
 
-from benchmarks.openmmlab import CMIDBackbone
+from benchmarks.openmmlab import CMIDBackbone, experiment
 from benchmarks.openmmlab.experiment import check_classes, load_config, paint, use_backbone, use_tta
 from cmid.export import to_timm
 from cmid.models import MaskedEncoder
@@ -189,6 +189,16 @@ def test_missing_files_are_named() -> None:
     assert done.err.strip().endswith("error: no configuration nothing.py")
     done = run("tools/test.py", SCENES, "nothing.pth")
     assert done.err.strip().endswith("error: no checkpoint nothing.pth")
+
+
+def test_mixed_precision_without_a_gpu_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = Config({"optim_wrapper": {"type": "OptimWrapper"}})
+    monkeypatch.setattr(experiment, "get_device", lambda: "cpu")
+    with pytest.raises(ValueError, match="--amp needs a GPU: leave it out"):
+        experiment.use_amp(config)
+    monkeypatch.setattr(experiment, "get_device", lambda: "cuda")
+    experiment.use_amp(config)
+    assert config.optim_wrapper.type == "AmpOptimWrapper"
 
 
 def test_augmentation_of_the_test_reaches_joined_datasets() -> None:
