@@ -9,6 +9,7 @@ from mmcv.transforms import BaseTransform
 from mmengine.registry import TRANSFORMS
 from numpy.typing import NDArray
 
+from benchmarks.openmmlab.eight_bits import check_eight_bits
 from cmid.data.masks import IGNORED, read_mask
 
 
@@ -24,10 +25,12 @@ class LoadPair(BaseTransform):
             ``dict(type="LoadRaster", bands=...)``.
 
     Raises:
-        ValueError: the dates differ in size, number of bands or type; names both files.
+        ValueError: the dates differ in size, number of bands or type; names both files. Or OpenCV
+            would change one, see `check_eight_bits`.
     """
 
     def __init__(self, loader: dict[str, Any] | None = None) -> None:
+        self.by_opencv = loader is None
         self.loader = TRANSFORMS.build(loader or {"type": "LoadImageFromFile"})
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
@@ -39,6 +42,9 @@ class LoadPair(BaseTransform):
                 f"{paths[0]} is {_form(first)}, {paths[1]} is {_form(second)}: the dates of a pair"
                 " must agree"
             )
+        if self.by_opencv:
+            for path in paths:
+                check_eight_bits(path)
         results["img"] = np.concatenate([first, second], axis=-1)
         results["img_shape"] = results["ori_shape"] = first.shape[:2]
         if "missing" in dates[0]:

@@ -62,9 +62,8 @@ def main(given: TestConfig) -> None:
         work_dir=given.work_dir,
     )
     config.launcher = given.launcher
-    config.load_from = given.checkpoint
     if given.show_dir:
         paint(config, given.show_dir)
     if given.tta:
         use_tta(config)
-    build_runner(config).test()
+    build_runner(config, trained=given.checkpoint).test()

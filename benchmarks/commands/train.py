@@ -66,6 +66,7 @@ def main(given: TrainConfig) -> None:
         freeze_backbone,
         load_config,
         parse_options,
+        use_amp,
         use_labels,
     )
 
@@ -82,7 +83,7 @@ def main(given: TrainConfig) -> None:
     config.launcher = given.launcher
     config.randomness = {"seed": given.seed, "deterministic": given.deterministic}
     if given.amp:
-        config.optim_wrapper.update(type="AmpOptimWrapper", loss_scale="dynamic")
+        use_amp(config)
     if given.resume is not None:
         config.resume = True
         config.load_from = None if given.resume == "auto" else given.resume

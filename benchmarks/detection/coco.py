@@ -48,7 +48,12 @@ class CocoCounts:
 
 
 def check_coco(
-    path: Path, images: Path, *, classes: Sequence[str], polygons: bool = False
+    path: Path,
+    images: Path,
+    *,
+    classes: Sequence[str],
+    polygons: bool = False,
+    evaluated: bool = False,
 ) -> CocoCounts:
     """Check annotations against themselves, their images and the classes of a configuration.
 
@@ -57,6 +62,7 @@ def check_coco(
         images: folder that ``file_name`` is relative to.
         classes: names, in the order of the file's categories (mmdetection numbers by the file).
         polygons: whether every object needs a polygon.
+        evaluated: whether COCO's own evaluation reads the file, which needs ``iscrowd``.
 
     Raises:
         FileNotFoundError: no such file; or an image of it is missing.
@@ -87,6 +93,10 @@ def check_coco(
         size = sizes[entry["image_id"]]
         _check_box(name, entry["bbox"])
         _check_area(name, entry["area"])
+        if evaluated and entry.get("iscrowd") not in (0, 1):
+            raise ValueError(
+                f"{name} has no iscrowd of 0 or 1, which the evaluation needs: add 0 to each object"
+            )
         _check_outline(name, entry.get("segmentation"), size)
         if categories[entry["category_id"]] not in classes:
             other += 1
@@ -165,7 +175,8 @@ def _check_classes(path: Path, names: Sequence[str], classes: Sequence[str]) -> 
     ordered = [name for name in names if name in classes]
     if ordered != list(classes):
         raise ValueError(
-            f"{path} has its categories in another order: metainfo.classes={(*ordered,)}"
+            f"{path} has its categories in another order: metainfo.classes={(*ordered,)}; where"
+            " another file of the training has the other order, sort the categories of one"
         )
 
 

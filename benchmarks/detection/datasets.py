@@ -47,6 +47,7 @@ class CheckedCocoDataset(CocoDataset):
             Path(self.data_prefix["img"]),
             classes=self.metainfo["classes"],
             polygons=self.polygons,
+            evaluated=self.test_mode and not self.polygons,
         )
         print_log(f"{self.ann_file}: {counts}", logger="current")
         return super().load_data_list()

@@ -10,6 +10,7 @@ from mmcv.transforms import BaseTransform
 from mmengine.logging import print_log
 from mmseg.registry import TRANSFORMS
 
+from benchmarks.openmmlab.eight_bits import check_eight_bits
 from cmid.data.mask_survey import survey_masks
 from cmid.data.masks import IGNORED, label_table, read_labels
 
@@ -30,7 +31,8 @@ class LoadCheckedAnnotations(BaseTransform):
     Raises:
         FileNotFoundError: there is no such mask.
         ValueError: it is no image, has several channels, another size than its image, or a label
-            out of range; names the file and the value.
+            out of range; names the file and the value. Or the image was read by OpenCV and is none
+            for it, see `check_eight_bits`.
     """
 
     def __init__(self, num_labels: int | None = None) -> None:
@@ -47,6 +49,8 @@ class LoadCheckedAnnotations(BaseTransform):
         labels = read_labels(results["seg_map_path"], table, image=image)
         if "missing" in results:
             labels[results["missing"]] = IGNORED
+        elif "img_path" in results:
+            check_eight_bits(results["img_path"])
         results["gt_seg_map"] = labels
         results["seg_fields"] = [*results["seg_fields"], "gt_seg_map"]
         return results

@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import argparse
+import difflib
+import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, ConfigDict, DictAction
-from mmengine.runner import Runner
+from mmengine.device import get_device
+from mmengine.runner import Runner, find_latest_checkpoint
 
 from benchmarks.openmmlab.backbone import STAGES
-from benchmarks.openmmlab.preflight import check_pretrained, check_strides
+from benchmarks.openmmlab.preflight import check_checkpoint, check_pretrained, check_strides
 from cmid.checkpoints import identify
 from cmid.configurations import find_configuration
 from cmid.data import ChannelStatistics
 from cmid.data.sensors import find_sensor
 from cmid.models.intermediates import stages
 from cmid.views.colour import Standardize
+
+# What is read of a configuration besides the arguments of mmengine's runner.
+_ALSO_READ = {
+    *("activation_checkpointing", "compile", "efficient_conv_bn_eval", "find_unused_parameters"),
+    *("model_wrapper_cfg", "sync_bn", "tta_model", "tta_pipeline", "check_pretrained"),
+}
+_READ = {*inspect.signature(Runner.__init__).parameters, *_ALSO_READ} - {"self", "cfg"}
 
 
 def load_config(
@@ -37,7 +47,8 @@ def load_config(
 
     Raises:
         FileNotFoundError: no such file or backbone.
-        ValueError: a configuration without `CMIDBackbone`, or a backbone that does not fit.
+        ValueError: a configuration without `CMIDBackbone`, a backbone that does not fit, or an
+            option that nothing would read.
     """
     path = find_configuration(path)
     if not path.is_file():
@@ -45,6 +56,7 @@ def load_config(
     config = Config.fromfile(str(path))
     # First the options that the backbone depends on (bands), then again: they have the last word.
     if options:
+        _check_options(config, options)
         config.merge_from_dict(dict(options))
     if backbone is not None:
         use_backbone(config, backbone)
@@ -62,6 +74,23 @@ def parse_options(pairs: Sequence[str]) -> dict[str, Any]:
     parser = argparse.ArgumentParser(usage="--cfg_options KEY=VALUE [KEY=VALUE ...]")
     parser.add_argument("--options", nargs="+", action=DictAction)
     return dict(parser.parse_args(["--options", *pairs]).options) if pairs else {}
+
+
+def _check_options(config: Config, options: Mapping[str, Any]) -> None:
+    """Refuse options that change nothing: misspelt ones, and variables of a file, used already."""
+    for key in options:
+        start = key.partition(".")[0]
+        if start in _READ:
+            continue
+        if start in config:
+            remedy = (
+                f"{start} only helps to write the file, whose parts hold it already: set them, such"
+                " as train_dataloader.dataset.KEY, or edit the file"
+            )
+        else:
+            close = difflib.get_close_matches(start, _READ, n=1)
+            remedy = f"did you mean {close[0]}?" if close else "see the configuration's keys"
+        raise ValueError(f"--cfg_options {key} would change nothing: {remedy}")
 
 
 def use_backbone(config: Config, name: str) -> None:
@@ -137,6 +166,17 @@ def freeze_backbone(config: Config) -> None:
         part.frozen_stages = STAGES
 
 
+def use_amp(config: Config) -> None:
+    """Train in automatic mixed precision.
+
+    Raises:
+        ValueError: there is no GPU or the like, which mmengine's needs.
+    """
+    if get_device() == "cpu":
+        raise ValueError("--amp needs a GPU: leave it out on a CPU")
+    config.optim_wrapper.update(type="AmpOptimWrapper", loss_scale="dynamic")
+
+
 def paint(config: Config, folder: str | Path) -> None:
     """Let the test write a picture of every prediction into a folder.
 
@@ -169,14 +209,47 @@ def use_tta(config: Config) -> None:
             dataset.pipeline = config.tta_pipeline
 
 
-def build_runner(config: Config) -> Runner:
-    """Build mmengine's runner; make sure that pretrained weights and anchors find their places.
-
-    A checkpoint in ``load_from`` replaces all weights; nothing is checked then, nor with
-    ``check_pretrained=False``.
+def check_classes(config: Config) -> None:
+    """Make sure that datasets number the same classes alike, and heads have as many.
 
     Raises:
-        FileNotFoundError, ValueError: as `check_pretrained` and `check_strides`.
+        ValueError: they differ; detectors would train and test on wrong labels.
+    """
+    named = {
+        loader: tuple(part.metainfo.classes)
+        for loader in ("train_dataloader", "val_dataloader", "test_dataloader")
+        for part in _parts(config.get(loader))
+        if isinstance(part.get("metainfo"), dict) and part.metainfo.get("classes")
+    }
+    for loader, classes in named.items():
+        first = next(iter(named))
+        if classes != named[first]:
+            raise ValueError(
+                f"metainfo.classes of {loader} are {classes}, of {first} {named[first]}: labels"
+                " would be mixed up; give all the same classes in the same order"
+            )
+        for part in _parts(config.model):
+            found = part.get("num_classes")
+            if found not in (None, len(classes)) and str(part.get("type")).endswith("Head"):
+                raise ValueError(
+                    f"num_classes of {part.type} is {found}, {loader} has {len(classes)} classes"
+                    f" {classes}: set it to {len(classes)}"
+                )
+
+
+def build_runner(config: Config, *, trained: str | Path | None = None) -> Runner:
+    """Build mmengine's runner; make sure that pretrained weights and anchors find their places.
+
+    A checkpoint in ``load_from`` replaces all weights; pretrained ones are not checked then, nor
+    with ``check_pretrained=False``.
+
+    Args:
+        trained: checkpoint to load, which has to be of this very model. One that a training goes on
+            from (``resume``) has to be, too.
+
+    Raises:
+        FileNotFoundError, ValueError: as `check_pretrained`, `check_checkpoint`, `check_strides`
+            and `check_classes`.
         ModuleNotFoundError: mmcv was installed without its compiled operators.
     """
     try:
@@ -185,8 +258,15 @@ def build_runner(config: Config) -> Runner:
         raise ModuleNotFoundError(
             "mmcv has no compiled operators: reinstall it with make openmmlab"
         ) from error
+    if trained is not None:
+        config.load_from = str(trained)
+    elif config.get("resume"):
+        trained = config.get("load_from") or find_latest_checkpoint(config.work_dir)
+    check_classes(config)
     runner = Runner.from_cfg(config)
     check_strides(runner.model)
+    if trained is not None:
+        check_checkpoint(runner.model, Path(trained))
     if not config.get("load_from") and config.get("check_pretrained", True):
         check_pretrained(runner.model)
     return runner

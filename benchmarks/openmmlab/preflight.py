@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from mmengine.logging import print_log
 from mmengine.model import BaseModule, PretrainedInit
-from mmengine.runner.checkpoint import CheckpointLoader
+from mmengine.runner.checkpoint import CheckpointLoader, get_torch_safe_globals
 from torch import Tensor, nn
 
 from benchmarks.openmmlab.backbone import CMIDBackbone
@@ -71,6 +71,37 @@ def check_pretrained(model: nn.Module) -> list[str]:
     for line in lines:
         print_log(line, logger="current")
     return lines
+
+
+def check_checkpoint(model: nn.Module, path: Path) -> None:
+    """Make sure that a checkpoint is of this very model: mmengine takes what fits of any.
+
+    Raises:
+        FileNotFoundError: no such checkpoint.
+        ValueError: it is none; or weights are missing, of another shape, or left over.
+    """
+    while isinstance(inner := getattr(model, "module", None), nn.Module):
+        model = inner  # of several processes, of augmented tests
+    # With the weights lies the history of the log, in a class of mmengine's.
+    with torch.serialization.safe_globals(get_torch_safe_globals()):
+        content = open_weights(path)
+    stored = content.get("state_dict", content)
+    given = {key: value.shape for key, value in stored.items() if isinstance(value, Tensor)}
+    expected = {key: value.shape for key, value in model.state_dict().items()}
+    faults = {
+        "lacks": expected.keys() - given.keys(),
+        "has in another shape": {
+            key for key in expected.keys() & given.keys() if expected[key] != given[key]
+        },
+        "holds, besides those of the model,": given.keys() - expected.keys(),
+    }
+    for fault, keys in faults.items():
+        names = sorted(key for key in keys if not _OPTIONAL.match(key))
+        if names:
+            raise ValueError(
+                f"{path} is of another model: it {fault} {len(names)} weights, first {names[0]};"
+                " give the configuration, --backbone and --cfg_options that it was trained with"
+            )
 
 
 def check_strides(model: nn.Module) -> None:

@@ -58,7 +58,7 @@ def load_trained(config: Config, checkpoint: Path, device: str) -> TrainedModel:
 
     Raises:
         FileNotFoundError: no checkpoint.
-        ValueError: a checkpoint that does not name its classes.
+        ValueError: a checkpoint that does not name its classes, or is of another model.
     """
     # With the weights lies the history of the log, in a class of mmengine's.
     with torch.serialization.safe_globals(get_torch_safe_globals()):
@@ -69,10 +69,10 @@ def load_trained(config: Config, checkpoint: Path, device: str) -> TrainedModel:
         )
     colours = [tuple(colour) for colour in meta.get("palette") or ()] or None
     with tempfile.TemporaryDirectory() as folder:
-        config.work_dir, config.load_from = folder, str(checkpoint)
+        config.work_dir = folder
         # mmengine keeps what writes pictures by name and second, with a folder that is gone then.
         config.experiment_name = Path(folder).name
-        runner = build_runner(config)
+        runner = build_runner(config, trained=checkpoint)
         runner.load_or_resume()
     model: Any = runner.model.eval().to(device)
     processor = model.data_preprocessor

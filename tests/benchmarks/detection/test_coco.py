@@ -51,6 +51,15 @@ def test_a_size_that_is_not_the_images_is_named(folder: Path, size: tuple[int, i
         check(path)
 
 
+def test_files_that_are_evaluated_say_which_objects_are_crowds(folder: Path) -> None:
+    path = write(folder)
+    assert check(path).objects == 1
+    with pytest.raises(ValueError, match=r"c\.json: annotation 1 has no iscrowd .*: add 0 to each"):
+        check(path, evaluated=True)
+    for crowd in (0, 1):
+        assert check(write(folder, iscrowd=crowd), evaluated=True).objects == 1
+
+
 @pytest.mark.parametrize("ending", ["jpg", "png", "tif"])
 def test_a_picture_that_exif_turns_has_the_size_it_is_read_with(folder: Path, ending: str) -> None:
     exif = PillowImage.Exif()

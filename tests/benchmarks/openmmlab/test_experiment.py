@@ -13,14 +13,19 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import CheckpointLoader
 from mmpretrain.registry import DATASETS, MODELS
 
-from benchmarks.openmmlab import CMIDBackbone
-from benchmarks.openmmlab.experiment import load_config, paint, use_backbone, use_tta
+from benchmarks.openmmlab import CMIDBackbone, experiment
+from benchmarks.openmmlab.experiment import check_classes, load_config, paint, use_backbone, use_tta
 from cmid.export import to_timm
 from cmid.models import MaskedEncoder
 from tests.integration.in_process import run
 
 SCENES = "configs/classification/mmpretrain_scenes.py"
 CONFIGS = sorted((Path(__file__).parents[3] / "configs/classification").glob("mmpretrain_*.py"))
+ALL_CONFIGS = [
+    path
+    for folder in ("segmentation", "detection", "oriented_detection", "change_detection")
+    for path in sorted((Path(__file__).parents[3] / "configs" / folder).glob("*.py"))
+]
 
 
 @pytest.fixture
@@ -64,6 +69,33 @@ def test_a_backbone_brings_its_normalisation_and_its_width(root: Path, export: s
         root / SCENES, backbone=export, options={"model.data_preprocessor.mean": [1, 2, 3]}
     )
     assert config.model.data_preprocessor.mean == [1, 2, 3]
+
+
+@pytest.mark.parametrize("path", ALL_CONFIGS, ids=lambda path: path.stem)
+def test_heads_have_as_many_classes_as_datasets(path: Path) -> None:
+    check_classes(load_config(path))
+
+
+def test_other_numbers_or_orders_of_classes_are_refused(root: Path) -> None:
+    path = root / "configs/detection/faster_rcnn_resnet18_scenes.py"
+    with pytest.raises(ValueError, match=r"num_classes of .*Head is 4, train_.* has 5 classes"):
+        check_classes(load_config(path, options={"model.roi_head.bbox_head.num_classes": 4}))
+    classes = load_config(path).train_dataloader.dataset.metainfo.classes
+    turned = {"val_dataloader.dataset.metainfo.classes": classes[::-1]}
+    with pytest.raises(ValueError, match=r"metainfo\.classes of val_dataloader are .* same order"):
+        check_classes(load_config(path, options=turned))
+
+
+def test_options_that_would_change_nothing_are_refused(root: Path) -> None:
+    for key, remedy in (
+        ("trian_dataloader.batch_size", r"did you mean train_dataloader\?"),
+        ("nothing", "see the configuration's keys"),
+        ("train_pipeline", "train_pipeline only helps to write the file, .* edit the file"),
+    ):
+        with pytest.raises(ValueError, match=f"--cfg_options {key} would change nothing: {remedy}"):
+            load_config(root / SCENES, options={key: 1})
+    config = load_config(root / SCENES, options={"check_pretrained": False, "custom_hooks": []})
+    assert config.check_pretrained is False
 
 
 def test_a_configuration_is_fitted_without_reading_a_weight(root: Path, export: str) -> None:
@@ -157,6 +189,16 @@ def test_missing_files_are_named() -> None:
     assert done.err.strip().endswith("error: no configuration nothing.py")
     done = run("tools/test.py", SCENES, "nothing.pth")
     assert done.err.strip().endswith("error: no checkpoint nothing.pth")
+
+
+def test_mixed_precision_without_a_gpu_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = Config({"optim_wrapper": {"type": "OptimWrapper"}})
+    monkeypatch.setattr(experiment, "get_device", lambda: "cpu")
+    with pytest.raises(ValueError, match="--amp needs a GPU: leave it out"):
+        experiment.use_amp(config)
+    monkeypatch.setattr(experiment, "get_device", lambda: "cuda")
+    experiment.use_amp(config)
+    assert config.optim_wrapper.type == "AmpOptimWrapper"
 
 
 def test_augmentation_of_the_test_reaches_joined_datasets() -> None:

@@ -19,7 +19,7 @@ from mmengine.registry import MODELS, DefaultScope
 
 from benchmarks.openmmlab import CMIDBackbone, check_pretrained
 from benchmarks.openmmlab.experiment import build_runner, load_config
-from benchmarks.openmmlab.preflight import check_strides
+from benchmarks.openmmlab.preflight import check_checkpoint, check_strides
 from cmid.export import NativeBackbone, to_openmmlab
 from cmid.export.openmmlab import Package
 from cmid.models import MaskedEncoder
@@ -157,6 +157,46 @@ def test_the_runner_is_not_built_with_half_of_the_weights(tmp_path: Path) -> Non
     forced.check_pretrained = False
     forced.experiment_name += "_forced"
     build_runner(forced)
+
+
+def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "epoch_1.pth"
+    written = Model(CMIDBackbone("random:resnet18", img_size=64))
+    weights = written.state_dict()
+    torch.save({"meta": {}, "state_dict": weights}, path)
+    check_checkpoint(written, path)
+    first = next(iter(weights))
+    for state, fault in (
+        ({k: v for k, v in weights.items() if k != first}, f"it lacks 1 weights, first {first}"),
+        (weights | {first: torch.zeros(3)}, f"in another shape 1 weights, first {first}"),
+        (weights | {"head.weight": torch.zeros(3)}, "besides .* 1 weights, first head.weight"),
+    ):
+        torch.save({"meta": {}, "state_dict": state}, path)
+        with pytest.raises(ValueError, match=rf"epoch_1\.pth is of another model: .*{fault}; give"):
+            check_checkpoint(written, path)
+    path.write_text("no checkpoint")
+    with pytest.raises(ValueError, match=r"epoch_1\.pth"):
+        check_checkpoint(written, path)
+
+
+def test_a_test_and_a_resumed_training_take_no_part_of_a_checkpoint(
+    root: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "epoch_1.pth"
+    torch.save({"meta": {}, "state_dict": {"backbone.weight": torch.zeros(3)}}, path)
+    (tmp_path / "last_checkpoint").write_text(str(path))
+    config = load_config(
+        root / "configs/classification/mmpretrain_scenes.py",
+        backbone="random:resnet18",
+        work_dir=str(tmp_path),
+    )
+    config.experiment_name = tmp_path.name
+    with pytest.raises(ValueError, match=r"epoch_1\.pth is of another model"):
+        build_runner(config, trained=path)
+    config.load_from, config.resume = None, True
+    config.experiment_name += "_resumed"
+    with pytest.raises(ValueError, match=r"epoch_1\.pth is of another model"):
+        build_runner(config)
 
 
 def test_anchors_of_other_strides_than_the_maps_are_refused(root: Path) -> None:
