@@ -107,7 +107,7 @@ def test_files_of_conversations_are_read_and_checked(tmp_path: Path) -> None:
             ConversationFile(path)
         assert len(ConversationFile(path, on_error="skip")) == 3
         assert ConversationFile(path, on_error="skip").skipped.total() == 1
-    for text, fault in (("{", "damaged"), ("{}", "not a list"), ("[]", "no conversation")):
+    for text, fault in (("{", "is not JSON"), ("{}", "not a list"), ("[]", "no conversation")):
         path.write_text(text)
         with pytest.raises(ValueError, match=fault):
             ConversationFile(path)
