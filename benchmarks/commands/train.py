@@ -3,7 +3,8 @@
     python tools/train.py configs/classification/mmpretrain_scenes.py --backbone runs/NAME/backbone
     torchrun --nproc_per_node 4 tools/train.py CONFIG --backbone BACKBONE --launcher pytorch
 
-BACKBONE  an exported folder, a checkpoint (.ckpt), a published file (.pth, .safetensors),
+BACKBONE  an exported folder, hf-hub:OWNER/NAME (one that was uploaded), a checkpoint (.ckpt),
+          a published file (.pth, .safetensors),
           random: before one of these (the same network untrained), random:NAME (of timm),
           or a timm name (published weights)
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from cmid.checkpoints.exports import ExportedEncoder
+from cmid.checkpoints.hub import HUB, hub_folder
 from cmid.checkpoints.published import PublishedEncoder, describe
 from cmid.checkpoints.runs import TrainedEncoder
 from cmid.checkpoints.stored import StoredEncoder
@@ -26,7 +27,8 @@ from cmid.models.heads import ReconstructionHead
 from cmid.views.colour import Standardize
 
 ACCEPTED = (
-    "an exported folder, a checkpoint (.ckpt), a published file of weights (.pth, .safetensors),"
+    "an exported folder, 'hf-hub:OWNER/NAME' for one of the Hugging Face hub, a checkpoint (.ckpt),"
+    " a published file of weights (.pth, .safetensors),"
     " 'random:NAME' for an untrained timm model, 'random:' before any of the others for the same"
     " network untrained, or a timm name for its published weights"
 )
@@ -161,7 +163,7 @@ def identify(
         spec: `ACCEPTED` says what there is; ``local-dir:FOLDER`` and ``timm:NAME`` say it
             explicitly; ``random:`` before a folder or file stands for the same network, laid out
             and standardised alike, with random weights. Published weights of a timm name are
-            downloaded by timm.
+            downloaded by timm, exports of the hub when they are identified.
         img_size: pixels per side that timm models are laid out for; exports and files keep their
             own.
         in_chans: channels of timm models; exports keep their own.
@@ -169,12 +171,14 @@ def identify(
         seed: random seed of untrained weights.
 
     Raises:
-        FileNotFoundError: no such export or checkpoint.
+        FileNotFoundError: no such export or checkpoint, here or on the hub.
         ValueError: unknown name, or a file or folder that is no backbone.
     """
     of = spec.removeprefix("random:")
     if of != spec and _is_path(of):
         return UntrainedEncoder.of(identify(of, which=which), source=spec, seed=seed)
+    if spec.startswith(HUB):
+        return _of_hub(spec)
     path = Path(spec.removeprefix("local-dir:"))
     if path.is_dir():
         return ExportedEncoder.open(path)
@@ -194,6 +198,16 @@ def identify(
         pretrained=kind != "random",
         seed=seed,
     )
+
+
+def _of_hub(spec: str) -> ExportedEncoder:
+    folder = hub_folder(spec)
+    try:
+        return ExportedEncoder.open(folder)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{spec}: {error}") from error
+    except ValueError as error:
+        raise ValueError(f"{spec}: {error}; timm's own models go by their names alone") from error
 
 
 def _is_path(spec: str) -> bool:

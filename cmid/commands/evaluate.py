@@ -10,7 +10,8 @@ python tools/evaluate.py BACKBONE DATA --labels 1 5 10 50 all --cache DIR --out 
 Accuracy by labelled images a class, frozen and fine-tuned, beside random weights frozen and trained
 from scratch by as many steps. Takes minutes to hours; with --cache it goes on where it stopped.
 
-BACKBONE  an exported folder, a checkpoint (.ckpt), a published file (.pth, .safetensors),
+BACKBONE  an exported folder, hf-hub:OWNER/NAME (one that was uploaded), a checkpoint (.ckpt),
+          a published file (.pth, .safetensors),
           random: before one of these (the same network untrained), random:NAME (of timm),
           or a timm name (published weights)
 DATA      a folder with train/ and test/ (or val/), any labelled source (divided 80/20), 'scenes',

@@ -4,7 +4,8 @@ python tools/visualize.py reconstruction CHECKPOINT.ckpt IMAGES --out FILE.png
 python tools/visualize.py attention|pca|correspondence BACKBONE IMAGES --out FILE.png
 python tools/visualize.py embedding|neighbours BACKBONE IMAGES --out FILE.png
 
-BACKBONE  an exported folder, a checkpoint (.ckpt), a published file (.pth, .safetensors),
+BACKBONE  an exported folder, hf-hub:OWNER/NAME (one that was uploaded), a checkpoint (.ckpt),
+          a published file (.pth, .safetensors),
           random: before one of these (the same network untrained), random:NAME (of timm),
           or a timm name (published weights)
 IMAGES    one image (correspondence cuts two crops of it), a folder, a list, HDF5, 'scenes' ...

@@ -3,12 +3,13 @@
 ``model.safetensors`` holds the timm state dict; ``config.json`` has the form that timm reads from
 the Hugging Face hub, so that the folder can also be uploaded there, plus an entry ``cmid``: where
 the weights come from, and the range of raw values that was mapped to 0..1 before ``mean`` and
-``std`` apply.
+``std`` apply. ``README.md`` is the page that the hub shows of it.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,11 @@ from cmid.checkpoints.exports import CONFIG_FILE, WEIGHTS_FILE
 from cmid.checkpoints.runs import TrainedEncoder
 from cmid.checkpoints.weight_files import sha256_of
 from cmid.data.statistics import ChannelStatistics
+from cmid.export.model_card import CARD_FILE, model_card
 from cmid.files import new_folder
 from cmid.models.encoder import MaskedEncoder
+
+logger = logging.getLogger(__name__)
 
 
 def to_timm(
@@ -47,7 +51,7 @@ def to_timm(
         which: role of the encoder in the checkpoint (``student``, ``teacher``); default the one
             that the method exports. For CMID that is the student: in every run we measured
             (``benchmarks/reports``) it classified better than the teacher, which lags behind it.
-        overwrite: replace an earlier export.
+        overwrite: replace an earlier export; what was edited in its ``README.md`` stays.
 
     Returns:
         The folder.
@@ -92,7 +96,7 @@ def _check_target(folder: Path, *, overwrite: bool) -> None:
         raise FileExistsError(f"{folder} exists; replace it with --overwrite (overwrite=True)")
     # Replacing removes the folder: never one that holds anything else.
     names = {path.name for path in folder.iterdir()} if folder.is_dir() else {""}
-    if not names <= {WEIGHTS_FILE, CONFIG_FILE}:
+    if not names <= {WEIGHTS_FILE, CONFIG_FILE, CARD_FILE}:
         raise FileExistsError(f"{folder} is not an export; --overwrite would delete other files")
 
 
@@ -128,13 +132,34 @@ def _config(encoder: MaskedEncoder, statistics: ChannelStatistics) -> dict[str, 
             "first_conv": known.get("first_conv"),
             "classifier": known.get("classifier"),
         },
-        "cmid": {"stem": encoder.stem_name, **recorded},
+        "cmid": {
+            "stem": encoder.stem_name,
+            "parameters": sum(each.numel() for each in encoder.backbone.parameters()),
+            **recorded,
+        },
     }
 
 
 def _write(folder: Path, weights: dict[str, Tensor], config: dict[str, Any]) -> None:
-    """Write all files or none: nobody ever sees half an export."""
+    """Write all files or none: nobody ever sees half an export. A card that was edited stays."""
     with new_folder(folder, replace=True) as new:
         save_file(weights, new / WEIGHTS_FILE, metadata={"format": "pt"})
         config["cmid"]["sha256"] = sha256_of(new / WEIGHTS_FILE)
         (new / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n")
+        (new / CARD_FILE).write_bytes(_edited_card(folder) or model_card(config).encode())
+
+
+def _edited_card(folder: Path) -> bytes | None:
+    """The card of an earlier export, if it is not the one that was written with it."""
+    path = folder / CARD_FILE
+    if not path.is_file():
+        return None
+    card = path.read_bytes()
+    try:
+        written = model_card(json.loads((folder / CONFIG_FILE).read_text())).encode()
+    except (OSError, ValueError, KeyError):  # a damaged config.json tells nothing of the card
+        written = None
+    if card == written:
+        return None
+    logger.warning("%s was edited and stays: see whether it is true of the new weights", path)
+    return card

@@ -22,9 +22,9 @@ class TowerConfig:
     """Where an image tower comes from.
 
     Attributes:
-        backbone: an exported folder, a checkpoint, a file of published weights,
-            ``random:NAME``, or a timm name for the weights that timm downloads (CLIP and SigLIP
-            among them).
+        backbone: an exported folder, here or ``hf-hub:OWNER/NAME``, a checkpoint, a file of
+            published weights, ``random:NAME``, or a timm name for the weights that timm downloads
+            (CLIP and SigLIP among them).
         levels: blocks or stages that are read, from 0, ascending; None takes ``count``.
         count: how many levels, spread over the network's depth.
         size: pixels per side; None takes those that the weights were trained with.

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+from huggingface_hub import ModelCard
 from timm.data import resolve_data_config
 
 from cmid.checkpoints import identify
@@ -229,6 +230,27 @@ def test_an_existing_folder_is_kept(tmp_path):
         to_timm(encoder, tmp_path / "out", overwrite=True)
     assert (tmp_path / "out" / "thesis.tex").read_text() == "precious"
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_the_card_says_what_it_is_and_keeps_what_was_written_in_it(tmp_path, caplog):
+    path = _checkpoint(_encoder("resnet18", {}), tmp_path / "last.ckpt")
+    card = to_timm(path, tmp_path / "out") / "README.md"
+    text = card.read_text()
+    about = ModelCard.load(card).data
+    assert (about.library_name, about.pipeline_tag) == ("timm", "image-feature-extraction")
+    assert "| architecture | resnet18, 11.2 M parameters |" in text
+    assert "| images | 3 bands; 64 x 64 pixels in training |" in text
+    assert "| 2 | 0 | 9 | 0.2 | 0.5 |" in text
+    card.write_text(text + "Licence: CC BY 4.0\n")
+    to_timm(path, tmp_path / "out", overwrite=True)
+    assert card.read_text().endswith("Licence: CC BY 4.0\n")
+    assert "README.md was edited and stays" in caplog.text
+
+    card.write_text(text)
+    other = {"mean": [0.5] * 6, "std": [0.5] * 6}
+    encoder = _encoder("resnet18", {}, in_chans=6)
+    to_timm(encoder, tmp_path / "out", statistics=other, overwrite=True)
+    assert "| images | 6 bands; 64 x 64 pixels in training |" in card.read_text()
 
 
 def test_a_failure_leaves_nothing_behind(tmp_path):

@@ -29,8 +29,9 @@ class CLIPConfig:
             form of its model configurations, or (for training) a folder with a trained CLIP.
         weights: a tag of open_clip (``openai``, ``laion2b_s34b_b79k``: downloaded), or a
             ``.safetensors`` or ``.pt`` file; None starts from random weights.
-        backbone: image tower in place of open_clip's: an exported folder, a checkpoint,
-            ``random:NAME`` or a timm name, with a projection of its own.
+        backbone: image tower in place of open_clip's: an exported folder, here or
+            ``hf-hub:OWNER/NAME``, a checkpoint, ``random:NAME`` or a timm name, with a
+            projection of its own.
         image_size: pixels per side; None takes that of the tower.
         context_length: tokens of a text; None takes open_clip's, 248 stretches 77 (Long-CLIP).
         dense_mode: how the last block of a vision transformer is read for patch features; None
