@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
+
+import numpy as np
 
 from cmid.data.raster_grids import opened_at
 from cmid.data.rasters import opened, rasterio_module
@@ -205,3 +208,24 @@ def common_kind(
             )
         kind = other if other.scaled and not kind.scaled else kind
     return kind
+
+
+def check_nodata(scenes: Sequence[SceneFile], bands: Sequence[int], nodata: float | None) -> None:
+    """Raise ValueError where ``nodata`` is given, and no band can hold it, which would go unseen.
+
+    Args:
+        scenes: of types that `common_kind` knows.
+    """
+    types = sorted({scene.dtypes[band - 1] for scene in scenes for band in bands})
+    if nodata is not None and not any(_holds(name, nodata) for name in types):
+        raise ValueError(
+            f"nodata {nodata:.15g} is no number of {' or '.join(types)}, which {scenes[0].path}"
+            " holds: give a stored value, or leave it out"
+        )
+
+
+def _holds(dtype: str, value: float) -> bool:
+    if np.dtype(dtype).kind == "f":
+        return not math.isfinite(value) or abs(value) <= float(np.finfo(dtype).max)
+    info = np.iinfo(dtype)
+    return float(value).is_integer() and info.min <= value <= info.max

@@ -12,7 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmid.data.process_cache import ProcessCache
-from cmid.data.raster_files import UsualValues, common_bands, common_kind, declared_scale, inspect
+from cmid.data.raster_files import (
+    UsualValues,
+    check_nodata,
+    common_bands,
+    common_kind,
+    declared_scale,
+    inspect,
+)
 from cmid.data.raster_grids import opened_at
 from cmid.data.raster_paths import find_rasters
 from cmid.data.raster_reading import Pixels, as_image, as_values, read_stored
@@ -72,7 +79,7 @@ class RasterWindows(ImageSource):
         FileNotFoundError: no raster is there.
         ValueError: a scene cannot be opened, has not the bands, the type, the scale (see
             ``physical``) or the unit of the others, lacks one of ``bands``, or is complex;
-            or ``sensor`` is unknown.
+            ``sensor`` is unknown; or no scene can hold ``nodata``.
         ModuleNotFoundError: rasterio is not installed.
     """
 
@@ -108,6 +115,7 @@ class RasterWindows(ImageSource):
             scenes = [scene.completed(self.bands, self.usual) for scene in scenes]
         self.physical = physical
         self.kind = common_kind(scenes, self.bands, physical=physical)
+        check_nodata(scenes, self.bands, nodata)
         self.num_bands = len(self.bands)
         self.window = window
         self.resolution = resolution

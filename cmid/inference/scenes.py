@@ -13,7 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmid.data.process_cache import ProcessCache
-from cmid.data.raster_files import SceneFile, UsualValues, common_bands, common_kind, inspect
+from cmid.data.raster_files import (
+    SceneFile,
+    UsualValues,
+    check_nodata,
+    common_bands,
+    common_kind,
+    inspect,
+)
 from cmid.data.raster_grids import opened_at
 from cmid.data.raster_paths import find_rasters
 from cmid.data.raster_reading import as_values, read_stored
@@ -84,7 +91,7 @@ class Scene:
     Raises:
         FileNotFoundError: no raster is there.
         ValueError: rasters of different reference systems, resolutions or shifted grids, of
-            different bands or kinds of values.
+            different bands or kinds of values; or none can hold ``nodata``.
         ModuleNotFoundError: rasterio is not installed.
     """
 
@@ -111,6 +118,7 @@ class Scene:
             file.completed(self.bands, self.usual) if physical else file for file in files
         ]
         self.kind: ValueKind = common_kind(self.files, self.bands, physical=physical)
+        check_nodata(self.files, self.bands, nodata)
         self.nodata = nodata
         self.name = self.files[0].path
         usual = None if self.usual is None else self.usual.nodata
