@@ -17,6 +17,7 @@ from cmid.data.values import (
     ValueKind,
     name_of_type,
 )
+from cmid.data.virtual_rasters import missing_source
 
 
 def declared_scale(scene: Any, bands: Sequence[int]) -> BandScale:
@@ -119,7 +120,9 @@ class SceneFile:
 
 
 def inspect(path: str, resolution: float | None = None, *, crs: Any = None) -> SceneFile:
-    """Open a scene for its description; raises ValueError where that fails.
+    """Open a scene for its description.
+
+    Raises ValueError where that fails, or where a file that a virtual raster is made of is gone.
 
     Args:
         resolution, crs: as `opened_at`.
@@ -131,6 +134,11 @@ def inspect(path: str, resolution: float | None = None, *, crs: Any = None) -> S
                 raise ValueError(
                     f"{path} has no band of its own: name one of its sub-datasets, such as"
                     f" {' or '.join(scene.subdatasets[:3])}"
+                )
+            if (gone := missing_source(path)) is not None:
+                raise ValueError(
+                    f"{path} needs {gone}, which is not there: restore it, or make"
+                    " the virtual raster anew"
                 )
             return SceneFile(
                 path,

@@ -23,7 +23,7 @@ from cmid.data.raster_files import (
 from cmid.data.raster_grids import opened_at
 from cmid.data.raster_paths import find_rasters
 from cmid.data.raster_reading import Pixels, as_image, as_values, read_stored
-from cmid.data.rasters import one_line_errors, rasterio_module
+from cmid.data.rasters import one_line_errors, rasterio_module, warn_of_transparency
 from cmid.data.sensors import Sensor, find_sensor
 from cmid.data.source import Draws, Image, ImageSource, MinSize, UnreadableImageError
 from cmid.data.values import UNSCALED
@@ -109,6 +109,7 @@ class RasterWindows(ImageSource):
         known = None if sensor is None else find_sensor(sensor)
         scenes = [inspect(path, resolution) for path in find_rasters(paths)]
         self.bands, self.band_names = common_bands(scenes, bands, known)
+        warn_of_transparency(scenes[0].path, bands)
         self.sensor = "" if known is None else known.name
         self.usual = UsualValues.of(known, self.band_names)
         if physical:

@@ -24,7 +24,7 @@ from cmid.data.raster_files import (
 from cmid.data.raster_grids import opened_at
 from cmid.data.raster_paths import find_rasters
 from cmid.data.raster_reading import as_values, read_stored
-from cmid.data.rasters import one_line_errors, opened, rasterio_module
+from cmid.data.rasters import one_line_errors, opened, rasterio_module, warn_of_transparency
 from cmid.data.sensors import Sensor, find_sensor
 from cmid.data.values import UNSCALED, ValueKind
 from cmid.data.windows import Window
@@ -113,6 +113,7 @@ class Scene:
                 crs = first.crs
         files = [inspect(path, resolution, crs=crs) for path in found]
         self.bands, self.band_names = common_bands(files, bands, known)
+        warn_of_transparency(found[0], bands)
         self.usual = UsualValues.of(known, self.band_names)
         self.files = [
             file.completed(self.bands, self.usual) if physical else file for file in files
