@@ -76,7 +76,13 @@ def main(config: PackingConfig) -> None:
     ) as bar:
         for scene, target, record, needed in zip(scenes, targets, records, waiting, strict=True):
             if needed:
-                pack(scene, target, record)
+                pack(
+                    scene,
+                    target,
+                    compress=config.compress,
+                    block=config.block,
+                    tags={_RECORD: json.dumps(record)},
+                )
             bar.update(scene.height * scene.width / 1e6)
     there = len(scenes) - sum(waiting)
     print(f"packed: {sum(waiting)} scenes to {config.out}, {there} were there already")
@@ -150,11 +156,18 @@ def _is_missing(target: Path, record: Mapping[str, Any]) -> bool:
     return found != record
 
 
-def pack(scene: SceneFile, target: Path, record: Mapping[str, Any]) -> None:
+def pack(
+    scene: SceneFile,
+    target: Path,
+    *,
+    compress: str,
+    block: int,
+    tags: Mapping[str, str] | None = None,
+) -> None:
     """Rewrite one raster.
 
     Args:
-        record: what it is made of, and how, which the new file keeps as a tag.
+        tags: what the new file says besides.
 
     Raises:
         UnreadableImageError: it is damaged.
@@ -163,16 +176,16 @@ def pack(scene: SceneFile, target: Path, record: Mapping[str, Any]) -> None:
     from cmid.data.rasters import copy_raster
     from cmid.files import whole_file
 
-    options: dict[str, object] = {"blockxsize": record["block"], "blockysize": record["block"]}
-    if record["compress"] != "none":
+    options: dict[str, object] = {"blockxsize": block, "blockysize": block}
+    if compress != "none":
         options["predictor"] = 3 if scene.dtypes[0].startswith("float") else 2
     with whole_file(target) as part:
         copy_raster(
             scene.path,
             part,
-            tags={_RECORD: json.dumps(record)},
+            tags=tags,
             tiled=True,
-            compress=record["compress"],
+            compress=compress,
             interleave="pixel",
             bigtiff="if_safer",
             **options,
