@@ -15,6 +15,7 @@ Several scenes are mapped as one. Memory does not grow with the scene's height.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -136,7 +137,6 @@ def main(config: MapConfig) -> None:
     from cmid.data.raster_paths import on_disk
     from cmid.data.rasters import bound_block_cache
     from cmid.inference.boxes import find_boxes, write_boxes
-    from cmid.inference.polygons import write_polygons
     from cmid.inference.streaming import map_scene
     from cmid.inference.tiled import TiledScene
     from cmid.inference.tiles import TileGrid
@@ -165,6 +165,7 @@ def main(config: MapConfig) -> None:
         "names": [list(product.names) for product in products],
     }
     out = Path(config.out)
+    _check_layers(config, out, job)
     tiled = TiledScene(scene, window, grid, config.batch_size)
     whole: dict[str, Any] = {"count": len(grid.tops), "job": job, "resume": config.resume}
     if products:
@@ -173,9 +174,7 @@ def main(config: MapConfig) -> None:
             products,
             lambda first: map_scene(model, tiled, turns=config.tta, first=first),
             area=scene.area.part(window, model.cell),
-            then=(lambda rasters: write_polygons(rasters[0], simplify=config.simplify))
-            if config.polygons
-            else None,
+            then=lambda rasters: _of_rasters(config, rasters),
             **whole,
         )
     else:
@@ -186,16 +185,32 @@ def main(config: MapConfig) -> None:
             area=scene.area.part(window),
             **whole,
         )
-    if config.vectors:
-        from cmid.inference.embeddings import write_cells
-
-        paths += write_cells(paths[0])
-    if config.picture:
-        from cmid.visualization.maps import write_picture
-
-        paths += [write_picture(path) for path in paths if path.suffix == ".tif"]
     for path in paths:
         print(f"map: {path}")
+
+
+def _check_layers(config: MapConfig, out: Path, job: Mapping[str, Any]) -> None:
+    """Refuse at once what could not be written in the end."""
+    from cmid.inference.earlier import refuse_other
+    from cmid.inference.vectors import check_vectors
+
+    layers = ["polygons.parquet", "polygons.gpkg"] * config.polygons
+    layers += ["embeddings.parquet"] * config.vectors
+    if layers:
+        check_vectors()
+    for name in layers:
+        refuse_other(out / name, job)
+
+
+def _of_rasters(config: MapConfig, rasters: Sequence[Path]) -> list[Path]:
+    """Write what is made of the rasters: polygons, vectors, pictures."""
+    from cmid.inference.embeddings import write_cells
+    from cmid.inference.polygons import write_polygons
+    from cmid.visualization.maps import write_picture
+
+    paths = write_polygons(rasters[0], simplify=config.simplify) if config.polygons else []
+    paths += write_cells(rasters[0]) if config.vectors else []
+    return paths + [write_picture(path) for path in rasters if config.picture]
 
 
 def _scene(config: MapConfig) -> tuple[Scene | ScenePair | Limited, Window]:

@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from benchmarks.speed.table import show
 from cmid.command_line import command
 from cmid.data.rasters import opened, rasterio_module
+from cmid.inference.earlier import JOB_TAG
 from cmid.inference.index import SearchIndex, build_index
-from cmid.inference.writing import JOB_TAG
 from cmid.options import at_least, option
 
 _ROWS = 50

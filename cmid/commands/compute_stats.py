@@ -6,6 +6,7 @@ python tools/compute_stats.py DIR --window 264 --bands 2 3 4 8 --out s2.json
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cmid.command_line import command
@@ -44,6 +45,8 @@ class StatisticsConfig:
     on_error: Literal["error", "skip"] = "error"
 
     def __post_init__(self) -> None:
+        if Path(self.out).is_dir():
+            raise ValueError(f"--out {self.out} is a folder: name a JSON file")
         of_rasters = self.bands, self.sensor, self.nodata, self.resolution
         if self.window is None and any(value is not None for value in of_rasters):
             raise ValueError(

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from cmid.checkpoints import StoredEncoder
 
 
+_OF_PUBLISHED = ("architecture", "img_size", "mean", "std", "low", "high")
+
+
 @dataclass(frozen=True)
 class ExportConfig:
     """An encoder and the form that it is written in.
@@ -63,6 +66,19 @@ class ExportConfig:
     low: tuple[float, ...] | None = None
     high: tuple[float, ...] | None = None
 
+    def __post_init__(self) -> None:
+        if self.overwrite and self.format != "timm":
+            raise ValueError("--overwrite is of format timm: a file is replaced anyway")
+        if self.wise_ft != 1 and self.format != "clip":
+            raise ValueError("--wise_ft is of format clip: give --format clip, or leave it out")
+        if Path(self.source).is_dir() or self.format == "clip":
+            self.refuse("which", *_OF_PUBLISHED)
+
+    def refuse(self, *names: str) -> None:
+        """Raise ValueError where one of these options was given, which the source leaves unused."""
+        if given := [f"--{name}" for name in names if getattr(self, name) is not None]:
+            raise ValueError(f"{', '.join(given)}: {self.source} tells that itself; leave it out")
+
 
 @command(ExportConfig, memory="--img_size")
 def main(config: ExportConfig) -> None:
@@ -91,7 +107,9 @@ def main(config: ExportConfig) -> None:
             img_size=config.img_size,
         )
     encoder = stored.build()
-    if isinstance(stored, PublishedEncoder):
+    if not isinstance(stored, PublishedEncoder):
+        config.refuse(*_OF_PUBLISHED)
+    else:
         print(describe(encoder, stored.provenance))
         given = {name: getattr(config, name) for name in ("mean", "std", "low", "high")}
         stored = stored.standardised(**given)

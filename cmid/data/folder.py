@@ -53,6 +53,8 @@ class _ImageFiles(ImageSource):
         if self.tiles is not None:
             self.num_bands = self.tiles.num_bands
             self.band_names, self.sensor = self.tiles.band_names, self.tiles.sensor
+            # What tells features of these bands from others, see `cmid.evaluation.identity`.
+            self.bands, self.usual = self.tiles.bands, self.tiles.usual
         self.paths: NDArray[np.bytes_] = np.array([os.fsencode(path) for path in paths])
         self.labels = np.array(labels, dtype=np.int64)
         self.classes = tuple(classes)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
+
+import numpy as np
 
 from cmid.data.raster_grids import opened_at
 from cmid.data.rasters import opened, rasterio_module
@@ -14,6 +17,7 @@ from cmid.data.values import (
     ValueKind,
     name_of_type,
 )
+from cmid.data.virtual_rasters import missing_source
 
 
 def declared_scale(scene: Any, bands: Sequence[int]) -> BandScale:
@@ -116,7 +120,9 @@ class SceneFile:
 
 
 def inspect(path: str, resolution: float | None = None, *, crs: Any = None) -> SceneFile:
-    """Open a scene for its description; raises ValueError where that fails.
+    """Open a scene for its description.
+
+    Raises ValueError where that fails, or where a file that a virtual raster is made of is gone.
 
     Args:
         resolution, crs: as `opened_at`.
@@ -128,6 +134,11 @@ def inspect(path: str, resolution: float | None = None, *, crs: Any = None) -> S
                 raise ValueError(
                     f"{path} has no band of its own: name one of its sub-datasets, such as"
                     f" {' or '.join(scene.subdatasets[:3])}"
+                )
+            if (gone := missing_source(path)) is not None:
+                raise ValueError(
+                    f"{path} needs {gone}, which is not there: restore it, or make"
+                    " the virtual raster anew"
                 )
             return SceneFile(
                 path,
@@ -205,3 +216,24 @@ def common_kind(
             )
         kind = other if other.scaled and not kind.scaled else kind
     return kind
+
+
+def check_nodata(scenes: Sequence[SceneFile], bands: Sequence[int], nodata: float | None) -> None:
+    """Raise ValueError where ``nodata`` is given, and no band can hold it, which would go unseen.
+
+    Args:
+        scenes: of types that `common_kind` knows.
+    """
+    types = sorted({scene.dtypes[band - 1] for scene in scenes for band in bands})
+    if nodata is not None and not any(_holds(name, nodata) for name in types):
+        raise ValueError(
+            f"nodata {nodata:.15g} is no number of {' or '.join(types)}, which {scenes[0].path}"
+            " holds: give a stored value, or leave it out"
+        )
+
+
+def _holds(dtype: str, value: float) -> bool:
+    if np.dtype(dtype).kind == "f":
+        return not math.isfinite(value) or abs(value) <= float(np.finfo(dtype).max)
+    info = np.iinfo(dtype)
+    return float(value).is_integer() and info.min <= value <= info.max

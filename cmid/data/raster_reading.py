@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cmid.data.raster_files import UsualValues, common_bands, common_kind, inspect
+from cmid.data.raster_files import UsualValues, check_nodata, common_bands, common_kind, inspect
 from cmid.data.raster_paths import on_disk
 from cmid.data.rasters import geo_module, is_transparency, one_line_errors, opened, rasterio_module
 from cmid.data.sensors import Sensor, find_sensor
@@ -140,7 +140,7 @@ def read_raster(
 
     Raises:
         UnreadableImageError: the file is missing or damaged.
-        ValueError: it is no raster, or lacks one of ``bands``.
+        ValueError: it is no raster, lacks one of ``bands``, or cannot hold ``nodata``.
     """
     name = os.fspath(path)
     if not on_disk(name).exists():
@@ -151,6 +151,7 @@ def read_raster(
     usual = UsualValues.of(known, names)
     scene_file = scene_file.completed(chosen, usual)
     common_kind([scene_file], chosen)  # refuses bands of several types
+    check_nodata([scene_file], chosen, nodata)
     with one_line_errors(name), opened(name) as scene:
         if nodata is None and usual is not None:
             nodata = usual.nodata_of(scene, chosen)

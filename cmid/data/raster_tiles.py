@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from cmid.data.raster_files import SceneFile, UsualValues, common_bands, common_kind, inspect
 from cmid.data.raster_reading import as_image, as_values, read_stored
-from cmid.data.rasters import one_line_errors, opened, rasterio_module
+from cmid.data.rasters import one_line_errors, opened, rasterio_module, warn_of_transparency
 from cmid.data.sensors import Sensor, find_sensor
 from cmid.data.source import Image, UnreadableImageError
 from cmid.data.values import ImageValuesError
@@ -45,6 +45,7 @@ class RasterTiles:
         self.known = None if sensor is None else find_sensor(sensor)
         scene = inspect(os.fspath(first))
         self.bands, self.band_names = common_bands([scene], self.asked, self.known)
+        warn_of_transparency(scene.path, self.asked)
         self.usual = UsualValues.of(self.known, self.band_names)
         self.first = scene.completed(self.bands, self.usual)
         self.first.kind(self.bands)  # refuses bands of several types, and complex ones

@@ -12,11 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmid.data.process_cache import ProcessCache
-from cmid.data.raster_files import UsualValues, common_bands, common_kind, declared_scale, inspect
+from cmid.data.raster_files import (
+    UsualValues,
+    check_nodata,
+    common_bands,
+    common_kind,
+    declared_scale,
+    inspect,
+)
 from cmid.data.raster_grids import opened_at
 from cmid.data.raster_paths import find_rasters
 from cmid.data.raster_reading import Pixels, as_image, as_values, read_stored
-from cmid.data.rasters import one_line_errors, rasterio_module
+from cmid.data.rasters import one_line_errors, rasterio_module, warn_of_transparency
 from cmid.data.sensors import Sensor, find_sensor
 from cmid.data.source import Draws, Image, ImageSource, MinSize, UnreadableImageError
 from cmid.data.values import UNSCALED
@@ -72,7 +79,7 @@ class RasterWindows(ImageSource):
         FileNotFoundError: no raster is there.
         ValueError: a scene cannot be opened, has not the bands, the type, the scale (see
             ``physical``) or the unit of the others, lacks one of ``bands``, or is complex;
-            or ``sensor`` is unknown.
+            ``sensor`` is unknown; or no scene can hold ``nodata``.
         ModuleNotFoundError: rasterio is not installed.
     """
 
@@ -102,12 +109,14 @@ class RasterWindows(ImageSource):
         known = None if sensor is None else find_sensor(sensor)
         scenes = [inspect(path, resolution) for path in find_rasters(paths)]
         self.bands, self.band_names = common_bands(scenes, bands, known)
+        warn_of_transparency(scenes[0].path, bands)
         self.sensor = "" if known is None else known.name
         self.usual = UsualValues.of(known, self.band_names)
         if physical:
             scenes = [scene.completed(self.bands, self.usual) for scene in scenes]
         self.physical = physical
         self.kind = common_kind(scenes, self.bands, physical=physical)
+        check_nodata(scenes, self.bands, nodata)
         self.num_bands = len(self.bands)
         self.window = window
         self.resolution = resolution

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,10 @@ from numpy.typing import NDArray
 
 from cmid.data.raster_paths import is_safe
 from cmid.data.source import UnreadableImageError
+
+logger = logging.getLogger(__name__)
+
+_MIDDLE = 512  # side of what is looked at of a band that may be transparency
 
 
 def rasterio_module(job: str = "reading rasters") -> Any:
@@ -75,6 +80,34 @@ def is_transparency(band: NDArray[Any]) -> bool:
     return bool(np.isin(band, (0, band.max())).all())
 
 
+def warn_of_transparency(path: str, bands: Sequence[int | str] | None) -> None:
+    """Log a warning where all bands are asked for, and one of them tells what is transparent.
+
+    Looks at the middle of the raster only.
+
+    Args:
+        path: the raster. bands: those that were asked for, None for all.
+    """
+    rasterio = rasterio_module()
+    alpha = rasterio.enums.ColorInterp.alpha
+    if bands is not None:
+        return
+    with one_line_errors(path), opened(path) as raster:
+        if alpha not in raster.colorinterp or raster.count == 1:
+            return
+        band = 1 + raster.colorinterp.index(alpha)
+        height, width = (min(side, _MIDDLE) for side in raster.shape)
+        top, left = (raster.height - height) // 2, (raster.width - width) // 2
+        middle = raster.read(band, window=rasterio.windows.Window(left, top, width, height))
+    if is_transparency(middle):
+        logger.warning(
+            "%s: band %d is transparency, and is read like any other: name the other bands with"
+            " bands, so that what it hides is missing",
+            path,
+            band,
+        )
+
+
 @contextmanager
 def opened_bytes(data: bytes) -> Iterator[Any]:
     """An open raster of an encoded file."""
@@ -123,10 +156,17 @@ def write_raster(path: Path, pixels: NDArray[Any], **profile: Any) -> None:
         raster.write(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
 
 
-def copy_raster(path: str | os.PathLike[str], target: Path, **options: Any) -> None:
+def copy_raster(
+    path: str | os.PathLike[str],
+    target: Path,
+    *,
+    tags: Mapping[str, str] | None = None,
+    **options: Any,
+) -> None:
     """Write a raster anew as GeoTIFF, with all that it says of itself.
 
     Args:
+        tags: more to say.
         options: creation options of GDAL; another ``driver`` than GTiff.
 
     Raises:
@@ -141,6 +181,9 @@ def copy_raster(path: str | os.PathLike[str], target: Path, **options: Any) -> N
             wanted = raster.read(window=last)
         try:
             copy(raster, target, **{"driver": "GTiff", **options})
+            if tags:
+                with opened(target, "r+") as written:
+                    written.update_tags(**tags)
             with opened(target) as written:
                 if not np.array_equal(written.read(window=last), wanted, equal_nan=True):
                     raise OSError("its last pixel differs")

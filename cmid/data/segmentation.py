@@ -12,9 +12,12 @@ import torch
 from torch import Tensor
 
 from cmid.data.decoding import read_image
-from cmid.data.folder import IMAGE_EXTENSIONS, find_files
+from cmid.data.folder import IMAGE_EXTENSIONS, find_files, open_tiles
 from cmid.data.mask_survey import survey_masks
 from cmid.data.masks import MASK_EXTENSIONS, label_table, read_labels
+from cmid.data.raster_paths import RASTER_EXTENSIONS
+from cmid.data.sensors import Sensor
+from cmid.data.source import Image
 
 logger = logging.getLogger(__name__)
 
@@ -33,14 +36,21 @@ class SegmentationFolder:
         foreground: stored label of class 1 of two, such as 255 of black and white masks; then no
             pixel is ignored.
         check_labels: look for classes that occur in no mask.
+        bands, sensor: read images that are rasters of any bands, see `cmid.data.ImageFolder`.
+
+    Attributes:
+        num_bands, band_names, sensor: see `cmid.data.source.ImageSource`.
 
     Raises:
         FileNotFoundError: a folder is missing or empty, or an image has no mask; names the first.
-        ValueError: two images or two masks of one name; or pixels are ignored, and all others of
-            all masks are of one class.
+        ValueError: two images or two masks of one name; pixels are ignored, and all others of
+            all masks are of one class; or the first raster lacks one of ``bands``.
+        ModuleNotFoundError: ``bands`` or ``sensor`` need rasterio, which is not installed.
     """
 
     num_bands = 3
+    band_names: tuple[str, ...] = ()
+    sensor = ""
 
     def __init__(
         self,
@@ -51,15 +61,21 @@ class SegmentationFolder:
         zero_ignored: bool = False,
         foreground: int | None = None,
         check_labels: bool = True,
+        bands: Sequence[int | str] | None = None,
+        sensor: str | Sensor | None = None,
     ) -> None:
         self.num_classes = num_classes
         self.table = label_table(num_classes, reduce_zero_label=zero_ignored, foreground=foreground)
         images, masks = (Path(root) / name / (part or "") for name in ("img_dir", "ann_dir"))
-        self.images = [images / path for path in find_files(images, IMAGE_EXTENSIONS)]
+        pictures = bands is None and sensor is None
+        endings = IMAGE_EXTENSIONS if pictures else RASTER_EXTENSIONS
+        self.images = [images / path for path in find_files(images, endings)]
         if not self.images:
-            raise FileNotFoundError(
-                f"{images} holds no image ending in {', '.join(IMAGE_EXTENSIONS)}"
-            )
+            raise FileNotFoundError(f"{images} holds no image ending in {', '.join(endings)}")
+        self.tiles = open_tiles(self.images[0], bands=bands, sensor=sensor)
+        if self.tiles is not None:
+            self.num_bands = self.tiles.num_bands
+            self.band_names, self.sensor = self.tiles.band_names, self.tiles.sensor
         self.masks = _paired(self.images, images, masks)
         line = check_labels and survey_masks(
             self.masks,
@@ -76,15 +92,32 @@ class SegmentationFolder:
         return len(self.images)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        """Image ``(3, H, W)`` uint8 and mask ``(H, W)`` uint8, 255 where ignored.
+        """Image ``(C, H, W)`` uint8 or float32, and mask as `read`; likewise what is raised."""
+        image, mask = self.read(index)
+        return image.pixels, mask
+
+    def image(self, index: int) -> Image:
+        """An image of ``num_bands``.
 
         Raises:
+            UnreadableImageError, ImageValuesError: as `read_image`, or `RasterTiles.read`.
+        """
+        if self.tiles is None:
+            return read_image(self.images[index], num_bands=self.num_bands)
+        return self.tiles.read(self.images[index])
+
+    def read(self, index: int) -> tuple[Image, Tensor]:
+        """An image, and its mask ``(H, W)`` uint8, 255 where ignored.
+
+        Raises:
+            UnreadableImageError, ImageValuesError: as `image`.
             ValueError: the mask has another size, several channels, fractions, or a class out of
                 range; names the file.
         """
-        pixels = read_image(self.images[index], num_bands=self.num_bands).pixels
-        mask = read_labels(self.masks[index], self.table, image=("its image", pixels.shape[1:]))
-        return pixels, torch.from_numpy(mask)
+        image = self.image(index)
+        size = image.pixels.shape[1:]
+        mask = read_labels(self.masks[index], self.table, image=("its image", size))
+        return image, torch.from_numpy(mask)
 
 
 def _paired(images: Sequence[Path], image_folder: Path, mask_folder: Path) -> list[Path]:
@@ -136,9 +169,9 @@ class ChosenMasks:
     def __len__(self) -> int:
         return len(self.indices)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        """As `SegmentationFolder`."""
-        return self.folder[self.indices[index]]
+    def __getitem__(self, index: int) -> tuple[Image, Tensor]:
+        """As `SegmentationFolder.read`."""
+        return self.folder.read(self.indices[index])
 
 
 def select(folder: SegmentationFolder, indices: Sequence[int]) -> list[tuple[Tensor, Tensor]]:

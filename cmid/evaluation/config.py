@@ -50,7 +50,7 @@ def _devices(text: str) -> str:
 
 def label_count(text: str) -> str:
     if text != "all" and not (text.isdecimal() and int(text)):
-        raise argparse.ArgumentTypeError(f"{text!r} is neither a whole number nor 'all'")
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a whole number from 1 on nor 'all'")
     return text
 
 

@@ -20,17 +20,18 @@ from cmid.models.intermediates import intermediate_maps, one_of_each_stride
 from cmid.views.crops import resize
 
 Pairs = Sequence[tuple[Tensor, Tensor]] | ChosenMasks
+Pixels = Tensor | Image
 
 
 @torch.no_grad()
-def hypercolumns(backbone: Backbone, pixels: Tensor) -> Tensor:
+def hypercolumns(backbone: Backbone, pixels: Pixels) -> Tensor:
     """Features of all stages of a backbone on one grid (hypercolumns, arXiv:1411.5752).
 
     Of a hierarchical backbone the last feature map of each stride from 4 on; of a plain
     transformer four blocks, evenly spaced. Coarse maps are interpolated to the finest.
 
     Args:
-        pixels: ``(C, H, W)`` stored values.
+        pixels: ``(C, H, W)`` stored values, or an image, which tells what they mean.
 
     Returns:
         ``(D, N, M)`` float32, with D the sum of the widths.
@@ -38,8 +39,11 @@ def hypercolumns(backbone: Backbone, pixels: Tensor) -> Tensor:
     Raises:
         ImageValuesError: pixels of other bands or kind than the backbone's statistics.
     """
-    size = (int(pixels.shape[1]), int(pixels.shape[2]))
-    backbone.standardize.statistics.check(Image(pixels, size, name="the image"))
+    if not isinstance(pixels, Image):
+        size = (int(pixels.shape[1]), int(pixels.shape[2]))
+        pixels = Image(pixels, size, name="the image")
+    backbone.standardize.statistics.check(pixels)
+    pixels = pixels.pixels
     stride = backbone.encoder.stride
     size = (_round_up(pixels.shape[1], stride), _round_up(pixels.shape[2], stride))
     device = backbone.standardize.mean.device
@@ -88,7 +92,8 @@ def dense_results(
     drawn at random; its logits are interpolated to the pixels of the mask.
 
     Args:
-        train, test: pairs of ``(C, H, W)`` stored values and ``(H, W)`` masks, 255 where ignored.
+        train, test: pairs of ``(C, H, W)`` stored values, or images, and ``(H, W)`` masks, 255
+            where ignored.
         l2: regularisation of `fit_linear`, on standardised features.
         progress: title of a progress bar.
 
@@ -133,7 +138,7 @@ def iou_results(confusions: Tensor) -> dict[str, Score]:
     return {"mIoU": Score("mIoU", confusions.numpy()), **occurring}
 
 
-def _told(pairs: Pairs, bar: tqdm[Any]) -> Iterator[tuple[Tensor, Tensor]]:
+def _told(pairs: Pairs, bar: tqdm[Any]) -> Iterator[tuple[Pixels, Tensor]]:
     for index in range(len(pairs)):
         yield pairs[index]
         bar.update()
@@ -141,7 +146,7 @@ def _told(pairs: Pairs, bar: tqdm[Any]) -> Iterator[tuple[Tensor, Tensor]]:
 
 def _training_cells(
     backbone: Backbone,
-    train: Iterable[tuple[Tensor, Tensor]],
+    train: Iterable[tuple[Pixels, Tensor]],
     *,
     num_classes: int,
     per_image: int,
@@ -166,7 +171,7 @@ def _training_cells(
 
 def _predictions(
     backbone: Backbone,
-    test: Iterable[tuple[Tensor, Tensor]],
+    test: Iterable[tuple[Pixels, Tensor]],
     classifier: LinearClassifier,
     mean: Tensor,
     std: Tensor,

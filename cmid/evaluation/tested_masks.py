@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,6 @@ import numpy as np
 from lightning.fabric import Fabric
 
 from cmid.checkpoints.backbones import Backbone
-from cmid.data.decoding import read_image
 from cmid.data.segmentation import ChosenMasks, SegmentationFolder
 from cmid.data.source import Draws, Image, ImageSource, MinSize
 from cmid.data.splits import TEST_FOLDERS
@@ -21,17 +19,22 @@ from cmid.evaluation.tasks import Evaluation
 
 
 class _Pictures(ImageSource):
-    """Image files, without their masks."""
+    """Images without their masks."""
 
-    def __init__(self, paths: Sequence[Path]) -> None:
-        self.files = paths
+    def __init__(self, chosen: ChosenMasks) -> None:
+        self._chosen, self.files = chosen, chosen.images
+        folder = chosen.folder
+        self.num_bands, self.band_names = folder.num_bands, folder.band_names
+        self.sensor = folder.sensor
+        if folder.tiles is not None:  # what tells features of these bands from others
+            self.bands, self.usual = folder.tiles.bands, folder.tiles.usual
 
     def __len__(self) -> int:
-        return len(self.files)
+        return len(self._chosen)
 
     def decode(self, index: int, min_size: MinSize, generator: Draws) -> Image:
         """Read an image as `ImageSource.read` promises."""
-        return read_image(self.files[index], num_bands=self.num_bands)
+        return self._chosen.folder.image(self._chosen.indices[index])
 
 
 class TestedMasks:
@@ -44,15 +47,12 @@ class TestedMasks:
     """
 
     __test__ = False  # no test of pytest
-    num_bands = SegmentationFolder.num_bands
 
     def __init__(self, config: ComparisonConfig) -> None:
         self.config = config
         classes = 2 if config.foreground is not None else config.num_classes
         if classes is None:
             raise ValueError(f"{config.data} holds masks: say of how many classes, --num_classes")
-        if config.bands or config.sensor:
-            raise ValueError("--bands and --sensor: images with masks are read as three bands")
         if config.tasks and "dense" not in config.tasks:
             raise ValueError(f"{config.data} holds masks: only --tasks dense can be measured there")
         self.num_classes = classes
@@ -60,6 +60,7 @@ class TestedMasks:
             task: "it needs labels of whole images" for task in config.tasks if task != "dense"
         }
         self.train, self.test = self._parts(Path(config.data))
+        self.num_bands = self.train.folder.num_bands
         self._describe()
 
     def _describe(self) -> None:
@@ -73,6 +74,9 @@ class TestedMasks:
 
     def measure(self, fabric: Fabric, backbone: Backbone) -> Evaluation | None:
         """Scores on the first process, None on the others."""
+        for part in (self.train, self.test):
+            names = part.folder.sensor, part.folder.band_names
+            backbone.standardize.statistics.check_bands(*names)
         if not fabric.is_global_zero:
             return None
         found = dense_results(
@@ -87,7 +91,7 @@ class TestedMasks:
 
     def images(self) -> tuple[ImageSource, ImageSource]:
         """Training and test images."""
-        return _Pictures(self.train.images), _Pictures(self.test.images)
+        return _Pictures(self.train), _Pictures(self.test)
 
     def keep(self, indices: list[int]) -> None:
         """Leave all but some test images out."""
@@ -119,4 +123,6 @@ class TestedMasks:
             num_classes=self.num_classes,
             zero_ignored=config.zero_ignored,
             foreground=config.foreground,
+            bands=config.bands,
+            sensor=config.sensor,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from tqdm.auto import tqdm
 
 from cmid.data.rasters import geo_module
 from cmid.data.windows import Window
+from cmid.inference.earlier import refuse_other
 from cmid.inference.scenes import Area
 from cmid.inference.tiled import TiledScene
 from cmid.inference.tiles import TileGrid
@@ -130,6 +132,8 @@ def write_boxes(
         ``out/boxes.parquet`` and ``out/boxes.gpkg``.
     """
     check_vectors()
+    for ending in ("parquet", "gpkg"):
+        refuse_other(out / f"boxes.{ending}", job)
     unfinished = Unfinished(out, job, names=["boxes"], count=count, resume=resume)
     first = unfinished.first
     with tqdm(total=count, initial=first, desc="map", unit="strip", disable=None) as bar:
@@ -140,9 +144,8 @@ def write_boxes(
     found = Boxes.of(np.concatenate(parts))
     found = found[model.merge(found)]
     found = found[np.argsort(-found.scores, kind="stable")]
-    paths = write_features(
-        out / "boxes", iter([_columns(found, model.classes, area)]), crs=area.crs
-    )
+    columns = _columns(found, model.classes, area)
+    paths = write_features(out / "boxes", iter([columns]), crs=area.crs, job=json.dumps(job))
     unfinished.remove()
     return paths
 

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmid.data.rasters import one_line_errors, opened, rasterio_module, transformed
+from cmid.inference.earlier import JOB_TAG
 from cmid.inference.scenes import Area
-from cmid.inference.writing import JOB_TAG
 
 _VALUES_HELD = 16_000_000
 Cells = NDArray[np.float32]

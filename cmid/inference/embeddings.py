@@ -14,6 +14,7 @@ from torch import Tensor
 from cmid.checkpoints import Backbone
 from cmid.data.rasters import geo_module, opened, rasterio_module
 from cmid.data.windows import Window
+from cmid.inference.earlier import JOB_TAG
 from cmid.inference.pairs import ScenePair
 from cmid.inference.regions import Limited
 from cmid.inference.scenes import Scene
@@ -107,8 +108,8 @@ def write_cells(raster: Path, *, rows: int = 256) -> list[Path]:
         are left out.
     """
     with opened(raster) as file:
-        paths = write_features(raster.with_suffix(""), _cells(file, rows), crs=file.crs)
-    return paths
+        job = file.tags().get(JOB_TAG)
+        return write_features(raster.with_suffix(""), _cells(file, rows), crs=file.crs, job=job)
 
 
 def _cells(file: Any, rows: int) -> Iterator[Columns]:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmid.data.rasters import geo_module, opened, rasterio_module
+from cmid.inference.earlier import JOB_TAG
 from cmid.inference.vectors import Columns, check_vectors, write_features
 
 
@@ -50,8 +51,8 @@ def write_polygons(classes: Path, *, simplify: float = 0) -> list[Path]:
                 yield {"class": names[values], "geometry": placed}
 
     with opened(classes) as raster:
-        crs = raster.crs
-    return write_features(classes.with_name("polygons"), columns(), crs=crs)
+        crs, job = raster.crs, raster.tags().get(JOB_TAG)
+    return write_features(classes.with_name("polygons"), columns(), crs=crs, job=job)
 
 
 def joined_areas(

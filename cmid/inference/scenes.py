@@ -13,11 +13,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cmid.data.process_cache import ProcessCache
-from cmid.data.raster_files import SceneFile, UsualValues, common_bands, common_kind, inspect
+from cmid.data.raster_files import (
+    SceneFile,
+    UsualValues,
+    check_nodata,
+    common_bands,
+    common_kind,
+    inspect,
+)
 from cmid.data.raster_grids import opened_at
 from cmid.data.raster_paths import find_rasters
 from cmid.data.raster_reading import as_values, read_stored
-from cmid.data.rasters import one_line_errors, opened, rasterio_module
+from cmid.data.rasters import one_line_errors, opened, rasterio_module, warn_of_transparency
 from cmid.data.sensors import Sensor, find_sensor
 from cmid.data.values import UNSCALED, ValueKind
 from cmid.data.windows import Window
@@ -84,7 +91,7 @@ class Scene:
     Raises:
         FileNotFoundError: no raster is there.
         ValueError: rasters of different reference systems, resolutions or shifted grids, of
-            different bands or kinds of values.
+            different bands or kinds of values; or none can hold ``nodata``.
         ModuleNotFoundError: rasterio is not installed.
     """
 
@@ -106,11 +113,13 @@ class Scene:
                 crs = first.crs
         files = [inspect(path, resolution, crs=crs) for path in found]
         self.bands, self.band_names = common_bands(files, bands, known)
+        warn_of_transparency(found[0], bands)
         self.usual = UsualValues.of(known, self.band_names)
         self.files = [
             file.completed(self.bands, self.usual) if physical else file for file in files
         ]
         self.kind: ValueKind = common_kind(self.files, self.bands, physical=physical)
+        check_nodata(self.files, self.bands, nodata)
         self.nodata = nodata
         self.name = self.files[0].path
         usual = None if self.usual is None else self.usual.nodata

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from cmid.data.rasters import geo_module
 from cmid.files import scratch_folder
+from cmid.inference.earlier import JOB_TAG
 
 Columns = Mapping[str, NDArray[Any]]
 """Some features: an array a column, ``geometry`` among them, which holds shapely's.
@@ -36,7 +37,12 @@ def check_vectors() -> None:
 
 
 def write_features(
-    path: Path, parts: Iterator[Columns], *, crs: Any, geometry: str = "Polygon"
+    path: Path,
+    parts: Iterator[Columns],
+    *,
+    crs: Any,
+    geometry: str = "Polygon",
+    job: str | None = None,
 ) -> list[Path]:
     """Write features part by part, so that memory holds one of them.
 
@@ -45,6 +51,7 @@ def write_features(
         parts: of the same columns; at least one, which may have no feature.
         crs: reference system, as rasterio has it; None without one.
         geometry: the type of all geometries.
+        job: what they are made of as JSON, which both files keep, see `cmid.inference.earlier`.
 
     Returns:
         ``PATH.parquet`` and ``PATH.gpkg``; the first alone where a column holds lists.
@@ -63,7 +70,8 @@ def write_features(
         "crs": crs.to_dict(projjson=True) if crs else None,
     }
     geo = {"version": "1.1.0", "primary_column": "geometry", "columns": {"geometry": column}}
-    schema = first.schema.with_metadata({"geo": json.dumps(geo)})
+    about = {} if job is None else {JOB_TAG: job}
+    schema = first.schema.with_metadata({"geo": json.dumps(geo), **about})
     listed = any(pa.types.is_fixed_size_list(field.type) for field in schema)
     endings = ("parquet",) if listed else ("parquet", "gpkg")
     paths = [path.with_name(f"{path.name}.{ending}") for ending in endings]
@@ -76,7 +84,8 @@ def write_features(
             batches = pa.RecordBatchReader.from_batches(
                 first.schema, pq.ParquetFile(parquet).iter_batches()
             )
-            _write_package(scratch / paths[1].name, batches, crs=crs, geometry=geometry)
+            package = scratch / paths[1].name
+            _write_package(package, batches, crs=crs, geometry=geometry, about=about)
         for final in paths:
             os.replace(scratch / final.name, final)
     return paths
@@ -156,7 +165,9 @@ def _array(values: NDArray[Any]) -> Any:
     return pa.FixedSizeListArray.from_arrays(numbers, values.shape[1])
 
 
-def _write_package(path: Path, batches: Any, *, crs: Any, geometry: str) -> None:
+def _write_package(
+    path: Path, batches: Any, *, crs: Any, geometry: str, about: Mapping[str, str]
+) -> None:
     import pyogrio
 
     try:
@@ -170,6 +181,7 @@ def _write_package(path: Path, batches: Any, *, crs: Any, geometry: str) -> None
                 geometry_name="geometry",
                 geometry_type=geometry,
                 crs=crs.to_wkt() if crs else None,
+                layer_metadata=about or None,
             )
     except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError) as error:
         # All that can fail here is the disk, and SQLite has words of its own for that.

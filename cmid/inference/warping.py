@@ -28,7 +28,7 @@ class WarpedScene:
         scene: with a reference system. area: the grid.
 
     Raises:
-        ValueError: a reference system is missing.
+        ValueError: a reference system is missing, or the scene lies elsewhere.
     """
 
     def __init__(self, scene: Scene, area: Area) -> None:
@@ -37,6 +37,11 @@ class WarpedScene:
         self.scene, self.area = scene, area
         self.name, self.bands, self.kind = scene.name, scene.bands, scene.kind
         self.files = scene.files
+        if self._source(area) is None:
+            raise ValueError(
+                f"{scene.name} lies wholly outside the grid that it is warped to: give a scene of"
+                " the same place"
+            )
 
     def read(
         self, window: Window, fill: Sequence[float] | float = 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,15 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
-from cmid.data.rasters import geo_module, one_line_errors, opened, rasterio_module
+from cmid.data.rasters import geo_module, opened, rasterio_module
 from cmid.files import whole_file
+from cmid.inference.earlier import JOB_TAG, refuse_other
 from cmid.inference.products import Product
 from cmid.inference.scenes import Area
 from cmid.inference.streaming import Piece
 from cmid.inference.unfinished import Unfinished
 
-# A tag of every map: the job as JSON.
-JOB_TAG = "CMID_JOB"
 _COLUMNS = 2048  # that GDAL is given at a time
 
 
@@ -59,29 +57,13 @@ def write_maps(
     """
     names = [product.name for product in products]
     for name in names:
-        _refuse_other(out / f"{name}.tif", job)
+        refuse_other(out / f"{name}.tif", job)
     unfinished = Unfinished(out, job, names=names, count=count, resume=resume)
     _save_strips(unfinished, products, pieces, count=count, width=area.width)
     paths = [_assemble(out, unfinished, product, count, area) for product in products]
     paths += then(paths) if then else []
     unfinished.remove()
     return paths
-
-
-def _refuse_other(path: Path, job: Mapping[str, Any]) -> None:
-    """Raise ValueError where something else than an earlier map of these scenes would be lost."""
-    if not path.is_file():
-        return
-    with one_line_errors(str(path)), opened(path) as file:
-        tag = file.tags().get(JOB_TAG)
-    there = None if tag is None else _scenes(json.loads(tag))
-    if there != _scenes(job):
-        what = "no map" if there is None else f"a map of {', '.join(there)}"
-        raise ValueError(f"{path} is {what}: give another --out, or move it away")
-
-
-def _scenes(job: Mapping[str, Any]) -> list[str]:
-    return [os.path.abspath(path) for path, _ in job.get("files", ())]
 
 
 def _save_strips(

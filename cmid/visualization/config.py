@@ -16,6 +16,8 @@ class FigureConfig:
         kind: what is shown.
         backbone: see above.
         images: see above.
+        bands: read rasters: their bands by name, counted from 1, or all.
+        sensor: sensor of the rasters, such as sentinel2_l2a, or a JSON file (cmid.data.sensors).
         size: pixels per side; larger ones give finer dense maps (default: the backbone's).
         count: images or queries.
         seed: random seed of the choice of images.
@@ -31,6 +33,8 @@ class FigureConfig:
     kind: Literal["reconstruction", "attention", "correspondence", "pca", "embedding", "neighbours"]
     backbone: str
     images: str
+    bands: tuple[int | str, ...] | None = None
+    sensor: str | None = None
     size: Annotated[int, at_least(1)] | None = None
     count: Annotated[int, at_least(1)] = 6
     seed: int = 0

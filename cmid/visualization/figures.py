@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,8 +13,9 @@ from torch import Tensor
 
 from cmid.checkpoints.backbones import Backbone, load_backbone, load_reconstruction
 from cmid.data.checked import CheckedSource
-from cmid.data.folder import IMAGE_EXTENSIONS, ImageFolder
+from cmid.data.folder import IMAGE_EXTENSIONS, ImageFolder, ImageList
 from cmid.data.opening import open_source
+from cmid.data.raster_paths import RASTER_EXTENSIONS
 from cmid.data.source import ImageSource
 from cmid.data.splits import SubsetSource
 from cmid.evaluation.features import PooledFeatures, extract_features
@@ -38,11 +41,12 @@ def draw(config: FigureConfig) -> Figure:
     backbone.to(config.device)
     stride = backbone.encoder.stride
     size = -(-(config.size or backbone.size) // stride) * stride
-    source = _source(config.images)
+    source = _source(config.images, config.bands, config.sensor)
     if source.num_bands != backbone.encoder.in_chans:
+        read = "is read as" if config.bands is None and config.sensor is None else "has"
         raise ValueError(
-            f"{config.images} has {source.num_bands} bands, {config.backbone} reads"
-            f" {backbone.encoder.in_chans}"
+            f"{config.images} {read} {source.num_bands} bands, {config.backbone} reads"
+            f" {backbone.encoder.in_chans}: choose those of rasters with --bands"
         )
     source = CheckedSource(source, backbone.standardize.statistics)
     if config.kind in ("embedding", "neighbours"):
@@ -136,13 +140,24 @@ def _of_set(config: FigureConfig, backbone: Backbone, source: ImageSource, size:
     )
 
 
-def _source(path: str) -> ImageSource:
-    """Anything `open_source` opens, or one image file."""
-    if Path(path).suffix.lower() in IMAGE_EXTENSIONS and Path(path).is_file():
-        folder = ImageFolder(Path(path).parent, labels="none")
+def _source(
+    path: str, bands: Sequence[int | str] | None = None, sensor: str | None = None
+) -> ImageSource:
+    """Anything `open_source` opens, or one image file; with bands or a sensor rasters as images."""
+    form: dict[str, Any] = {"bands": bands, "sensor": sensor}
+    rasters = bands is not None or sensor is not None
+    endings = RASTER_EXTENSIONS if rasters else IMAGE_EXTENSIONS
+    if Path(path).suffix.lower() in endings and Path(path).is_file():
+        folder = ImageFolder(Path(path).parent, labels="none", **form)
         names = [bytes(name).decode() for name in folder.paths]
         return SubsetSource(folder, [names.index(Path(path).name)])
-    return open_source(path)
+    if not rasters:
+        return open_source(path)
+    if Path(path).is_dir():
+        return ImageFolder(path, **form)
+    if Path(path).suffix.lower() in (".txt", ".csv"):
+        return ImageList(path, **form)
+    raise ValueError(f"{path}: --bands and --sensor are of rasters, folders and lists of them")
 
 
 def _some(source: ImageSource, count: int, seed: int) -> SubsetSource:

@@ -17,13 +17,15 @@ from cmid.visualization.stretching import stretched
 
 _SIDE = 1024
 _VALUES_HELD = 2**26
+_FEWEST_CELLS = 4  # that have three components
 
 
 def write_picture(raster: Path) -> Path:
     """Write a map of ``tools/map.py`` as PNG beside it, of 1024 pixels a side at most.
 
-    Classes have their colours, embeddings those of their first three principal components; of other
-    maps the first band is seen in grey. What is missing is transparent.
+    Classes have their colours, embeddings those of their first three principal components, fewer
+    than four cells are grey; of other maps the first band is seen in grey. What is missing is
+    transparent.
     """
     with opened(raster) as file:
         longest = max(file.height, file.width)
@@ -54,6 +56,9 @@ def _painted(file: Any, read: np.ma.MaskedArray[Any, Any]) -> NDArray[np.uint8]:
         seen = ~missing[0]
         cells = torch.from_numpy(values[:, seen].astype(np.float32) * scales)  # (D, N)
         pixels = np.zeros((*seen.shape, 3), dtype=np.uint8)
+        if seen.sum() < _FEWEST_CELLS:
+            pixels[seen] = 128
+            return pixels
         components = principal_components(cells[None, :, None])[0, :, 0].T
         pixels[seen] = (255 * components).round().byte().numpy()
         return pixels

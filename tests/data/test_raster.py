@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from cmid.data import RasterWindows, UnreadableImageError, open_source
+from cmid.data.raster_reading import read_raster
 
 rasterio = pytest.importorskip("rasterio")
 from rasterio.enums import Resampling  # noqa: E402
@@ -144,6 +145,16 @@ def test_nodata_is_filled_with_the_band_mean(tmp_path):
     assert np.isclose(pixels[1, 0, 0], np.nanmean(array[1]))
     kept = RasterWindows(path, window=40, nodata=123456)[0].pixels
     assert kept.min() == -9999
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value"), [("uint8", -9999), ("uint8", 0.5), ("int16", 65535), ("float32", 1e39)]
+)
+def test_nodata_that_a_type_cannot_hold_is_an_error(tmp_path, dtype, value):
+    path = write(tmp_path / "a.tif", values(1, 40, 40, dtype))
+    for read in (RasterWindows, read_raster):
+        with pytest.raises(ValueError, match=rf"no number of {dtype}, which .*a.tif holds: give"):
+            read(path, nodata=value)
 
 
 def test_uint8_is_missing_only_where_all_bands_are(tmp_path):

@@ -13,11 +13,13 @@ import torch
 from cmid.data import RasterWindows, UnreadableImageError
 from cmid.data.raster_paths import find_rasters, on_disk
 from cmid.data.raster_reading import read_raster
+from cmid.data.raster_tiles import RasterTiles
 from cmid.data.rasters import copy_raster
 from cmid.data.windows import Window
 from cmid.inference.scenes import Scene
 
 rasterio = pytest.importorskip("rasterio")
+from rasterio import shutil as raster_files  # noqa: E402
 from rasterio.enums import ColorInterp  # noqa: E402
 from rasterio.transform import from_origin  # noqa: E402
 
@@ -129,6 +131,36 @@ def test_transparent_pixels_are_missing(tmp_path: Path, dtype: str) -> None:
     array[3] = RNG.integers(0, 3, (40, 40))
     path = write(tmp_path / "b.tif", array, photometric="RGB", ALPHA="YES")
     assert RasterWindows(path, window=40, bands=[1, 2, 3])[0].missing is None
+
+
+def test_transparency_that_is_read_like_a_band_is_told(tmp_path: Path, caplog) -> None:
+    array = RNG.integers(1, 200, (4, 40, 40)).astype("uint8")
+    infrared = write(tmp_path / "b.tif", array, photometric="RGB", ALPHA="YES")
+    array[3], array[3, :10] = 255, 0
+    path = write(tmp_path / "a.tif", array, photometric="RGB", ALPHA="YES")
+    for quiet in (lambda: RasterWindows(infrared), lambda: RasterWindows(path, bands=[1, 2, 3])):
+        quiet()
+    assert not caplog.records
+    for read in (RasterWindows, RasterTiles, Scene):
+        read(path)
+        assert "a.tif: band 4 is transparency, and is read like any other" in caplog.text
+        caplog.clear()
+
+
+def test_a_virtual_raster_without_its_files_is_an_error_that_names_them(tmp_path: Path) -> None:
+    path = write(tmp_path / "in/a.tif", RNG.integers(1, 200, (1, 40, 40)).astype("uint8"))
+    with rasterio.open(path) as file:
+        raster_files.copy(file, tmp_path / "a.vrt", driver="VRT")
+        raster_files.copy(file, tmp_path / "whole.vrt", driver="VRT")
+    outer = (tmp_path / "a.vrt").read_text().replace("in/a.tif", "whole.vrt")
+    (tmp_path / "outer.vrt").write_text(outer)
+    for name in ("a.vrt", "outer.vrt"):
+        assert np.array_equal(read_raster(tmp_path / name)[0], read_raster(path)[0])
+    path.rename(path.with_name("b.tif"))
+    for name in ("a.vrt", "outer.vrt"):
+        for read in (RasterWindows, read_raster, Scene):
+            with pytest.raises(ValueError, match=rf"{name} needs .*in/a.tif, which is not there"):
+                read(tmp_path / name)
 
 
 def test_windows_of_one_resolution_are_cut_from_scenes_of_several(tmp_path: Path) -> None:

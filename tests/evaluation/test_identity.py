@@ -15,6 +15,7 @@ import pytest
 from PIL import Image as PillowImage
 
 from cmid.data import HDF5Images, ImageFolder, SceneSource, TarShards
+from cmid.data.segmentation import ChosenMasks, SegmentationFolder
 from cmid.data.source import ImageSource
 from cmid.data.splits import SubsetSource
 from cmid.evaluation.identity import fingerprint, images_digest
@@ -46,8 +47,10 @@ def shards(folder: Path, seed: int) -> ImageSource:
 
 
 def pictures(folder: Path, seed: int) -> ImageSource:
-    PillowImage.fromarray(noise(seed)).save(folder / "0.png")
-    return _Pictures([folder / "0.png"])
+    for name, array in (("img_dir", noise(seed)), ("ann_dir", np.eye(8, dtype=np.uint8))):
+        (folder / name).mkdir()
+        PillowImage.fromarray(array).save(folder / name / "0.png")
+    return _Pictures(ChosenMasks(SegmentationFolder(folder, num_classes=2)))
 
 
 @pytest.mark.parametrize("opened", [hdf5, shards, pictures])
@@ -92,3 +95,26 @@ def test_folders_are_known_by_names_and_features_by_labels_too(tmp_path: Path) -
     copy.labels = copy.labels + 1  # as those of a training part with more classes
     assert fingerprint(one) != fingerprint(copy)
     assert images_digest(one) == images_digest(copy)
+
+
+def test_features_of_other_bands_are_told_apart(tmp_path: Path) -> None:
+    rasterio = pytest.importorskip("rasterio")
+    shape = {"driver": "GTiff", "dtype": "uint8", "count": 4, "height": 8, "width": 8}
+    for folder in ("tiles/a", "masks/img_dir", "masks/ann_dir"):
+        (tmp_path / folder).mkdir(parents=True)
+    for folder in ("tiles/a", "masks/img_dir"):
+        with rasterio.open(tmp_path / folder / "0.tif", "w", **shape) as file:
+            file.write(np.ones((4, 8, 8), np.uint8))
+    PillowImage.fromarray(np.eye(8, dtype=np.uint8)).save(tmp_path / "masks/ann_dir/0.png")
+
+    def tiles(bands: list[int]) -> ImageSource:
+        return ImageFolder(tmp_path / "tiles", bands=bands)
+
+    def masks(bands: list[int]) -> ImageSource:
+        folder = SegmentationFolder(tmp_path / "masks", num_classes=2, bands=bands)
+        return _Pictures(ChosenMasks(folder))
+
+    for opened in (tiles, masks):
+        found = [fingerprint(opened(bands)) for bands in ([1, 2, 3], [3, 2, 1], [2, 3, 4])]
+        assert len({*found}) == 3
+        assert fingerprint(opened([1, 2, 3])) == found[0]

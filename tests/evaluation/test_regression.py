@@ -11,6 +11,8 @@ import torch
 from PIL import Image as PillowImage
 from sklearn.linear_model import Ridge
 
+from cmid.data.segmentation import SegmentationFolder
+from cmid.data.values import ValueKind
 from cmid.evaluation.comparison import compare_backbones
 from cmid.evaluation.config import ComparisonConfig
 from cmid.evaluation.regression import fit_ridge, read_targets, ridge_probe
@@ -91,3 +93,43 @@ def test_masks_are_a_task(parts: tuple[str, str], tmp_path: Path) -> None:
     ):
         with pytest.raises(ValueError, match=message):
             compare(tmp_path / "roads", **options)
+
+
+def test_masks_of_rasters_are_measured_on_the_bands_that_are_asked_for(tmp_path: Path) -> None:
+    rasterio = pytest.importorskip("rasterio")
+    rng = np.random.default_rng(0)
+    shape = {"driver": "GTiff", "dtype": "uint8", "count": 5, "height": 64, "width": 64}
+    for number in range(10):
+        mask = np.kron(rng.integers(0, 2, (4, 4)), np.ones((16, 16))).astype(np.uint8)
+        bands = rng.integers(0, 60, (5, 64, 64), dtype=np.uint8)
+        bands[4] += 120 * mask  # the last one alone tells the classes apart
+        for folder in ("img_dir", "ann_dir"):
+            (tmp_path / "tiles" / folder).mkdir(parents=True, exist_ok=True)
+        with rasterio.open(tmp_path / f"tiles/img_dir/{number}.tif", "w", **shape) as file:
+            file.write(bands)
+            file.descriptions = ("B02", "B03", "B04", "B08", "B11")
+        PillowImage.fromarray(mask).save(tmp_path / f"tiles/ann_dir/{number}.png")
+    found = {
+        bands: compare(tmp_path / "tiles", num_classes=2, bands=bands)["mIoU"]
+        for bands in (("all",), ("B11",), (1, 2, 3))
+    }
+    assert found["all",] > 0.8
+    assert found["B11",] > 0.8
+    assert found[1, 2, 3] < 0.6
+    for bands, message in (((6,), "bands asks for 6"), (("B8A",), "has no band 'B8A'")):
+        with pytest.raises(ValueError, match=rf"0\.tif .*{message}"):
+            compare(tmp_path / "tiles", num_classes=2, bands=bands)
+
+
+def test_what_numbers_of_rasters_with_masks_mean_is_known(tmp_path: Path) -> None:
+    rasterio = pytest.importorskip("rasterio")
+    shape = {"driver": "GTiff", "dtype": "uint16", "count": 3, "height": 8, "width": 8}
+    for folder in ("img_dir", "ann_dir"):
+        (tmp_path / folder).mkdir()
+    with rasterio.open(tmp_path / "img_dir/0.tif", "w", **shape) as file:
+        file.write(np.full((3, 8, 8), 900, np.uint16))
+    PillowImage.fromarray(np.eye(8, dtype=np.uint8)).save(tmp_path / "ann_dir/0.png")
+    for bands in (None, ("all",)):
+        image, _ = SegmentationFolder(tmp_path, num_classes=2, bands=bands).read(0)
+        assert image.kind == ValueKind("uint16")
+        assert (image.pixels == 900).all()

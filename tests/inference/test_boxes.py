@@ -184,3 +184,35 @@ def test_a_scene_without_objects_has_empty_layers(scene, tmp_path):
         job={},
     )
     assert len(gpd.read_parquet(paths[0])) == len(gpd.read_file(paths[1])) == 0
+
+
+def test_another_scene_does_not_overwrite_objects(scene, tmp_path):
+    source, model, tiles = Scene(scene), Blobs(), grid(64)
+    tiled = TiledScene(source, Window(0, 0, SIDE, SIDE), tiles)
+
+    def make(name: str) -> list[Path]:
+        return write_boxes(
+            tmp_path / "maps",
+            model,
+            lambda first: find_boxes(model, tiled, first=first),
+            count=len(tiles.tops),
+            area=source.area,
+            job={"files": [[str(tmp_path / name), 0]]},
+        )
+
+    paths = make("a.tif")
+    assert make("a.tif") == paths
+    before, seen = [path.read_bytes() for path in paths], model.tiles
+    for number, path in enumerate(paths):
+        with pytest.raises(ValueError, match=rf"{path.name} is a map of .*a.tif: give another --"):
+            make("b.tif")
+        assert path.read_bytes() == before[number]
+        path.unlink()  # then the other layer is what would be lost
+    own = gpd.GeoDataFrame(geometry=[shapely.box(0, 0, 1, 1)], crs="EPSG:32633")
+    for path, write in zip(paths, (own.to_parquet, own.to_file), strict=True):
+        write(path)
+        with pytest.raises(ValueError, match=rf"{path.name} is no map: give another --out"):
+            make("a.tif")
+        path.unlink()
+    assert model.tiles == seen  # it is refused before anything is computed
+    assert not (tmp_path / "maps/unfinished").exists()

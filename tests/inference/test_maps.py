@@ -20,7 +20,6 @@ from cmid.files import NoRoomError
 from cmid.inference.embeddings import EmbeddingModel
 from cmid.inference.tiled import TiledScene
 from cmid.inference.tiles import TileGrid
-from tests.integration import in_process
 
 rasterio = pytest.importorskip("rasterio")
 pytest.importorskip("rio_cogeo")
@@ -261,34 +260,6 @@ def test_classes_and_probabilities_say_what_they_are(tmp_path):
     assert np.corrcoef(grey, wanted[0, 5:].ravel())[0, 1] > 0.95
 
 
-@pytest.mark.parametrize("form", ["float16", "int8"])
-def test_the_command_maps_a_part_where_it_lies(tmp_path, form):
-    scene = write(tmp_path / "a.tif", noise(200, 260))
-    bounds = ("500400", "4998400", "502000", "4999600")  # 160 x 120 pixels from (40, 40)
-    outcome = in_process.run(
-        "tools/map.py", "random:test_resnet", scene, "--out", tmp_path / "maps", "--form", form,
-        "--tile", "96", "--bounds", *bounds, "--picture",
-    )  # fmt: skip
-    assert outcome.status == 0, outcome.err
-    cells = np.array(Image.open(tmp_path / "maps/embeddings.png"))
-    assert (cells[..., 3] == 255).all()
-    assert len(np.unique(cells[..., :3].reshape(-1, 3), axis=0)) > 10
-    model = EmbeddingModel(load_backbone("random:test_resnet"))
-    with rasterio.open(tmp_path / "maps/embeddings.tif") as file:
-        assert file.bounds[0] == 500_400
-        assert file.bounds[3] == 4_999_600
-        assert file.transform.a == 10 * model.stride
-        assert file.count == model.channels
-        found = file.read() * np.array(file.scales)[:, None, None]
-    part = Window(40, 40, 120, 160)
-    halo = 96 // 8 // model.stride * model.stride
-    fading = halo or model.stride
-    grid = TileGrid(height=120, width=160, size=96, halo=halo, overlap=fading, stride=model.stride)
-    wanted = stitched(model, Scene(scene), grid, part)
-    tolerance = 1e-3 if form == "float16" else 1.2 / 127
-    assert np.abs(found - wanted).max() <= tolerance * np.abs(wanted).max()
-
-
 def test_a_map_that_was_interrupted_goes_on_with_the_same_bytes(tmp_path):
     scene = Scene(write(tmp_path / "a.tif", noise(300, 100)))
     model = Convolutions()
@@ -331,23 +302,6 @@ def test_a_map_that_was_interrupted_goes_on_with_the_same_bytes(tmp_path):
     assert [*out.iterdir()] == [again]
 
 
-def test_another_scene_does_not_overwrite_a_map(tmp_path):
-    first, other = (write(tmp_path / f"{name}.tif", noise(64, 64)) for name in "ab")
-    out = tmp_path / "maps"
-    command = ["tools/map.py", "random:test_resnet", "--out", out, "--tile", "64"]
-    for _ in range(2):  # the same scene again is the same map
-        done = in_process.run(*command, first)
-        assert not done.status, done.err
-    before = (out / "embeddings.tif").read_bytes()
-    refused = in_process.run(*command, other)
-    assert refused.status
-    assert f"is a map of {first}: give another --out" in refused.err.splitlines()[-1]
-    assert (out / "embeddings.tif").read_bytes() == before
-    (out / "embeddings.tif").write_bytes(other.read_bytes())
-    assert "embeddings.tif is no map: give another" in in_process.run(*command, first).err
-    assert [path.name for path in out.iterdir()] == ["embeddings.tif"]
-
-
 @pytest.mark.parametrize("limit", [20_000, 100_000, 230_000, 300_000])
 def test_a_full_disk_ends_in_one_line_and_leaves_no_half_of_a_map(tmp_path, limit):
     resource = pytest.importorskip("resource")
@@ -381,25 +335,3 @@ def test_a_full_disk_ends_in_one_line_and_leaves_no_half_of_a_map(tmp_path, limi
     (whole,) = make(resume=True)
     with rasterio.open(whole) as file:
         assert np.array_equal(file.read(), values.astype("float16").astype("float32"))
-
-
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        (["--bands", "9"], "bands asks for 9"),
-        (["--bounds", "0", "0", "10", "10"], "lies outside the scene"),
-        (["--tile", "70"], "must be multiples of the model's stride"),
-        (["--mask", "gone.gpkg"], "no file gone.gpkg"),
-        (["--vectors", "--phrase", "a"], "--vectors are embeddings"),
-        (["--bands", "1", "2", "--sensor", "gone.json"], "no file gone.json"),
-        (["--window", "0", "0", "9", "9", "--bounds", "0", "0", "1", "1"], "give one"),
-        (["--checkpoint", "a.pth"], "needs --checkpoint, a backbone has none"),
-    ],
-)
-def test_what_makes_no_sense_is_one_line(tmp_path, options, said):
-    scene = write(tmp_path / "a.tif", noise(100, 100))
-    command = ["tools/map.py", "random:test_resnet", scene, "--out", tmp_path / "maps"]
-    outcome = in_process.run(*command, *options)
-    assert outcome.status
-    assert said in outcome.err.splitlines()[-1]
-    assert not (tmp_path / "maps/embeddings.tif").exists()

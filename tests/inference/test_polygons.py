@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ rasterio = pytest.importorskip("rasterio", reason="extra geo is not installed")
 shapely = pytest.importorskip("shapely")
 gpd = pytest.importorskip("geopandas")
 
+from cmid.inference.earlier import JOB_TAG, refuse_other  # noqa: E402
 from cmid.inference.polygons import joined_areas, write_polygons  # noqa: E402
 
 TRANSFORM = rasterio.transform.from_origin(500_000, 5_000_000, 10, 10)
@@ -90,3 +92,13 @@ def test_simplified_borders_have_fewer_corners_and_move_no_further(tmp_path):
 def test_a_map_of_nothing_has_no_polygons(tmp_path):
     empty = np.full((20, 30), 255, dtype="uint8")
     assert len(gpd.read_file(write_polygons(write(tmp_path / "classes.tif", empty))[1])) == 0
+
+
+def test_polygons_remember_what_their_map_was_made_of(tmp_path):
+    raster = write(tmp_path / "classes.tif", patches("patches"))
+    with rasterio.open(raster, "r+") as file:
+        file.update_tags(**{JOB_TAG: json.dumps({"files": [["/scenes/a.tif", 1]]})})
+    for path in write_polygons(raster):
+        refuse_other(path, {"files": [["/scenes/a.tif", 2]]})
+        with pytest.raises(ValueError, match=rf"{path.name} is a map of /scenes/a.tif: give"):
+            refuse_other(path, {"files": [["/scenes/b.tif", 1]]})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from PIL import Image
 from tests.integration import in_process
 
 rasterio = pytest.importorskip("rasterio")
+warp = pytest.importorskip("rasterio.warp")
 pytest.importorskip("lancedb")
 pytest.importorskip("faiss")
 import pyarrow.parquet as pq  # noqa: E402
@@ -126,7 +128,7 @@ def test_places_of_another_reference_system_are_found(tmp_path):
     values = noise(4, 6, 7)
     each = EmbeddingMap(write_map(tmp_path / "a", values))
     x, y = TRANSFORM * (4.5, 2.5)
-    there = rasterio.warp.transform(CRS, "EPSG:4326", [x, 0], [y, 0])
+    there = warp.transform(CRS, "EPSG:4326", [x, 0], [y, 0])
     found, known = each.at(*there, crs=rasterio.crs.CRS.from_epsg(4326))
     assert known.tolist() == [True, False]
     assert np.allclose(found[0], values[:, 2, 4], atol=2e-3)
@@ -221,7 +223,7 @@ def test_what_cannot_be_searched_is_one_line(mapped, tmp_path):
 
 def write_points(path: Path, places: list[tuple[float, float]], crs: str = "EPSG:4326") -> Path:
     """Points of the map's reference system as GeoPackage in another one."""
-    x, y = rasterio.warp.transform(CRS, crs, *zip(*places, strict=True))
+    x, y = warp.transform(CRS, crs, *zip(*places, strict=True))
     points = shapely.to_wkb(shapely.points(x, y))
     options = {"driver": "GPKG", "geometry_type": "Point", "crs": crs, "field_data": []}
     pyogrio.raw.write(path, points, fields=[], **options)
@@ -259,6 +261,9 @@ def test_a_few_clicks_map_what_resembles_them(mapped, tmp_path):
             probability = file.read(2) * file.scales[1]
         assert ((probability > 0.49) >= (classes == 1))[~missing].all()
         assert ((probability < 0.51) >= (classes == 0))[~missing].all()
+    other = shutil.copy(path, tmp_path / "other.tif")
+    outcome = in_process.run("tools/search.py", "classify", other, *clicks, "--out", out)
+    assert f"classes.tif is a map of {path}: give another --out" in outcome.err
     lost = write_points(tmp_path / "lost.gpkg", [(0, 0), (1, 1)])
     clicks = ["--positives", lost, "--negatives", no, "--out", tmp_path / "lost"]
     outcome = in_process.run("tools/search.py", "classify", path, *clicks)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import resource
+import shutil
 from pathlib import Path
 
 import h5py
@@ -107,6 +109,42 @@ def test_a_second_call_does_only_what_is_missing(scenes, tmp_path):
     assert (tmp_path / "out/deep/b.tif").stat().st_mtime_ns == kept
 
 
+def test_scenes_that_changed_and_other_options_are_packed_anew(scenes, tmp_path):
+    out = tmp_path / "out"
+    run(scenes, "--out", out)
+    write(scenes / "deep/b.tif", np.ones((4, 70, 60), "float32"))
+    assert run(scenes, "--out", out) == f"packed: 1 scenes to {out}, 1 were there already"
+    with rasterio.open(out / "deep/b.tif") as file:
+        assert (file.read() == 1).all()
+    assert "packed: 2 scenes" in run(scenes, "--out", out, "--block", "32", "--compress", "zstd")
+    with rasterio.open(out / "a.tif") as file:
+        assert file.block_shapes == [(32, 32)] * 4
+        assert file.compression is rasterio.enums.Compression.zstd
+
+
+def test_another_scene_of_one_name_is_no_scene_that_is_there(scenes, tmp_path):
+    out = tmp_path / "out"
+    run(scenes / "a.tif", "--out", out)
+    before = (out / "a.tif").read_bytes()
+    other = write(tmp_path / "other/a.tif", np.ones((4, 90, 130), "uint16"))
+    os.utime(other, (1, 1))
+    said = run(other, "--out", out, status=1)
+    assert f"{out}/a.tif is of {scenes}/a.tif, and {other} would replace it: choose" in said
+    assert (out / "a.tif").read_bytes() == before
+    shutil.copy(other, out / "a.tif")
+    assert "does not tell of what it is made" in run(scenes / "a.tif", "--out", out, status=1)
+
+
+def test_statistics_are_of_these_scenes_alone(scenes, tmp_path):
+    bright = write(tmp_path / "bright/z.tif", np.full((4, 90, 130), 60_000, "uint16"))
+    run(bright, "--out", tmp_path / "out")
+    said = run(scenes / "a.tif", "--out", tmp_path / "out", "--statistics", tmp_path / "s.json")
+    assert said == f"written: {tmp_path / 's.json'}"
+    assert max(ChannelStatistics.from_json(tmp_path / "s.json").maximum) < 0.4
+    said = run(scenes / "a.tif", "--out", tmp_path / "o", "--statistics", scenes, status=2)
+    assert "is a folder: name a JSON file" in said
+
+
 def test_what_cannot_be_packed_is_one_line_and_leaves_nothing(scenes, tmp_path):
     data = (scenes / "a.tif").read_bytes()
     (scenes / "a.tif").write_bytes(data[: len(data) // 2])
@@ -128,6 +166,9 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(scenes, tmp_path):
 def test_scenes_are_not_written_over_themselves(scenes):
     said = run(scenes / "a.tif", "--out", scenes, status=1)
     assert "choose another folder for --out" in said
+    # A second call would find them among the scenes.
+    said = run(scenes, "--out", scenes / "packed", status=1)
+    assert "lies among the scenes: choose another folder for --out" in said
 
 
 def test_products_and_variables_of_files_are_packed_under_their_names(tmp_path: Path) -> None:
