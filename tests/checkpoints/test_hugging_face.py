@@ -15,11 +15,24 @@ def test_names_of_the_hub_pass(name: str) -> None:
     assert check_model(name) == check_tokenizer(name) == name
 
 
-@pytest.mark.parametrize("name", ["runs/stage1/model", "./model", "/model", "tiny:llama", "a/"])
+@pytest.mark.parametrize("name", ["runs/stage1/model", "runs/nope", "./model", "/model", "tiny:llama", "a/"])
 def test_what_neither_lies_there_nor_can_be_on_the_hub_is_named(name: str) -> None:
     for check in (check_model, check_tokenizer):
         with pytest.raises(FileNotFoundError, match=f"no model {name}: give a folder"):
             check(name)
+
+
+def test_a_path_within_a_folder_that_is_here_is_no_name_of_the_hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for check in (check_model, check_tokenizer):
+        assert check("models/llama") == "models/llama"
+    (tmp_path / "models").mkdir()
+    remedy = r"no model models/llama: models is a folder here, .* --local-dir models/llama"
+    for check in (check_model, check_tokenizer):
+        with pytest.raises(FileNotFoundError, match=remedy):
+            check("models/llama")
 
 
 def test_folders_of_something_else_are_named(tmp_path: Path) -> None:
