@@ -15,6 +15,13 @@ _HUB_NAME = re.compile(r"\w[\w.-]*(/[\w.-]+)?")
 _RUNS = "runs"  # where this project's commands write to, and nobody of the hub
 
 
+def check_gguf(path: Path) -> Path:
+    """Check that a GGUF file is there; raises FileNotFoundError where it is not."""
+    if not path.is_file():
+        raise FileNotFoundError(f"no model {path}: there is no such file")
+    return path
+
+
 def check_model(name: str) -> str:
     """Check that a model may be there.
 

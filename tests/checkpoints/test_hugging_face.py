@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cmid.checkpoints.hugging_face import check_model, check_tokenizer
+from cmid.checkpoints.hugging_face import check_gguf, check_model, check_tokenizer
 
 
 @pytest.mark.parametrize("name", ["gpt2", "Qwen/Qwen2.5-VL-7B-Instruct", "a_b/c.d"])
@@ -50,3 +50,10 @@ def test_folders_of_something_else_are_named(tmp_path: Path) -> None:
 def test_the_folder_of_an_adapter_passes(tmp_path: Path) -> None:
     (tmp_path / "adapter_config.json").write_text("{}")
     assert check_model(str(tmp_path)) == str(tmp_path)
+
+
+def test_a_gguf_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"no model .*a\.gguf: there is no such file"):
+        check_gguf(tmp_path / "a.gguf")
+    (tmp_path / "a.gguf").touch()
+    assert check_gguf(tmp_path / "a.gguf") == tmp_path / "a.gguf"
