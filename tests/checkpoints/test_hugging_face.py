@@ -15,7 +15,9 @@ def test_names_of_the_hub_pass(name: str) -> None:
     assert check_model(name) == check_tokenizer(name) == name
 
 
-@pytest.mark.parametrize("name", ["runs/stage1/model", "runs/nope", "./model", "/model", "tiny:llama", "a/"])
+@pytest.mark.parametrize(
+    "name", ["runs/stage1/model", "runs/nope", "./model", "/model", "tiny:llama", "a/"]
+)
 def test_what_neither_lies_there_nor_can_be_on_the_hub_is_named(name: str) -> None:
     for check in (check_model, check_tokenizer):
         with pytest.raises(FileNotFoundError, match=f"no model {name}: give a folder"):

@@ -130,7 +130,7 @@ def test_a_view_of_another_source_is_refused(table: Path, scorer: str, tmp_path:
     pq.write_table(pa.table({"a": [1]}), tmp_path / "other.parquet")
     with pytest.raises(ValueError, match="is no selection: make one with tools/filter_pairs"):
         SelectedTexts(SceneTexts(4, size=32), tmp_path / "other.parquet")
-    nothing = r"s\.parquet keeps none of 25 pairs \(25 score below minimum\): raise --keep, or lower"
+    nothing = r"s\.parquet keeps none of 25 pairs \(25 score below minimum\): raise --keep"
     with pytest.raises(NothingKeptError, match=nothing):
         filtered([SceneTexts(4, size=32)], out, scorer, min_score=1e9)
     with pytest.raises(NothingKeptError, match=r"\(25 rank\)"):
