@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from cmid.checkpoints.hugging_face import check_model
 from cmid.claimed_folder import ClaimedFolder
 from cmid.console import warn
@@ -159,6 +161,24 @@ def how_to_go_on(run_dir: Path) -> str:
     return f"interrupted; go on from {found[-1]} with the same command and --ckpt_path last"
 
 
+def check_rate(checkpoint: Path, learning_rate: float) -> None:
+    """Refuse another learning rate than a checkpoint's, with which the trainer would go on.
+
+    Raises:
+        ValueError: it is another one.
+    """
+    path = checkpoint / "scheduler.pt"
+    if not path.is_file():
+        return
+    rates = torch.load(path, map_location="cpu", weights_only=True).get("base_lrs", [])
+    if rates and rates[0] != learning_rate:
+        raise ValueError(
+            f"trainer.learning_rate is {learning_rate:g}, the run goes on with that of"
+            f" {checkpoint}, {rates[0]:g}: give this one, or start a run of --model {checkpoint} in another"
+            " --run_dir"
+        )
+
+
 def _checkpoints_in(run_dir: Path) -> list[Path]:
     """Whole checkpoints, the last one at the end."""
     # The trainer's state is what a checkpoint is finished with.
@@ -214,6 +234,8 @@ def _train(
         seed=config.seed,
         model_config=family.config,
     )
+    if checkpoint is not None:
+        check_rate(checkpoint, settings.learning_rate)
     questions = _rewarded(config, [*family.scenes] if asked is None else asked)
     if scorer is not None:
         scorer.to(settings.device)

@@ -218,3 +218,13 @@ def test_an_interrupted_run_says_how_to_go_on(
     (tmp_path / "checkpoint-20").mkdir()  # half written
     with pytest.raises(KeyboardInterrupt, match=r"from .*checkpoint-10 with .* --ckpt_path last"):
         grpo_training.train_grpo(["--run_dir", str(tmp_path), "--ckpt_path", "last"])
+
+
+def test_another_learning_rate_than_the_checkpoint_s_is_refused(tmp_path: Path) -> None:
+    weight = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.AdamW([weight], lr=1e-4)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
+    torch.save(schedule.state_dict(), tmp_path / "scheduler.pt")
+    grpo_training.check_rate(tmp_path, 1e-4)
+    with pytest.raises(ValueError, match=r"learning_rate is 0\.001, .* 0\.0001: give this one"):
+        grpo_training.check_rate(tmp_path, 1e-3)
