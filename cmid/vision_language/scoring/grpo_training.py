@@ -174,8 +174,8 @@ def check_rate(checkpoint: Path, learning_rate: float) -> None:
     if rates and rates[0] != learning_rate:
         raise ValueError(
             f"trainer.learning_rate is {learning_rate:g}, the run goes on with that of"
-            f" {checkpoint}, {rates[0]:g}: give this one, or start a run of --model {checkpoint} in another"
-            " --run_dir"
+            f" {checkpoint}, {rates[0]:g}: give this one, or start a run of"
+            f" --model {checkpoint} in another --run_dir"
         )
 
 
