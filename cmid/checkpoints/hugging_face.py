@@ -12,13 +12,22 @@ from pathlib import Path
 from cmid.data.text_files import read_json
 
 _HUB_NAME = re.compile(r"\w[\w.-]*(/[\w.-]+)?")
+_RUNS = "runs"  # where this project's commands write to, and nobody of the hub
+
+
+def check_gguf(path: Path) -> Path:
+    """Check that a GGUF file is there; raises FileNotFoundError where it is not."""
+    if not path.is_file():
+        raise FileNotFoundError(f"no model {path}: there is no such file")
+    return path
 
 
 def check_model(name: str) -> str:
     """Check that a model may be there.
 
     Args:
-        name: a folder, or ``NAME`` or ``OWNER/NAME`` of the hub, which is not asked.
+        name: a folder, or ``NAME`` or ``OWNER/NAME`` of the hub, which is not asked; where there is
+            a folder ``OWNER``, a path within it.
 
     Returns:
         The name.
@@ -56,6 +65,12 @@ def _folder(name: str) -> Path | None:
     """The folder of a name, None for one of the hub."""
     if Path(name).is_dir():
         return Path(name)
-    if not _HUB_NAME.fullmatch(name):
+    owner, slash, _ = name.partition("/")
+    if not _HUB_NAME.fullmatch(name) or (slash and owner == _RUNS):
         raise FileNotFoundError(f"no model {name}: give a folder, or OWNER/NAME of Hugging Face")
+    if slash and Path(owner).is_dir():
+        raise FileNotFoundError(
+            f"no model {name}: {owner} is a folder here, and has no folder of that name; one of"
+            f" Hugging Face can be fetched to it: hf download {name} --local-dir {name}"
+        )
     return None

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from cmid.checkpoints.hugging_face import check_model
+from cmid.checkpoints.hugging_face import check_gguf, check_model, check_tokenizer
 from cmid.multimodal.tokens import import_transformers
 
 _TINY = re.compile(r"tiny:(\w+):(\d+)x(\d+)$")
@@ -82,6 +82,24 @@ def import_peft() -> ModuleType:
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError("adapters need peft: pip install 'cmid[multimodal]'") from error
     return peft
+
+
+def check_language(config: LanguageConfig) -> None:
+    """Check that a language model and its tokenizer may be there; nothing is read.
+
+    Raises:
+        FileNotFoundError: no such folder or file, nor a name that the hub can have.
+        ValueError: the folder of a model of another kind.
+    """
+    if Path(config.name).suffix == ".gguf":
+        check_gguf(Path(config.name))
+    elif not config.is_untrained:
+        check_model(config.name)
+    tokenizer = config.tokenizer_spec
+    if Path(tokenizer).suffix == ".gguf":
+        check_gguf(Path(tokenizer))
+    elif tokenizer != "bytes" and not tokenizer.startswith("bpe:"):
+        check_tokenizer(tokenizer)
 
 
 def build_language(config: LanguageConfig, tokenizer: Any) -> nn.Module:
@@ -198,6 +216,7 @@ def _pretrained(config: LanguageConfig, transformers: ModuleType) -> Any:
     path = Path(config.name)
     name: str | Path = config.name
     if path.suffix == ".gguf":
+        check_gguf(path)
         # Its numbers are unpacked to float32.
         options |= {"dtype": config.dtype or "float32", "gguf_file": path.name}
         name = path.parent

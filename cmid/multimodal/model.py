@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +20,7 @@ from cmid.multimodal.answering import (
     read_answer,
     stream_text,
 )
+from cmid.multimodal.averaging import Average, token_weights
 from cmid.multimodal.conversation import Conversation
 from cmid.multimodal.images import Fit, as_pixels, fit_image
 from cmid.multimodal.perceiver import Perceiver, Seen
@@ -28,7 +29,6 @@ from cmid.multimodal.tokens import IGNORED, ConversationEncoder
 from cmid.multimodal.tower import LevelTower
 from cmid.precision import full_precision
 
-Average = Literal["tokens", "samples", "answers", "roots"]
 Shared = Callable[[Tensor], Tensor]
 
 
@@ -360,7 +360,7 @@ def answer_loss(
     labels = labels[:, 1:]
     learned = labels != IGNORED
     own = None if segments is None else segments[:, 1:]
-    weights = _weights(learned, average, own)[learned]
+    weights = token_weights(learned, average, own)[learned]
     total = weights.sum() if shared is None else shared(weights.sum())
     if not learned.any() or not total > 0:
         return 0 * logits.sum()
@@ -386,26 +386,6 @@ def _head_at(language: Any, places: Tensor | None) -> Iterator[None]:
         yield
     finally:
         handle.remove()
-
-
-def _weights(learned: Tensor, average: Average, segments: Tensor | None = None) -> Tensor:
-    """Of each place, ``(B, L)``."""
-    if average not in get_args(Average):
-        raise ValueError(f"average {average!r} is none of {', '.join(get_args(Average))}")
-    ones = learned.float()
-    if average == "tokens" or not learned.any():
-        return ones
-    if average == "samples":
-        # Rows are conversations, or hold several behind what they share.
-        run = torch.zeros_like(learned, dtype=torch.long) if segments is None else segments
-        run = (run * learned).clamp(min=0)
-    else:
-        # Answers are runs of learned tokens: something of the template lies between any two.
-        start = learned & ~F.pad(learned, (1, 0))[:, :-1]
-        run = start.long().cumsum(dim=1) * learned  # (B, L), 0 outside of answers
-    lengths = torch.zeros(len(run), int(run.max()) + 1, device=run.device)
-    lengths = lengths.scatter_add(1, run, ones).gather(1, run).clamp(min=1)
-    return ones / (lengths.sqrt() if average == "roots" else lengths)
 
 
 def _of_each(conversations: Sequence[Any], images: Sequence[Any] | None) -> list[Any]:

@@ -10,9 +10,10 @@ import torch
 from torch import nn
 
 from cmid.console import warn
+from cmid.multimodal.averaging import Average
 from cmid.multimodal.experts import ExpertsConfig
 from cmid.multimodal.language import AdapterConfig, add_adapter, has_adapter
-from cmid.multimodal.model import Average, MultimodalModel
+from cmid.multimodal.model import MultimodalModel
 from cmid.multimodal.tokens import ConversationEncoder, TemplateConfig
 from cmid.multimodal.tower import LevelTower
 

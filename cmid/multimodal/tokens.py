@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cmid.checkpoints.hugging_face import check_tokenizer
+from cmid.checkpoints.hugging_face import check_gguf, check_tokenizer
 from cmid.multimodal.conversation import (
     Conversation,
     Piece,
@@ -69,6 +69,7 @@ def load_tokenizer(spec: str, *, texts: Sequence[str] | None = None) -> Any:
         return _train_tokenizer(int(number), texts)
     path = Path(spec)
     if path.suffix == ".gguf":
+        check_gguf(path)
         tokenizer = transformers.AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
         _mend_end(tokenizer)
     else:

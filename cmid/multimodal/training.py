@@ -16,7 +16,8 @@ from cmid.multimodal.evaluation.asking import OwnModel
 from cmid.multimodal.evaluation.measuring import evaluate
 from cmid.multimodal.evaluation.picture import paint_answers
 from cmid.multimodal.evaluation.suite import UNSEEN, scene_suite
-from cmid.multimodal.folder import save_model
+from cmid.multimodal.folder import read_config, save_model
+from cmid.multimodal.language import LanguageConfig, check_language
 from cmid.multimodal.model import MultimodalModel
 from cmid.multimodal.module import MultimodalTraining
 from cmid.program import program
@@ -45,6 +46,16 @@ class TrainMultimodalCLI(RunCLI):
             help="Questions of each kind about unseen scenes at the end of a run on scenes.",
         )
         parser.set_defaults({"run_dir": "runs/multimodal", "throughput.images_key": "images"})
+
+    def before_instantiate_classes(self) -> None:
+        """Name a model that is not there before data are read, which takes minutes."""
+        settings = self.config["model"]
+        if settings["start"] is not None:
+            read_config(settings["start"])
+        else:
+            language = settings["network"]["language"]
+            check_language(LanguageConfig(language["name"], language["tokenizer"]))
+        super().before_instantiate_classes()
 
     def own_callbacks(self) -> list[L.Callback]:
         return [TrainingProgress(title="training"), *super().own_callbacks()]

@@ -10,11 +10,13 @@ import lightning as L
 import torch
 
 from cmid.callbacks.knn import log_scores
-from cmid.data.source import ImageSource
+from cmid.console import warn
+from cmid.data.source import ImageSource, UnreadableImageError
 from cmid.data.templates import check_templates
 from cmid.evaluation.zero_shot import zero_shot_classification
 from cmid.processes import gather_objects, gather_rows
 from cmid.schedule import ends_due_epoch
+from cmid.vision_language.data.source import ImageTextSource
 from cmid.vision_language.prompts.templates import ONLINE_TEMPLATES
 
 
@@ -105,6 +107,39 @@ def _check(source: ImageSource, names: Sequence[str] | None, templates: Sequence
         check_templates(templates)
     except ValueError as error:
         raise ValueError(f"zero_shot.{error}") from None
+
+
+class CutCaptions(L.Callback):
+    """Say before training how many captions are longer than the text tower's context.
+
+    Args:
+        images: how many are looked at, spread over all of the data.
+    """
+
+    def __init__(self, images: int = 200) -> None:
+        self.images = images
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+        source, text = trainer.datamodule.source, pl_module.clip.text  # type: ignore[attr-defined]
+        if not trainer.is_global_zero:
+            return
+        step = max(1, -(-len(source) // self.images))
+        captions = [c for index in range(0, len(source), step) for c in _captions(source, index)]
+        cut = sum(text.too_long(captions))
+        if cut:
+            warn(
+                f"{cut} of {len(captions)} captions that were looked at are longer than"
+                f" {text.context_length} tokens, what is beyond them is not read:"
+                " model.clip.context_length takes longer ones"
+            )
+
+
+def _captions(source: ImageTextSource, index: int) -> tuple[str, ...]:
+    """Of an image; none of one that cannot be read, which training counts or stops at."""
+    try:
+        return source.captions(index)
+    except UnreadableImageError:
+        return ()
 
 
 class LeftOutRegions(L.Callback):

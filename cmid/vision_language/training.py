@@ -11,7 +11,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 from cmid.callbacks import CurvePicture, TrainingProgress
 from cmid.program import program
 from cmid.run import RunCLI, millions
-from cmid.vision_language.callbacks import LeftOutRegions, OnlineZeroShot
+from cmid.vision_language.callbacks import CutCaptions, LeftOutRegions, OnlineZeroShot
 from cmid.vision_language.clip.storage import export_checkpoint
 from cmid.vision_language.data import ImageTextData
 from cmid.vision_language.farslip.module import FarSLIP
@@ -35,6 +35,7 @@ class TrainCLIPCLI(RunCLI):
         curves = CurvePicture(scores="zero_shot", title="zero-shot accuracy")
         return [
             TrainingProgress(title="training"),
+            CutCaptions(),
             LeftOutRegions(),
             *super().own_callbacks(),
             curves,

@@ -133,3 +133,27 @@ def test_configurations_are_valid(
     assert "share_prefix:" in capsys.readouterr().out
     head = config.read_text().partition("run_dir:")[0]
     assert "# Command:" in head
+
+
+@pytest.mark.parametrize(
+    ("option", "line"),
+    [
+        ("--model.start", "runs/nope is no multimodal model: it has no config.json"),
+        ("--model.network.language.name", "no model runs/nope: give a folder, or OWNER/NAME"),
+        ("--model.network.language.tokenizer", "no model runs/nope: give a folder, or OWNER/NAME"),
+    ],
+)
+def test_a_model_that_is_not_there_is_named_before_data_are_read(
+    option: str, line: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def texts(self: object) -> list[str]:
+        raise AssertionError("data are read")
+
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr("cmid.multimodal.data.SceneConversations.texts", texts)
+    config = str(ROOT / "configs/multimodal/scenes.yaml")
+    with pytest.raises(FileNotFoundError, match=line):
+        train_multimodal(
+            ["--config", config, option, "runs/nope", "--run_dir", str(tmp_path / "run")]
+        )
+    assert not (tmp_path / "run").exists()

@@ -13,6 +13,7 @@ import torch
 
 pytest.importorskip("transformers", reason="extra multimodal is not installed")
 
+from cmid.multimodal.averaging import Average
 from cmid.multimodal.conversation import Conversation
 from cmid.multimodal.data import (
     ConversationFile,
@@ -24,7 +25,6 @@ from cmid.multimodal.data import (
 )
 from cmid.multimodal.data.datamodule import collate
 from cmid.multimodal.language import AdapterConfig, LanguageConfig, attention_kernels
-from cmid.multimodal.model import Average
 from cmid.multimodal.module import MultimodalTraining
 from cmid.multimodal.stages import StageConfig
 from tests.multimodal.training import ADAPTER, CONFIG, FAST, scenes, train, weights

@@ -52,6 +52,13 @@ class TextTower(nn.Module):
             return self.module.width
         return self.module.config.hidden_size  # open_clip's adapter of transformers
 
+    def too_long(self, texts: Sequence[str]) -> list[bool]:
+        """Of each of ``N`` texts, whether the context cuts off its end."""
+        context = self.context_length
+        tokens = self.tokenizer([*texts, ""], context_length=2 * context)
+        padding = tokens[-1, -1]  # the last one is empty
+        return (tokens[:-1, context] != padding).tolist()
+
     def forward(self, texts: Sequence[str]) -> Tensor:
         """Embed ``N`` texts: ``(N, E)``, not normalised."""
         return self._run(texts)[0]

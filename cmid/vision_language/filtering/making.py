@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -15,9 +16,10 @@ from cmid.data.source import ImageSource
 from cmid.evaluation.image_text import embed_images
 from cmid.reporting import Table
 from cmid.vision_language.data.opening import open_texts
+from cmid.vision_language.data.selection import NothingKeptError
 from cmid.vision_language.data.source import ImageTextSource
 from cmid.vision_language.filtering.blocks import Work, open_embedder, open_scorer, weights_digest
-from cmid.vision_language.filtering.choosing import choose
+from cmid.vision_language.filtering.choosing import REASONS, Choice, choose
 from cmid.vision_language.filtering.config import (
     ChoiceConfig,
     EngineConfig,
@@ -66,6 +68,7 @@ def filter_sources(
     Raises:
         FileNotFoundError, ModuleNotFoundError, ValueError: an option names nothing that is there,
             or has no meaning for this scorer.
+        NothingKeptError: no pair is kept; selection and report are written.
         UnreadableImageError: an image of a test set cannot be decoded.
     """
     with ClaimedFolder(engine.blocks, option="--out") as folder:
@@ -97,7 +100,18 @@ def filter_sources(
         report_filter(
             engine.report, sources, names, pairs, choice, text, command=command, facts=facts
         )
+    if not choice.kept.any():
+        raise NothingKeptError(_nothing_kept(choice, engine))
     return counts_table(pairs, choice, names)
+
+
+def _nothing_kept(choice: Choice, engine: EngineConfig) -> str:
+    counts = Counter(REASONS[number] for number in choice.reason.tolist())
+    reasons = ", ".join(f"{count} {reason}" for reason, count in counts.most_common())
+    return (
+        f"{engine.out} keeps none of {len(choice.reason)} pairs ({reasons}): raise --keep, or lower"
+        f" --min_score or --min_words; {engine.report / 'report.html'} shows the scores"
+    )
 
 
 def _prepared(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from torch import Tensor
 
+from cmid.checkpoints.hugging_face import check_model
 from cmid.vision_language.judging.config import ENDPOINT, AskingConfig
 
 About = tuple[int, ...]
@@ -113,6 +114,18 @@ class AbsentModel:
         for request in requests:
             raise ValueError(f"{self.name} is not here to answer {request.prompt[:60]!r}")
         yield from ()
+
+
+def check_models(specs: Sequence[str], config: AskingConfig) -> None:
+    """Check that models of folders and of the hub may be there, before the first one is opened.
+
+    Raises:
+        FileNotFoundError: no such folder, nor a name that the hub can have.
+        ValueError: the folder of something else.
+    """
+    for spec in specs if config.replay is None else ():
+        if not spec.startswith(ENDPOINT):
+            check_model(spec)
 
 
 def open_model(spec: str, config: AskingConfig) -> VisionModel:

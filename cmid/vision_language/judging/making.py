@@ -15,7 +15,7 @@ from PIL import Image as PillowImage
 
 from cmid.claimed_folder import ClaimedFolder
 from cmid.files import whole_file, write_text
-from cmid.vision_language.judging.asking import open_model
+from cmid.vision_language.judging.asking import check_models, open_model
 from cmid.vision_language.judging.choosing import Choices, as_published, choose_best
 from cmid.vision_language.judging.config import AskingConfig, CandidatesConfig
 from cmid.vision_language.judging.items import Images, Item, items_of_file, items_of_images
@@ -66,6 +66,7 @@ def make_preferences(
         FileNotFoundError, ModuleNotFoundError, ValueError: with a one-line message.
         UnreadableImageError: an image cannot be read, and ``on_error`` is ``error``.
     """
+    check_models([*candidates.captioners, *filter(None, [asking.judge])], asking)
     with ClaimedFolder(run_dir) as folder:
         items, images, skipped = _open(candidates, asking)
         sizes: list[int] = []

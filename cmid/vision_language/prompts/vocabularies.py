@@ -123,7 +123,10 @@ def read_vocabulary(
     chosen = ClassList(
         known.lines, background or known.background, known.zero_ignored or zero_ignored
     )
-    _ = chosen.vocabulary  # errors belong here, where the name is known
+    try:
+        _ = chosen.vocabulary  # errors belong here, where the name is known
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
     return chosen
 
 

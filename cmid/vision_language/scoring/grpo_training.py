@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from cmid.checkpoints.hugging_face import check_model
 from cmid.claimed_folder import ClaimedFolder
 from cmid.console import warn
@@ -132,6 +134,7 @@ def train_grpo(
 
     Raises:
         FileNotFoundError, ValueError, ModuleNotFoundError: with a one-line message.
+        KeyboardInterrupt: the user stopped it; the text says how to go on.
     """
     config = _parse(args)
     import_trl()
@@ -140,7 +143,47 @@ def train_grpo(
     # Of the processes of a launcher, the first one claims the folder for all.
     first = int(os.environ.get("RANK") or 0) == 0
     with ClaimedFolder(run_dir) if first else nullcontext():
-        return _train(config, run_dir, _checkpoint(config, run_dir), family)
+        checkpoint = _checkpoint(config, run_dir)
+        try:
+            return _train(config, run_dir, checkpoint, family)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(how_to_go_on(run_dir)) from None
+
+
+def how_to_go_on(run_dir: Path) -> str:
+    """What an interrupted run says last."""
+    found = _checkpoints_in(run_dir)
+    if not found:
+        return (
+            "interrupted, before the first checkpoint: start again"
+            " (--trainer.save_steps N for earlier ones)"
+        )
+    return f"interrupted; go on from {found[-1]} with the same command and --ckpt_path last"
+
+
+def check_rate(checkpoint: Path, learning_rate: float) -> None:
+    """Refuse another learning rate than a checkpoint's, with which the trainer would go on.
+
+    Raises:
+        ValueError: it is another one.
+    """
+    path = checkpoint / "scheduler.pt"
+    if not path.is_file():
+        return
+    rates = torch.load(path, map_location="cpu", weights_only=True).get("base_lrs", [])
+    if rates and rates[0] != learning_rate:
+        raise ValueError(
+            f"trainer.learning_rate is {learning_rate:g}, the run goes on with that of"
+            f" {checkpoint}, {rates[0]:g}: give this one, or start a run of"
+            f" --model {checkpoint} in another --run_dir"
+        )
+
+
+def _checkpoints_in(run_dir: Path) -> list[Path]:
+    """Whole checkpoints, the last one at the end."""
+    # The trainer's state is what a checkpoint is finished with.
+    found = [file.parent for file in run_dir.glob("checkpoint-*/trainer_state.json")]
+    return sorted(found, key=lambda folder: int(folder.name.partition("-")[2]))
 
 
 def _parse(args: Sequence[str]) -> GRPORunConfig:
@@ -156,9 +199,7 @@ def _parse(args: Sequence[str]) -> GRPORunConfig:
 
 def _checkpoint(config: GRPORunConfig, run_dir: Path) -> Path | None:
     """The last whole checkpoint, where the run is to go on."""
-    # The trainer's state is what a checkpoint is finished with.
-    found = [file.parent for file in run_dir.glob("checkpoint-*/trainer_state.json")]
-    found.sort(key=lambda folder: int(folder.name.partition("-")[2]))
+    found = _checkpoints_in(run_dir)
     if config.ckpt_path not in (None, "last"):
         raise ValueError(f"ckpt_path is {config.ckpt_path}: only 'last' is known")
     if config.ckpt_path and not found:
@@ -193,6 +234,8 @@ def _train(
         seed=config.seed,
         model_config=family.config,
     )
+    if checkpoint is not None:
+        check_rate(checkpoint, settings.learning_rate)
     questions = _rewarded(config, [*family.scenes] if asked is None else asked)
     if scorer is not None:
         scorer.to(settings.device)

@@ -3,19 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from cmid.checkpoints.hugging_face import check_model
 from cmid.vision_language.clip.config import CLIPConfig
 from cmid.vision_language.clip.storage import starting_clip
 from cmid.vision_language.scoring.config import PARTS, LowRankConfig, Part, ScorerConfig
 from cmid.vision_language.scoring.dual_encoder import DualEncoderScorer
 from cmid.vision_language.scoring.language_model import LanguageModelScorer
-from cmid.vision_language.scoring.storage import load_scorer
+from cmid.vision_language.scoring.storage import load_scorer, read_config
 
 Scorer = DualEncoderScorer | LanguageModelScorer
+
+
+def check_start(start: ScorerConfig) -> None:
+    """Check that what training starts from may be there; no weight is read.
+
+    Raises:
+        FileNotFoundError: no such folder, nor a name of open_clip's or of the hub's form.
+        ValueError: the folder of something else.
+    """
+    if start.scorer is not None:
+        read_config(Path(start.scorer))
+    elif start.language_model is not None:
+        check_model(start.language_model)
+    elif start.clip is not None:
+        name = start.clip.partition(":")[0]
+        if "/" in name and not Path(name).exists():
+            raise FileNotFoundError(f"no CLIP {name}: give a folder, NAME or NAME:TAG of open_clip")
 
 
 def starting_scorer(start: ScorerConfig) -> Scorer:

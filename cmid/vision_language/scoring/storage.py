@@ -73,7 +73,7 @@ def load_scorer(
         ValueError: damaged, or no scorer.
     """
     folder = Path(folder)
-    config = _read_config(folder)
+    config = read_config(folder)
     about = config.get("cmid", {})
     if about and sha256_of(_weights_of(folder)) != about.get("sha256"):
         raise ValueError(f"{_weights_of(folder)} is damaged: it is not the file of {CONFIG_FILE}")
@@ -99,7 +99,12 @@ def _own_weights(scorer: DualEncoderScorer) -> dict[str, Tensor]:
     return {k: v for k, v in scorer.state_dict().items() if not k.startswith("clip.")}
 
 
-def _read_config(folder: Path) -> dict[str, Any]:
+def read_config(folder: Path) -> dict[str, Any]:
+    """What ``config.json`` of a scorer tells.
+
+    Raises:
+        FileNotFoundError, ValueError: there is none, or it is damaged.
+    """
     path = folder / CONFIG_FILE
     if not path.is_file():
         raise FileNotFoundError(f"{folder} is no scorer: it has no {CONFIG_FILE}")

@@ -12,9 +12,11 @@ from lightning.pytorch.cli import LightningArgumentParser
 from cmid.callbacks import CurvePicture, TrainingProgress
 from cmid.files import whole_file
 from cmid.run import RunCLI, millions
+from cmid.vision_language.scoring.config import ScorerConfig
 from cmid.vision_language.scoring.held_out import HeldOutPreferences
 from cmid.vision_language.scoring.module import ScorerTraining
 from cmid.vision_language.scoring.preference_data import PreferenceData
+from cmid.vision_language.scoring.starting import check_start
 from cmid.vision_language.scoring.storage import save_scorer
 
 
@@ -31,6 +33,11 @@ class TrainScorerCLI(RunCLI):
         parser.link_arguments("seed_everything", "model.seed", compute_fn=int)
         parser.set_defaults({"run_dir": "runs/scorer", "throughput.images_key": "images"})
         parser.add_lightning_class_args(HeldOutPreferences, "held_out")
+
+    def before_instantiate_classes(self) -> None:
+        """Name a start that is not there before data are read, which takes minutes."""
+        check_start(ScorerConfig(**self.config["model"]["start"].as_dict()))
+        super().before_instantiate_classes()
 
     def own_callbacks(self) -> list[L.Callback]:
         curves = CurvePicture(scores="preference", title="accuracy on held-out pairs")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import lightning as L
@@ -11,8 +13,9 @@ from PIL import Image as PillowImage
 
 pytest.importorskip("open_clip", reason="extra vision-language is not installed")
 
+from cmid.console import TrainingWarning
 from cmid.data.folder import ImageFolder
-from cmid.vision_language.callbacks import LeftOutRegions, OnlineZeroShot
+from cmid.vision_language.callbacks import CutCaptions, LeftOutRegions, OnlineZeroShot
 from cmid.vision_language.clip.config import CLIPConfig
 from cmid.vision_language.data import (
     BoxLimitConfig,
@@ -81,6 +84,26 @@ def test_an_epoch_without_regions_says_so(
         )
         trainer.fit(FarSLIP(CLIPConfig(tiny_clip), weights=weights), data)
         assert ("epoch 1: 0 regions used" in capsys.readouterr().out) == said
+
+
+def test_captions_that_the_context_cuts_are_told_before_training(
+    tiny_clip: str, tmp_path: Path
+) -> None:
+    module = FarSLIP(CLIPConfig(tiny_clip), weights=FarSLIPLossConfig(1.0, 0.0, 0.0))
+    fits, cut = "ship " * 75, "ship " * 76  # beside two marks, 77 tokens
+    assert module.clip.text.too_long([fits, "", cut]) == [False, False, True]
+    PillowImage.new("RGB", (8, 6)).save(tmp_path / "a.png")
+    table = tmp_path / "t.csv"
+    for captions, counted in (([fits, cut, "lake"], True), ([fits, "lake"], False)):
+        table.write_text("filepath,title\n" + "".join(f"a.png,{text}\n" for text in captions))
+        data = ImageTextData(CaptionTable(table), ImageTextView(size=32), batch_size=1)
+        trainer: Any = SimpleNamespace(datamodule=data, is_global_zero=True)
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            CutCaptions().on_fit_start(trainer, module)
+        lines = [str(each.message) for each in said if each.category is TrainingWarning]
+        assert len(lines) == counted
+        assert not counted or "1 of 3 captions that were looked at are longer than 77" in lines[0]
 
 
 def test_images_that_cannot_be_classified_are_named_before_training(tmp_path: Path) -> None:

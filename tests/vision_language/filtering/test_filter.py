@@ -22,7 +22,7 @@ from cmid.vision_language.data import (
     SceneTexts,
     SelectedTexts,
 )
-from cmid.vision_language.data.selection import through
+from cmid.vision_language.data.selection import NothingKeptError, through
 from cmid.vision_language.filtering.config import ChoiceConfig, EngineConfig, ScoringConfig
 from cmid.vision_language.filtering.making import filter_sources
 from cmid.vision_language.scoring.dual_encoder import DualEncoderScorer
@@ -130,7 +130,12 @@ def test_a_view_of_another_source_is_refused(table: Path, scorer: str, tmp_path:
     pq.write_table(pa.table({"a": [1]}), tmp_path / "other.parquet")
     with pytest.raises(ValueError, match="is no selection: make one with tools/filter_pairs"):
         SelectedTexts(SceneTexts(4, size=32), tmp_path / "other.parquet")
-    filtered([SceneTexts(4, size=32)], out, scorer, min_score=1e9)
+    nothing = r"s\.parquet keeps none of 25 pairs \(25 score below minimum\): raise --keep"
+    with pytest.raises(NothingKeptError, match=nothing):
+        filtered([SceneTexts(4, size=32)], out, scorer, min_score=1e9)
+    with pytest.raises(NothingKeptError, match=r"\(25 rank\)"):
+        filtered([SceneTexts(4, size=32)], out, scorer, keep=(0.01,))
+    assert (tmp_path / "s_report/report.html").is_file()
     with pytest.raises(ValueError, match="keeps no text of this source"):
         SelectedTexts(SceneTexts(4, size=32), out)
 

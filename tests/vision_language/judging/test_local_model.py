@@ -116,3 +116,14 @@ def test_a_local_model_sees_each_of_several_images_of_a_question(captioner: Path
     first, again, second = batch["pixel_values"].split(patches)
     assert torch.equal(first, again)
     assert len(second) > len(first)
+
+
+@pytest.mark.parametrize("judge", [None, "runs/nope"])
+def test_models_that_are_not_there_are_named_before_any_is_asked(
+    judge: str | None, captioner: Path, tmp_path: Path
+) -> None:
+    captioners = (str(captioner),) if judge else (str(captioner), "runs/nope")
+    config = CandidatesConfig("scenes", captioners=captioners, max_images=3)
+    with pytest.raises(FileNotFoundError, match="no model runs/nope: give a folder, or OWNER/NAME"):
+        make_preferences(config, AskingConfig(judge=judge), run_dir=tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -144,3 +144,6 @@ def test_a_vocabulary_from_a_file(tmp_path: Path) -> None:
         read_vocabulary(str(path), background="sky")
     with pytest.raises(FileNotFoundError, match="neither a list"):
         read_vocabulary("nowhere")
+    path.write_text("\n")
+    with pytest.raises(ValueError, match=r"classes\.txt: a vocabulary needs two or more lines"):
+        read_vocabulary(str(path))

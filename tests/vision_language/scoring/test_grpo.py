@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from cmid.vision_language.scoring import grpo_training
 from cmid.vision_language.scoring.grpo import (
     group_advantages,
     make_dataset,
@@ -200,3 +201,30 @@ def test_settings_that_trl_does_not_have_are_named(answerer_folder: Path, tmp_pa
         assert outcome.status == 1, outcome.err[-2000:]
         assert message in outcome.err.splitlines()[-1]
         assert "Traceback" not in outcome.err
+
+
+def test_an_interrupted_run_says_how_to_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*args: Any) -> Path:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(grpo_training, "_train", interrupted)
+    with pytest.raises(KeyboardInterrupt, match="before the first checkpoint: start again"):
+        grpo_training.train_grpo(["--run_dir", str(tmp_path)])
+    for name in ("checkpoint-2", "checkpoint-10"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "trainer_state.json").touch()
+    (tmp_path / "checkpoint-20").mkdir()  # half written
+    with pytest.raises(KeyboardInterrupt, match=r"from .*checkpoint-10 with .* --ckpt_path last"):
+        grpo_training.train_grpo(["--run_dir", str(tmp_path), "--ckpt_path", "last"])
+
+
+def test_another_learning_rate_than_the_checkpoint_s_is_refused(tmp_path: Path) -> None:
+    weight = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.AdamW([weight], lr=1e-4)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
+    torch.save(schedule.state_dict(), tmp_path / "scheduler.pt")
+    grpo_training.check_rate(tmp_path, 1e-4)
+    with pytest.raises(ValueError, match=r"learning_rate is 0\.001, .* 0\.0001: give this one"):
+        grpo_training.check_rate(tmp_path, 1e-3)

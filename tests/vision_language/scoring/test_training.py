@@ -32,6 +32,7 @@ from cmid.vision_language.scoring.preferences import Preference, score_preferenc
 from cmid.vision_language.scoring.scene_preferences import ScenePreferences
 from cmid.vision_language.scoring.starting import merge_adapters
 from cmid.vision_language.scoring.storage import load_scorer, save_scorer
+from cmid.vision_language.scoring.training import train_scorer
 
 pytest.importorskip("open_clip", reason="extra vision-language is not installed")
 
@@ -293,6 +294,27 @@ def test_starts_and_parts_that_make_no_sense_are_named(tiny_clip: str) -> None:
         ScorerTraining(ScorerConfig(clip=tiny_clip), trained=())
     with pytest.raises(ValueError, match="needs a tower to train"):
         ScorerTraining(ScorerConfig(clip=tiny_clip), trained=("head",), lora=LowRankConfig(2))
+
+
+@pytest.mark.parametrize(
+    ("start", "line"),
+    [
+        ({"scorer": "runs/nope"}, "runs/nope is no scorer: it has no config.json"),
+        ({"language_model": "runs/nope"}, "no model runs/nope: give a folder"),
+        ({"clip": "runs/nope:openai"}, "no CLIP runs/nope: give a folder"),
+    ],
+)
+def test_a_start_that_is_not_there_is_named_by_the_command_before_data_are_read(
+    start: dict[str, str], line: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    kind = "cmid.vision_language.scoring.preference_files.PreferenceFiles"
+    data = {"source": {"class_path": kind, "init_args": {"path": "nowhere.json"}}}
+    config = {"data": data, "model": {"start": start}, "run_dir": "run"}
+    Path("start.json").write_text(json.dumps(config))
+    with pytest.raises(FileNotFoundError, match=line):
+        train_scorer(["--config", "start.json"])
+    assert not Path("run").exists()
 
 
 def test_a_head_that_would_be_rounded_is_refused(
