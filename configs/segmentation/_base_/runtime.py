@@ -23,7 +23,7 @@ test_cfg = dict()
 
 tta_model = dict(type="SegTTAModel")
 tta_pipeline = [
-    dict(type="LoadImageFromFile"),
+    dict(type="LoadPicture"),
     dict(
         type="TestTimeAug",
         transforms=[
