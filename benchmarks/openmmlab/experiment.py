@@ -27,6 +27,7 @@ _ALSO_READ = {
     *("activation_checkpointing", "compile", "efficient_conv_bn_eval", "find_unused_parameters"),
     *("model_wrapper_cfg", "sync_bn", "tta_model", "tta_pipeline", "check_pretrained"),
 }
+_LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
 _READ = {*inspect.signature(Runner.__init__).parameters, *_ALSO_READ} - {"self", "cfg"}
 
 
@@ -117,7 +118,7 @@ def use_backbone(config: Config, name: str) -> None:
     channels = tuple(widths[index] for index in found[0].get("out_indices", range(STAGES)))
     statistics = stored.statistics
     _check_bands(config, statistics)
-    for part in _parts(config):
+    for part in _datasets(config):
         if part.get("type") == "LabelledImages":
             part.statistics = statistics.to_plain()
     mean, std = Standardize(statistics).stored_moments()
@@ -133,7 +134,7 @@ def use_backbone(config: Config, name: str) -> None:
 
 def _check_bands(config: Config, statistics: ChannelStatistics) -> None:
     """Compare the bands that ``LoadRaster`` reads by name with those that a backbone knows."""
-    for part in _parts(config):
+    for part in _datasets(config):
         names = part.get("bands") or ()
         if part.get("type") != "LoadRaster" or not part.get("sensor"):
             continue
@@ -217,7 +218,7 @@ def check_classes(config: Config) -> None:
     """
     named = {
         loader: tuple(part.metainfo.classes)
-        for loader in ("train_dataloader", "val_dataloader", "test_dataloader")
+        for loader in _LOADERS
         for part in _parts(config.get(loader))
         if isinstance(part.get("metainfo"), dict) and part.metainfo.get("classes")
     }
@@ -237,6 +238,21 @@ def check_classes(config: Config) -> None:
                 )
 
 
+def check_band_order(config: Config) -> None:
+    """Make sure that the bands of ``LoadRaster`` stay in the order that the backbone knows.
+
+    Raises:
+        ValueError: the data preprocessor would turn them round, as it does OpenCV's.
+    """
+    rasters = any(part.get("type") == "LoadRaster" for part in _datasets(config))
+    for part in _parts(config.model) if rasters else ():
+        if part.get("bgr_to_rgb"):
+            raise ValueError(
+                "model.data_preprocessor.bgr_to_rgb=True would turn the bands of LoadRaster round,"
+                " which come in their own order: set it to False"
+            )
+
+
 def build_runner(config: Config, *, trained: str | Path | None = None) -> Runner:
     """Build mmengine's runner; make sure that pretrained weights and anchors find their places.
 
@@ -248,8 +264,8 @@ def build_runner(config: Config, *, trained: str | Path | None = None) -> Runner
             from (``resume``) has to be, too.
 
     Raises:
-        FileNotFoundError, ValueError: as `check_pretrained`, `check_checkpoint`, `check_strides`
-            and `check_classes`.
+        FileNotFoundError, ValueError: as `check_pretrained`, `check_checkpoint`, `check_strides`,
+            `check_classes` and `check_band_order`.
         ModuleNotFoundError: mmcv was installed without its compiled operators.
     """
     try:
@@ -263,6 +279,7 @@ def build_runner(config: Config, *, trained: str | Path | None = None) -> Runner
     elif config.get("resume"):
         trained = config.get("load_from") or find_latest_checkpoint(config.work_dir)
     check_classes(config)
+    check_band_order(config)
     runner = Runner.from_cfg(config)
     check_strides(runner.model)
     if trained is not None:
@@ -290,6 +307,11 @@ def _parts(part: Any) -> Iterator[ConfigDict]:
     elif isinstance(part, list | tuple):
         for value in part:
             yield from _parts(value)
+
+
+def _datasets(config: Config) -> Iterator[ConfigDict]:
+    """Every dict of the loaders: data sets, and the steps of their pipelines."""
+    yield from _parts([config.get(loader) for loader in _LOADERS])
 
 
 def _dicts(part: Any) -> list[ConfigDict]:

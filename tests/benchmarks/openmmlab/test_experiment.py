@@ -14,7 +14,14 @@ from mmengine.runner import CheckpointLoader
 from mmpretrain.registry import DATASETS, MODELS
 
 from benchmarks.openmmlab import CMIDBackbone, experiment
-from benchmarks.openmmlab.experiment import check_classes, load_config, paint, use_backbone, use_tta
+from benchmarks.openmmlab.experiment import (
+    check_band_order,
+    check_classes,
+    load_config,
+    paint,
+    use_backbone,
+    use_tta,
+)
 from cmid.export import to_timm
 from cmid.models import MaskedEncoder
 from tests.integration.in_process import run
@@ -96,6 +103,33 @@ def test_options_that_would_change_nothing_are_refused(root: Path) -> None:
             load_config(root / SCENES, options={key: 1})
     config = load_config(root / SCENES, options={"check_pretrained": False, "custom_hooks": []})
     assert config.check_pretrained is False
+
+
+def test_datasets_are_checked_against_the_statistics_of_the_backbone(
+    root: Path, export: str
+) -> None:
+    config = load_config(root / SCENES, backbone=export)
+    for loader in (config.train_dataloader, config.val_dataloader, config.test_dataloader):
+        assert loader.dataset.statistics["mean"] == pytest.approx((0.2, 0.3, 0.4))
+
+
+def test_bands_of_another_sensor_or_order_than_the_backbones_are_refused(
+    root: Path, tmp_path: Path
+) -> None:
+    path = root / "configs/segmentation/upernet_resnet50_geotiff.py"
+    load = "train_dataloader.dataset.pipeline.0"
+    options = {f"{load}.sensor": "sentinel2_l2a", "model.backbone.in_channels": 3}
+    statistics = {"mean": (0.2,) * 3, "std": (0.1,) * 3, "bands": ("B02", "B03", "B04")}
+    statistics["sensor"] = "sentinel2_l2a"
+    folder = str(to_timm(MaskedEncoder("resnet18"), tmp_path / "export", statistics=statistics))
+    load_config(path, backbone=folder, options={**options, f"{load}.bands": ["B02", "B03", "B04"]})
+    with pytest.raises(ValueError, match="bands B04, B03, B02 of sentinel2_l2a"):
+        load_config(
+            path, backbone=folder, options={**options, f"{load}.bands": ["B04", "B03", "B02"]}
+        )
+    check_band_order(load_config(path))
+    with pytest.raises(ValueError, match="bgr_to_rgb=True would turn the bands of LoadRaster"):
+        check_band_order(load_config(path, options={"model.data_preprocessor.bgr_to_rgb": True}))
 
 
 def test_a_configuration_is_fitted_without_reading_a_weight(root: Path, export: str) -> None:
