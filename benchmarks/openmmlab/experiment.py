@@ -92,6 +92,38 @@ def _check_options(config: Config, options: Mapping[str, Any]) -> None:
             close = difflib.get_close_matches(start, _READ, n=1)
             remedy = f"did you mean {close[0]}?" if close else "see the configuration's keys"
         raise ValueError(f"--cfg_options {key} would change nothing: {remedy}")
+    for key in options:
+        _check_settings(config, key)
+
+
+def _check_settings(config: Config, key: str) -> None:
+    """Refuse a misspelt key of plain settings, such as ``test_cfg``, of which any are taken.
+
+    Where a class is built (``type``), it refuses what it does not know.
+    """
+    part: Any = config
+    names = key.split(".")
+    for place, name in enumerate(names):
+        if isinstance(part, list | tuple):
+            known = name.isdigit() and int(name) < len(part)
+            part = part[int(name)] if known else None
+            continue
+        if not isinstance(part, dict | Config):
+            return
+        if name in part:
+            part = part[name]
+            continue
+        others = [other for other in map(str, part) if _unnumbered(other) != _unnumbered(name)]
+        close = difflib.get_close_matches(name, others, n=1, cutoff=0.8)
+        free = names[place - 1] == "custom_keys"  # parts of a network, of any name
+        if place and "type" not in part and close and not free:
+            meant = ".".join([*names[:place], close[0], *names[place + 1 :]])
+            raise ValueError(f"--cfg_options {key} would change nothing: did you mean {meant}?")
+        return
+
+
+def _unnumbered(name: str) -> str:
+    return name.rstrip("0123456789")
 
 
 def use_backbone(config: Config, name: str) -> None:
@@ -253,6 +285,24 @@ def check_band_order(config: Config) -> None:
             )
 
 
+def check_schedule(config: Config) -> None:
+    """Make sure that a training is long enough for every part of its schedule.
+
+    Raises:
+        ValueError: one begins when the training is over.
+    """
+    epochs = (config.get("train_cfg") or {}).get("max_epochs")
+    schedule = config.get("param_scheduler") or []
+    for number, part in enumerate(schedule if isinstance(schedule, list) else [schedule]):
+        if epochs is not None and part.get("by_epoch", True) and part.get("begin", 0) >= epochs:
+            raise ValueError(
+                f"{part.type} of param_scheduler begins after {part.begin} epochs, and"
+                f" train_cfg.max_epochs is {epochs}: train longer, or shorten the warm-up, such as"
+                f" --cfg_options param_scheduler.{max(number - 1, 0)}.end=0.5"
+                f" param_scheduler.{number}.begin=0.5"
+            )
+
+
 def build_runner(config: Config, *, trained: str | Path | None = None) -> Runner:
     """Build mmengine's runner; make sure that pretrained weights and anchors find their places.
 
@@ -265,7 +315,7 @@ def build_runner(config: Config, *, trained: str | Path | None = None) -> Runner
 
     Raises:
         FileNotFoundError, ValueError: as `check_pretrained`, `check_checkpoint`, `check_strides`,
-            `check_classes` and `check_band_order`.
+            `check_classes`, `check_band_order` and `check_schedule`.
         ModuleNotFoundError: mmcv was installed without its compiled operators.
     """
     try:
@@ -276,8 +326,10 @@ def build_runner(config: Config, *, trained: str | Path | None = None) -> Runner
         ) from error
     if trained is not None:
         config.load_from = str(trained)
-    elif config.get("resume"):
-        trained = config.get("load_from") or find_latest_checkpoint(config.work_dir)
+    else:
+        check_schedule(config)
+        if config.get("resume"):
+            trained = config.get("load_from") or find_latest_checkpoint(config.work_dir)
     check_classes(config)
     check_band_order(config)
     runner = Runner.from_cfg(config)
