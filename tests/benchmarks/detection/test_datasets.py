@@ -108,6 +108,8 @@ def test_what_is_left_out_is_counted(coco: Path) -> None:
         ("1 1 5 1 9 1 3 1 ship 0", "corners on one line"),
         ("4 4 4 4 4 4 4 4 ship 0", "corners on one line"),
         ("1 1 9 1 9 9 1 9 boat 0", "category 'boat'"),
+        ("1 1 9 1 9 9 1 9 ship -1", "difficulty -1: 0 is the easiest"),
+        (".1 .1 .9 .1 .9 .9 .1 .9 ship 0", "within one pixel: coordinates are pixels"),
     ],
 )
 def test_wrong_lines_are_named(tmp_path: Path, line: str, message: str) -> None:
