@@ -9,7 +9,6 @@ from mmcv.transforms import BaseTransform
 from mmengine.registry import TRANSFORMS
 from numpy.typing import NDArray
 
-from benchmarks.openmmlab.eight_bits import check_eight_bits
 from cmid.data.masks import IGNORED, read_mask
 
 
@@ -21,17 +20,16 @@ class LoadPair(BaseTransform):
     ``ori_shape``, and ``missing`` ``(H, W)`` bool where the loader gives it: either date's.
 
     Args:
-        loader: transform that reads one image; by default 8-bit BGR by OpenCV. Other imagery:
-            ``dict(type="LoadRaster", bands=...)``.
+        loader: transform that reads one image; by default ``LoadPicture``, 8-bit BGR. Other
+            imagery: ``dict(type="LoadRaster", bands=...)``.
 
     Raises:
-        ValueError: the dates differ in size, number of bands or type; names both files. Or OpenCV
-            would change one, see `check_eight_bits`.
+        ValueError: the dates differ in size, number of bands or type; names both files. Or as the
+            loader.
     """
 
     def __init__(self, loader: dict[str, Any] | None = None) -> None:
-        self.by_opencv = loader is None
-        self.loader = TRANSFORMS.build(loader or {"type": "LoadImageFromFile"})
+        self.loader = TRANSFORMS.build(loader or {"type": "LoadPicture"})
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         paths = results["img_path"], results["img_path2"]
@@ -42,13 +40,11 @@ class LoadPair(BaseTransform):
                 f"{paths[0]} is {_form(first)}, {paths[1]} is {_form(second)}: the dates of a pair"
                 " must agree"
             )
-        if self.by_opencv:
-            for path in paths:
-                check_eight_bits(path)
         results["img"] = np.concatenate([first, second], axis=-1)
         results["img_shape"] = results["ori_shape"] = first.shape[:2]
-        if "missing" in dates[0]:
-            results["missing"] = dates[0]["missing"] | dates[1]["missing"]
+        missing = [date["missing"] for date in dates if "missing" in date]
+        if missing:
+            results["missing"] = np.logical_or.reduce(missing)
         return results
 
     def __repr__(self) -> str:

@@ -29,6 +29,7 @@ class CocoCounts:
         other_categories: objects of categories that are not asked for.
         too_small: boxes with a side below one pixel, or beside the image.
         overhanging: used boxes that reach over the border by more than one pixel.
+        crowds: objects marked ``iscrowd``, which training passes over.
     """
 
     images: int
@@ -37,12 +38,14 @@ class CocoCounts:
     other_categories: int
     too_small: int
     overhanging: int = 0
+    crowds: int = 0
 
     def __str__(self) -> str:
         return (
             f"{self.images} images ({self.empty_images} without objects), {self.objects} objects;"
             f" left out: {self.other_categories} of other categories, {self.too_small} below one"
             " pixel or outside of the image"
+            + (f", {self.crowds} crowds" if self.crowds else "")
             + (f"; {self.overhanging} reach over the border" if self.overhanging else "")
         )
 
@@ -75,29 +78,16 @@ def check_coco(
     categories = _unique(path, "category", content["categories"], "name")
     _check_classes(path, list(categories.values()), classes)
     sizes = _check_images(path, images, content["images"])
-    used: set[Any] = set()
+    used: list[tuple[Any, Any]] = []  # image, box
     seen: set[Any] = set()
-    objects = other = too_small = overhanging = 0
+    other = too_small = crowds = 0
     for entry in content["annotations"]:
         name = f"{path}: annotation {entry['id']}"
         if entry["id"] in seen:
             raise ValueError(f"{name} occurs twice: ids have to be unique")
         seen.add(entry["id"])
-        if entry["image_id"] not in sizes:
-            raise ValueError(f"{name} is of image {entry['image_id']}, which is not in the file")
-        if entry["category_id"] not in categories:
-            raise ValueError(
-                f"{name} has category_id {entry['category_id']}; categories are"
-                f" {', '.join(map(str, categories))}"
-            )
+        _check_object(name, entry, categories, sizes, evaluated=evaluated)
         size = sizes[entry["image_id"]]
-        _check_box(name, entry["bbox"])
-        _check_area(name, entry["area"])
-        if evaluated and entry.get("iscrowd") not in (0, 1):
-            raise ValueError(
-                f"{name} has no iscrowd of 0 or 1, which the evaluation needs: add 0 to each object"
-            )
-        _check_outline(name, entry.get("segmentation"), size)
         if categories[entry["category_id"]] not in classes:
             other += 1
             continue
@@ -106,10 +96,19 @@ def check_coco(
             continue
         if polygons:
             _check_polygons(name, entry.get("segmentation"), size)
-        used.add(entry["image_id"])
-        objects += 1
-        overhanging += _reaches_over(entry["bbox"], size)
-    return CocoCounts(len(sizes), len(sizes) - len(used), objects, other, too_small, overhanging)
+        if entry.get("iscrowd"):
+            crowds += 1
+            continue
+        used.append((entry["image_id"], entry["bbox"]))
+    boxes = [(box, sizes[image]) for image, box in used]
+    overhanging = sum(_reaches_over(box, size) for box, size in boxes)
+    if overhanging and all(_are_corners(box, size) for box, size in boxes):
+        raise ValueError(
+            f"{path}: {overhanging} of {len(boxes)} boxes reach over the border, and all of them"
+            " fit as x1, y1, x2, y2; needed are x, y, width, height"
+        )
+    empty = len(sizes) - len({image for image, _ in used})
+    return CocoCounts(len(sizes), empty, len(used), other, too_small, overhanging, crowds)
 
 
 def check_size(name: str, image: Path, annotated: Sequence[int]) -> None:
@@ -203,6 +202,30 @@ def _check_images(
     return sizes
 
 
+def _check_object(
+    name: str,
+    entry: Mapping[str, Any],
+    categories: Mapping[Any, str],
+    sizes: Mapping[Any, tuple[float, float]],
+    *,
+    evaluated: bool,
+) -> None:
+    if entry["image_id"] not in sizes:
+        raise ValueError(f"{name} is of image {entry['image_id']}, which is not in the file")
+    if entry["category_id"] not in categories:
+        raise ValueError(
+            f"{name} has category_id {entry['category_id']}; categories are"
+            f" {', '.join(map(str, categories))}"
+        )
+    _check_box(name, entry["bbox"])
+    _check_area(name, entry["area"])
+    if evaluated and entry.get("iscrowd") not in (0, 1):
+        raise ValueError(
+            f"{name} has no iscrowd of 0 or 1, which the evaluation needs: add 0 to each object"
+        )
+    _check_outline(name, entry.get("segmentation"), sizes[entry["image_id"]])
+
+
 def _check_box(name: str, box: Any) -> None:
     if not isinstance(box, list) or len(box) != 4:
         raise ValueError(f"{name} has the box {box}; needed are x, y, width, height")
@@ -231,6 +254,11 @@ def _check_outline(name: str, outline: Any, size: tuple[float, float]) -> None:
 def _reaches_over(box: Sequence[float], size: tuple[float, float]) -> bool:
     x, y, width, height = box
     return min(x, y) < -1 or x + width > size[0] + 1 or y + height > size[1] + 1
+
+
+def _are_corners(box: Sequence[float], size: tuple[float, float]) -> bool:
+    """Whether a box could be two corners within its image."""
+    return 0 <= box[0] < box[2] <= size[0] + 1 and 0 <= box[1] < box[3] <= size[1] + 1
 
 
 def _is_number(value: Any) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ class CheckedCocoDataset(CocoDataset):
 
     Raises:
         FileNotFoundError, ValueError: as `benchmarks.detection.coco.check_coco`.
+        ValueError: it is for training, and holds no object of the classes.
     """
 
     METAINFO: dict[str, Any] = {"classes": (), "palette": PALETTE}  # noqa: RUF012
@@ -49,5 +51,8 @@ class CheckedCocoDataset(CocoDataset):
             polygons=self.polygons,
             evaluated=self.test_mode and not self.polygons,
         )
-        print_log(f"{self.ann_file}: {counts}", logger="current")
+        if not counts.objects and not self.test_mode:
+            raise ValueError(f"nothing to train on: {self.ann_file}: {counts}")
+        level = logging.INFO if counts.objects else logging.WARNING
+        print_log(f"{self.ann_file}: {counts}", logger="current", level=level)
         return super().load_data_list()

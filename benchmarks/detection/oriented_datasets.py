@@ -33,7 +33,7 @@ class CheckedDOTADataset(DOTADataset):
     Raises:
         FileNotFoundError: a folder is missing or empty, or an image or text file without the other.
         ValueError: a line that is not of DOTA's form, an unknown category, a degenerate box; names
-            the file and the line.
+            the file and the line. Or it is for training, and no object counts.
     """
 
     METAINFO: dict[str, Any] = {"classes": DOTA_CLASSES, "palette": PALETTE}  # noqa: RUF012
@@ -48,12 +48,7 @@ class CheckedDOTADataset(DOTADataset):
                 for name, path in labels.items()
             }
             objects = _within(objects, images, self.ann_file)
-            total = sum(map(len, objects.values()))
-            empty = sum(not len(each) for each in objects.values())
-            print_log(
-                f"{self.ann_file}: {len(images)} images ({empty} without objects), {total} objects",
-                logger="current",
-            )
+            self._report(objects)
         return [
             {
                 "img_id": name,
@@ -63,6 +58,21 @@ class CheckedDOTADataset(DOTADataset):
             }
             for name, path in images.items()
         ]
+
+    def _report(self, objects: dict[str, OrientedObjects]) -> None:
+        """Log how many objects there are, and which of them count neither way."""
+        total = sum(map(len, objects.values()))
+        ignored = sum(int((each.difficulties > self.diff_thr).sum()) for each in objects.values())
+        empty = sum(not len(each) for each in objects.values())
+        line = f"{self.ann_file}: {len(objects)} images ({empty} without objects), {total} objects"
+        if ignored:
+            line += f", {ignored} of them ignored (difficulty above {self.diff_thr})"
+        if total > ignored:
+            print_log(line, logger="current")
+        elif self.test_mode:
+            print_log(line, logger="current", level=logging.WARNING)
+        else:
+            raise ValueError(f"nothing to train on: {line}")
 
     def _instances(self, objects: OrientedObjects) -> list[dict[str, Any]]:
         numbers = {name: k for k, name in enumerate(self.metainfo["classes"])}
@@ -121,12 +131,16 @@ def _labels(folder: Path, images: dict[str, Path]) -> dict[str, Path]:
     if not folder.is_dir():
         raise FileNotFoundError(f"no folder of labels {folder}")
     labels = {path.stem: path for path in sorted(folder.glob("*.txt"))}
-    for name, path in labels.items():
-        if name not in images:
-            raise FileNotFoundError(f"{path} belongs to no image")
-    for name, path in images.items():
-        if name not in labels:
-            raise FileNotFoundError(
-                f"{path} has no {folder / name}.txt: an image without objects has an empty file"
-            )
+    alone = [path for name, path in labels.items() if name not in images]
+    if alone:
+        raise FileNotFoundError(
+            f"{alone[0]} belongs to no image, as {len(alone)} of {len(labels)} text files: add the"
+            " images, or take the files away"
+        )
+    bare = [name for name in images if name not in labels]
+    if bare:
+        raise FileNotFoundError(
+            f"{images[bare[0]]} has no {folder / bare[0]}.txt, {len(bare)} of {len(images)} images"
+            " have none: an image without objects has an empty file"
+        )
     return {name: labels[name] for name in images}

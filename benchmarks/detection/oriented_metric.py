@@ -81,6 +81,13 @@ class OrientedMetric(DOTAMetric):
     def _whole_annotations(self, images: Sequence[str]) -> dict[str, dict[str, NDArray[Any]]]:
         classes = list(self.dataset_meta["classes"])
         annotations = {}
+        labelled = {path.stem for path in Path(str(self.whole_labels)).glob("*.txt")}
+        absent = sorted(labelled.difference(images))
+        if absent:
+            MMLogger.get_current_instance().warning(
+                f"{len(absent)} of {len(labelled)} images in {self.whole_labels} have no tiles and"
+                f" are not evaluated, first {absent[0]}"
+            )
         for image in images:
             path = Path(str(self.whole_labels), f"{image}.txt")
             objects = read_objects(path, classes=classes)

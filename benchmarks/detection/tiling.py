@@ -79,6 +79,7 @@ class TilingCounts:
         cut: written objects with difficulty 2.
         lost: objects that no tile holds to the wanted share.
         outside: lost objects that lie beside their image.
+        unused: text files of labels without an image.
     """
 
     images: int = 0
@@ -89,6 +90,7 @@ class TilingCounts:
     cut: int = 0
     lost: int = 0
     outside: int = 0
+    unused: int = 0
 
     def add(self, part: TilingCounts) -> None:
         """Add the counts of some images."""
@@ -105,6 +107,8 @@ class TilingCounts:
             lines.append(
                 f"{self.outside} of these lie beside their image: are these the annotated images?"
             )
+        if self.unused:
+            lines.append(f"{self.unused} text files belong to no image: are all images there?")
         width = max(map(len, self.objects), default=0)
         lines += [
             f"  {name:{width}} {number:8} {self.written[name]:8}"
@@ -154,6 +158,8 @@ def split_folder(
             path: read_objects(labels / f"{path.stem}.txt", classes=classes) for path in paths
         }
     counts = TilingCounts()
+    if labels is not None:
+        counts.unused = len({path.stem for path in labels.glob("*.txt")} - {p.stem for p in paths})
     with new_folder(out) as folder, ThreadPoolExecutor(workers) as pool:
         for name in ("images", "labelTxt")[: 1 + (labels is not None)]:
             (folder / name).mkdir()

@@ -27,6 +27,7 @@ _ALSO_READ = {
     *("activation_checkpointing", "compile", "efficient_conv_bn_eval", "find_unused_parameters"),
     *("model_wrapper_cfg", "sync_bn", "tta_model", "tta_pipeline", "check_pretrained"),
 }
+_LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
 _READ = {*inspect.signature(Runner.__init__).parameters, *_ALSO_READ} - {"self", "cfg"}
 
 
@@ -91,6 +92,38 @@ def _check_options(config: Config, options: Mapping[str, Any]) -> None:
             close = difflib.get_close_matches(start, _READ, n=1)
             remedy = f"did you mean {close[0]}?" if close else "see the configuration's keys"
         raise ValueError(f"--cfg_options {key} would change nothing: {remedy}")
+    for key in options:
+        _check_settings(config, key)
+
+
+def _check_settings(config: Config, key: str) -> None:
+    """Refuse a misspelt key of plain settings, such as ``test_cfg``, of which any are taken.
+
+    Where a class is built (``type``), it refuses what it does not know.
+    """
+    part: Any = config
+    names = key.split(".")
+    for place, name in enumerate(names):
+        if isinstance(part, list | tuple):
+            known = name.isdigit() and int(name) < len(part)
+            part = part[int(name)] if known else None
+            continue
+        if not isinstance(part, dict | Config):
+            return
+        if name in part:
+            part = part[name]
+            continue
+        others = [other for other in map(str, part) if _unnumbered(other) != _unnumbered(name)]
+        close = difflib.get_close_matches(name, others, n=1, cutoff=0.8)
+        free = names[place - 1] == "custom_keys"  # parts of a network, of any name
+        if place and "type" not in part and close and not free:
+            meant = ".".join([*names[:place], close[0], *names[place + 1 :]])
+            raise ValueError(f"--cfg_options {key} would change nothing: did you mean {meant}?")
+        return
+
+
+def _unnumbered(name: str) -> str:
+    return name.rstrip("0123456789")
 
 
 def use_backbone(config: Config, name: str) -> None:
@@ -117,7 +150,7 @@ def use_backbone(config: Config, name: str) -> None:
     channels = tuple(widths[index] for index in found[0].get("out_indices", range(STAGES)))
     statistics = stored.statistics
     _check_bands(config, statistics)
-    for part in _parts(config):
+    for part in _datasets(config):
         if part.get("type") == "LabelledImages":
             part.statistics = statistics.to_plain()
     mean, std = Standardize(statistics).stored_moments()
@@ -133,7 +166,7 @@ def use_backbone(config: Config, name: str) -> None:
 
 def _check_bands(config: Config, statistics: ChannelStatistics) -> None:
     """Compare the bands that ``LoadRaster`` reads by name with those that a backbone knows."""
-    for part in _parts(config):
+    for part in _datasets(config):
         names = part.get("bands") or ()
         if part.get("type") != "LoadRaster" or not part.get("sensor"):
             continue
@@ -217,7 +250,7 @@ def check_classes(config: Config) -> None:
     """
     named = {
         loader: tuple(part.metainfo.classes)
-        for loader in ("train_dataloader", "val_dataloader", "test_dataloader")
+        for loader in _LOADERS
         for part in _parts(config.get(loader))
         if isinstance(part.get("metainfo"), dict) and part.metainfo.get("classes")
     }
@@ -237,6 +270,39 @@ def check_classes(config: Config) -> None:
                 )
 
 
+def check_band_order(config: Config) -> None:
+    """Make sure that the bands of ``LoadRaster`` stay in the order that the backbone knows.
+
+    Raises:
+        ValueError: the data preprocessor would turn them round, as it does OpenCV's.
+    """
+    rasters = any(part.get("type") == "LoadRaster" for part in _datasets(config))
+    for part in _parts(config.model) if rasters else ():
+        if part.get("bgr_to_rgb"):
+            raise ValueError(
+                "model.data_preprocessor.bgr_to_rgb=True would turn the bands of LoadRaster round,"
+                " which come in their own order: set it to False"
+            )
+
+
+def check_schedule(config: Config) -> None:
+    """Make sure that a training is long enough for every part of its schedule.
+
+    Raises:
+        ValueError: one begins when the training is over.
+    """
+    epochs = (config.get("train_cfg") or {}).get("max_epochs")
+    schedule = config.get("param_scheduler") or []
+    for number, part in enumerate(schedule if isinstance(schedule, list) else [schedule]):
+        if epochs is not None and part.get("by_epoch", True) and part.get("begin", 0) >= epochs:
+            raise ValueError(
+                f"{part.type} of param_scheduler begins after {part.begin} epochs, and"
+                f" train_cfg.max_epochs is {epochs}: train longer, or shorten the warm-up, such as"
+                f" --cfg_options param_scheduler.{max(number - 1, 0)}.end=0.5"
+                f" param_scheduler.{number}.begin=0.5"
+            )
+
+
 def build_runner(config: Config, *, trained: str | Path | None = None) -> Runner:
     """Build mmengine's runner; make sure that pretrained weights and anchors find their places.
 
@@ -248,8 +314,8 @@ def build_runner(config: Config, *, trained: str | Path | None = None) -> Runner
             from (``resume``) has to be, too.
 
     Raises:
-        FileNotFoundError, ValueError: as `check_pretrained`, `check_checkpoint`, `check_strides`
-            and `check_classes`.
+        FileNotFoundError, ValueError: as `check_pretrained`, `check_checkpoint`, `check_strides`,
+            `check_classes`, `check_band_order` and `check_schedule`.
         ModuleNotFoundError: mmcv was installed without its compiled operators.
     """
     try:
@@ -260,9 +326,12 @@ def build_runner(config: Config, *, trained: str | Path | None = None) -> Runner
         ) from error
     if trained is not None:
         config.load_from = str(trained)
-    elif config.get("resume"):
-        trained = config.get("load_from") or find_latest_checkpoint(config.work_dir)
+    else:
+        check_schedule(config)
+        if config.get("resume"):
+            trained = config.get("load_from") or find_latest_checkpoint(config.work_dir)
     check_classes(config)
+    check_band_order(config)
     runner = Runner.from_cfg(config)
     check_strides(runner.model)
     if trained is not None:
@@ -290,6 +359,11 @@ def _parts(part: Any) -> Iterator[ConfigDict]:
     elif isinstance(part, list | tuple):
         for value in part:
             yield from _parts(value)
+
+
+def _datasets(config: Config) -> Iterator[ConfigDict]:
+    """Every dict of the loaders: data sets, and the steps of their pipelines."""
+    yield from _parts([config.get(loader) for loader in _LOADERS])
 
 
 def _dicts(part: Any) -> list[ConfigDict]:

@@ -1,4 +1,7 @@
-"""Imagery that OpenCV does not read, for the pipelines of mmsegmentation, mmdetection and ours."""
+"""Pictures and rasters for the pipelines of mmsegmentation, mmdetection and ours.
+
+OpenCV changes the values of some, and fills what a damaged file lacks with grey.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,8 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmengine.registry import TRANSFORMS
 
+from benchmarks.openmmlab.eight_bits import check_eight_bits
+from cmid.data.decoding import read_image
 from cmid.data.raster_reading import read_raster
 
 
@@ -43,4 +48,27 @@ class LoadRaster(BaseTransform):
         results["img"] = np.ascontiguousarray(values.transpose(1, 2, 0))
         results["img_shape"] = results["ori_shape"] = values.shape[1:]
         results["missing"] = missing.all(axis=0)
+        return results
+
+
+@TRANSFORMS.register_module()
+class LoadPicture(BaseTransform):
+    """Read an image file of 8 bits as ``LoadImageFromFile`` does, but a damaged one is an error.
+
+    Takes ``img_path``. Adds ``img``, ``(H, W, 3)`` uint8, BGR; ``img_shape`` and ``ori_shape``; and
+    ``missing``, ``(H, W)`` bool, where the file tells of missing values. These took the mean of
+    their band in this image.
+
+    Raises:
+        UnreadableImageError: missing, empty, truncated or not an image.
+        ValueError: other than 1 or 3 bands, or more than 8 bits, see `check_eight_bits`.
+    """
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        check_eight_bits(results["img_path"])
+        image = read_image(results["img_path"])
+        results["img"] = np.ascontiguousarray(image.pixels.flip(0).permute(1, 2, 0).numpy())
+        results["img_shape"] = results["ori_shape"] = image.full_size
+        if image.missing is not None:
+            results["missing"] = image.missing.all(0).numpy()
         return results

@@ -36,7 +36,7 @@ class CheckedFiles:
         **more: as of the dataset.
 
     Raises:
-        FileNotFoundError: no image, or images without a mask; names the first.
+        FileNotFoundError: no folder, no image, or images without a mask; names the first.
         ValueError: pixels are ignored, and all others of all masks are of one class.
     """
 
@@ -46,6 +46,7 @@ class CheckedFiles:
 
     def load_data_list(self) -> list[dict[str, Any]]:
         """List the samples; each knows how many classes its mask may hold (``num_labels``)."""
+        _check_folders(self)
         return _checked(self, super().load_data_list())  # type: ignore[misc]
 
 
@@ -85,7 +86,7 @@ class ImageMaskFolder(BaseSegDataset):
         **more: as `mmseg.datasets.BaseSegDataset`; ``indices`` selects some of the sorted images.
 
     Raises:
-        FileNotFoundError: no image, or images without a mask; names the first.
+        FileNotFoundError: no folder, no image, or images without a mask; names the first.
         ValueError: ``metainfo`` names no class; two images or masks of one name; or pixels are
             ignored, and all others of all masks are of one class.
     """
@@ -108,6 +109,7 @@ class ImageMaskFolder(BaseSegDataset):
 
     def load_data_list(self) -> list[dict[str, Any]]:
         """Pair images and masks by their paths without the ending."""
+        _check_folders(self)
         images, masks = (self.data_prefix.get(key) for key in ("img_path", "seg_map_path"))
         known = {} if masks is None else files_by_name(Path(masks), MASK_EXTENSIONS)
         samples: list[dict[str, Any]] = []
@@ -131,6 +133,15 @@ class ImageMaskFolder(BaseSegDataset):
         return _checked(self, samples)
 
 
+def _check_folders(dataset: Any) -> None:
+    for key in ("img_path", "seg_map_path"):
+        folder = dataset.data_prefix.get(key)
+        if folder and not Path(folder).is_dir():
+            raise FileNotFoundError(
+                f"no folder {folder}: see data_root of the dataset, and {key} in its data_prefix"
+            )
+
+
 def _checked(dataset: Any, samples: list[dict[str, Any]]) -> list[dict[str, Any]]:
     folder = dataset.data_prefix["img_path"]
     if not samples:
@@ -139,9 +150,14 @@ def _checked(dataset: Any, samples: list[dict[str, Any]]) -> list[dict[str, Any]
     masks = [sample["seg_map_path"] for sample in samples if "seg_map_path" in sample]
     missing = [path for path in masks if not Path(path).is_file()]
     if missing:
+        jpegs = [Path(missing[0]).with_suffix(ending) for ending in (".jpg", ".jpeg", ".JPG")]
+        found = next((path.name for path in jpegs if path.is_file()), None)
+        remedy = "add the masks, or take the images away"
+        if found:
+            remedy = f"{found} is no mask, JPEG changes labels: make the masks anew as PNG"
         raise FileNotFoundError(
             f"{len(missing)} of {len(samples)} images in {folder} have no mask, first {missing[0]}:"
-            " add the masks, or take the images away"
+            f" {remedy}"
         )
     classes = dataset.METAINFO.get("classes") or dataset.metainfo["classes"]
     for sample in samples:

@@ -19,7 +19,7 @@ class DatasetMasks:
 
     Args:
         dataset: a dataset whose pipeline ends where ``img`` and ``gt_seg_map`` are loaded.
-        bgr: whether its images come as BGR, as those of ``LoadImageFromFile`` do.
+        bgr: whether its images come as BGR, as those of ``LoadPicture`` do.
     """
 
     def __init__(self, dataset: Any, *, bgr: bool = True) -> None:

@@ -87,6 +87,12 @@ def read_objects(path: Path, *, classes: Sequence[str] | None = None) -> Oriente
             raise ValueError(f"{name} has coordinates that are not finite: correct or delete it")
         if classes is not None and category not in classes:
             raise ValueError(f"{name} has the category {category!r}; known are {(*classes,)}")
+        if points.min() >= 0 and points.max() <= 1:
+            raise ValueError(
+                f"{name} lies within one pixel: coordinates are pixels, not shares of the image"
+            )
+        if difficulty < 0:
+            raise ValueError(f"{name} has the difficulty {difficulty}: 0 is the easiest")
         if _is_degenerate(points):
             raise ValueError(f"{name} has its corners on one line: correct or delete it")
         corners.append(points)

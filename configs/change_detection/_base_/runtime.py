@@ -9,7 +9,7 @@ default_hooks = dict(
     checkpoint=dict(
         type="CheckpointHook",
         interval=1,
-        max_keep_ckpts=1,
+        max_keep_ckpts=2,
         save_best="change/f1",
         rule="greater",
     ),

@@ -57,7 +57,8 @@ def test_files_that_are_evaluated_say_which_objects_are_crowds(folder: Path) -> 
     with pytest.raises(ValueError, match=r"c\.json: annotation 1 has no iscrowd .*: add 0 to each"):
         check(path, evaluated=True)
     for crowd in (0, 1):
-        assert check(write(folder, iscrowd=crowd), evaluated=True).objects == 1
+        counts = check(write(folder, iscrowd=crowd), evaluated=True)
+        assert (counts.objects, counts.crowds) == (1 - crowd, crowd)
 
 
 @pytest.mark.parametrize("ending", ["jpg", "png", "tif"])
@@ -128,6 +129,27 @@ def test_boxes_beside_the_image_and_over_its_border_are_counted(folder: Path) ->
     assert (counts.objects, counts.overhanging) == (1, 1)
     assert "1 reach over the border" in str(counts)
     assert check(write(folder, bbox=[51, 41, 9.6, 9.6])).overhanging == 0
+
+
+def test_boxes_of_two_corners_are_refused(folder: Path) -> None:
+    path = write(folder, bbox=[30, 20, 55, 45])
+    with pytest.raises(ValueError, match=r"c\.json: 1 of 1 boxes reach over .* needed are x, y, w"):
+        check(path)
+    content = json.loads(path.read_text())
+    (first,) = content["annotations"]
+    corners = [first, {**first, "id": 2, "bbox": [1, 2, 9, 9]}]
+    path.write_text(json.dumps({**content, "annotations": corners}))
+    with pytest.raises(ValueError, match=r"1 of 2 boxes reach over .* all of them fit as x1, y1"):
+        check(path)
+    corners[1]["bbox"] = [10, 2, 9, 9]  # a width below x: no corner
+    path.write_text(json.dumps({**content, "annotations": corners}))
+    assert check(path).overhanging == 1
+
+
+def test_crowds_are_counted_and_no_objects(folder: Path) -> None:
+    counts = check(write(folder, iscrowd=1))
+    assert (counts.objects, counts.crowds, counts.empty_images) == (0, 1, 1)
+    assert ", 1 crowds" in str(counts)
 
 
 def test_ids_and_names_of_categories_occur_once(folder: Path) -> None:

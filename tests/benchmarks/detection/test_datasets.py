@@ -108,6 +108,8 @@ def test_what_is_left_out_is_counted(coco: Path) -> None:
         ("1 1 5 1 9 1 3 1 ship 0", "corners on one line"),
         ("4 4 4 4 4 4 4 4 ship 0", "corners on one line"),
         ("1 1 9 1 9 9 1 9 boat 0", "category 'boat'"),
+        ("1 1 9 1 9 9 1 9 ship -1", "difficulty -1: 0 is the easiest"),
+        (".1 .1 .9 .1 .9 .9 .1 .9 ship 0", "within one pixel: coordinates are pixels"),
     ],
 )
 def test_wrong_lines_are_named(tmp_path: Path, line: str, message: str) -> None:
@@ -120,6 +122,35 @@ def test_wrong_lines_are_named(tmp_path: Path, line: str, message: str) -> None:
     path.write_text(f"{good}{line}\n")
     with pytest.raises(ValueError, match=rf"P0001.txt, line 5 .*{message}"):
         read_objects(path, classes=("ship", "plane"))
+
+
+def test_nothing_to_train_on_is_an_error_and_to_test_on_a_line(coco: Path, dota: Path) -> None:
+    pytest.importorskip("mmcv._ext", reason="extra openmmlab is not installed")
+    from benchmarks.detection.datasets import CheckedCocoDataset
+    from benchmarks.detection.oriented_datasets import CheckedDOTADataset
+
+    path = coco / "train.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "annotations": []}))
+    for labels in (dota / "train/labelTxt").iterdir():
+        labels.write_text("1 1 9 1 9 9 1 9 ship 1\n")
+
+    def horizontal(**options: Any) -> CheckedCocoDataset:
+        options = {"metainfo": {"classes": INSTANCE_CATEGORIES}, **options}
+        return CheckedCocoDataset(
+            ann_file=str(path), data_prefix={"img": str(coco / "train")}, pipeline=[], **options
+        )
+
+    def oriented(**options: Any) -> CheckedDOTADataset:
+        options = {"metainfo": {"classes": DOTA_CATEGORIES}, "diff_thr": 0, **options}
+        folders = {"ann_file": "train/labelTxt", "data_prefix": {"img_path": "train/images"}}
+        return CheckedDOTADataset(data_root=str(dota), pipeline=[], **folders, **options)
+
+    with pytest.raises(ValueError, match=r"nothing to train on: .*train\.json: 6 images \(6 wi"):
+        horizontal()
+    with pytest.raises(ValueError, match=r"nothing to train on: .*6 objects, 6 of them ignored"):
+        oriented()
+    assert len(horizontal(test_mode=True)) == len(oriented(test_mode=True)) == 6
+    assert len(oriented(diff_thr=1)) == 6
 
 
 def test_datasets_of_openmmlab_check_their_files(coco: Path, dota: Path) -> None:

@@ -10,6 +10,7 @@ import torch
 
 pytest.importorskip("mmcv._ext", reason="extra openmmlab is not installed")
 
+from mmengine.logging import MMLogger
 from mmrotate.evaluation import eval_rbbox_map
 
 from benchmarks.detection.oriented_metric import OrientedMetric
@@ -95,7 +96,9 @@ def test_ignored_objects_count_neither_way() -> None:
     assert evaluated([good, only_ignored])["dota/mAP"] == pytest.approx(1)
 
 
-def test_tiles_are_merged_and_compared_with_whole_images(tmp_path: Path) -> None:
+def test_tiles_are_merged_and_compared_with_whole_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     box = (60.0, 20.0, 16.0, 6.0, 0.5)
     hard = (20.0, 90.0, 10.0, 10.0, 0.0)
     corners = np.array([box_corners(box), box_corners(hard)])
@@ -120,6 +123,12 @@ def test_tiles_are_merged_and_compared_with_whole_images(tmp_path: Path) -> None
     (line,) = (out / "Task1_ship.txt").read_text().splitlines()
     assert line.startswith("P0 0.800000 ")
     assert (out / "Task1_plane.txt").read_text() == ""
+    (tmp_path / "P1.txt").touch()
+    told: list[str] = []
+    monkeypatch.setattr(MMLogger, "warning", lambda _, line: told.append(line))
+    evaluated(tiles, merge_patches=True, whole_labels=str(tmp_path))
+    assert told[0].startswith("1 of 2 images")
+    assert told[0].endswith("not evaluated, first P1")
     assert evaluated(tiles, merge_patches=True, outfile_prefix=str(tmp_path / "other")) == {}
 
 

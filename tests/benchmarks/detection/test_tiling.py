@@ -110,6 +110,15 @@ def test_what_no_tile_holds_is_counted(dota: Path, tmp_path: Path) -> None:
     assert (counts.lost, counts.written.total(), counts.empty_tiles) == (1, 0, 6)
 
 
+def test_text_files_without_an_image_are_counted(dota: Path, tmp_path: Path) -> None:
+    (dota / "labelTxt" / "P0009.txt").touch()
+    counts = split_folder(
+        dota / "images", dota / "labelTxt", tmp_path / "tiles", tiling=TilingConfig(SIZE, 16)
+    )
+    assert counts.unused == 1
+    assert "1 text files belong to no image" in str(counts)
+
+
 def test_split_then_merge_gives_the_boxes_back(dota: Path, tmp_path: Path) -> None:
     pytest.importorskip("mmcv._ext", reason="extra openmmlab is not installed")
     from benchmarks.detection.merging import Detections, merge_tiles, write_submission

@@ -18,6 +18,7 @@ import rasterio
 from benchmarks.change_detection.loading import LoadPair
 from benchmarks.openmmlab.annotations import LoadCheckedAnnotations
 from benchmarks.openmmlab.eight_bits import check_eight_bits
+from benchmarks.openmmlab.loading import LoadPicture
 
 
 def write_tiff(path: Path, bands: int, dtype: str) -> Path:
@@ -42,8 +43,9 @@ def test_tiffs_that_opencv_would_change_are_refused(tmp_path: Path, bands: int, 
         ValueError, match=r"a\.tif has not one or three bands of 8 bits.*LoadRaster"
     ):
         check_eight_bits(path)
-    with pytest.raises(ValueError, match=r"a\.tif has not one or three bands of 8 bits"):
-        LoadPair()({"img_path": str(path), "img_path2": str(path)})
+    for load in (LoadPicture(), LoadPair()):
+        with pytest.raises(ValueError, match=r"a\.tif has not one or three bands of 8 bits"):
+            load({"img_path": str(path), "img_path2": str(path)})
 
 
 @pytest.mark.parametrize("bands", [1, 3])

@@ -9,12 +9,20 @@ import torch
 pytest.importorskip("mmcv._ext", reason="extra openmmlab is not installed")
 
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
+from mmengine.registry import PARAM_SCHEDULERS, init_default_scope
 from mmengine.runner import CheckpointLoader
 from mmpretrain.registry import DATASETS, MODELS
 
 from benchmarks.openmmlab import CMIDBackbone, experiment
-from benchmarks.openmmlab.experiment import check_classes, load_config, paint, use_backbone, use_tta
+from benchmarks.openmmlab.experiment import (
+    check_band_order,
+    check_classes,
+    check_schedule,
+    load_config,
+    paint,
+    use_backbone,
+    use_tta,
+)
 from cmid.export import to_timm
 from cmid.models import MaskedEncoder
 from tests.integration.in_process import run
@@ -96,6 +104,81 @@ def test_options_that_would_change_nothing_are_refused(root: Path) -> None:
             load_config(root / SCENES, options={key: 1})
     config = load_config(root / SCENES, options={"check_pretrained": False, "custom_hooks": []})
     assert config.check_pretrained is False
+
+
+def test_misspelt_settings_are_refused(root: Path) -> None:
+    path = root / "configs/detection/faster_rcnn_resnet18_scenes.py"
+    for key, meant in (
+        ("model.test_cfg.rcnn.score_thresh", "model.test_cfg.rcnn.score_thr"),
+        ("env_cfg.dist_cfg.backends", "env_cfg.dist_cfg.backend"),
+        ("default_hooks.chekpoint.interval", "default_hooks.checkpoint.interval"),
+        ("train_dataloader.dataset.data_prefix.imgs", "train_dataloader.dataset.data_prefix.img"),
+    ):
+        with pytest.raises(ValueError, match=f"--cfg_options {key} .*: did you mean {meant}\\?$"):
+            load_config(path, options={key: 1})
+    known = {
+        "model.test_cfg.rcnn.score_thr": 0.1,
+        "model.test_cfg.rcnn.min_bbox_size": 2,
+        "optim_wrapper.paramwise_cfg.custom_keys.neck.lr_mult": 2,
+        "train_dataloader.dataset.data_prefix.img2": "second",
+        "train_dataloader.dataset.pipeline.0.type": "LoadRaster",
+    }
+    load_config(path, options=known)
+
+
+def test_datasets_are_checked_against_the_statistics_of_the_backbone(
+    root: Path, export: str
+) -> None:
+    config = load_config(root / SCENES, backbone=export)
+    for loader in (config.train_dataloader, config.val_dataloader, config.test_dataloader):
+        assert loader.dataset.statistics["mean"] == pytest.approx((0.2, 0.3, 0.4))
+
+
+def test_bands_of_another_sensor_or_order_than_the_backbones_are_refused(
+    root: Path, tmp_path: Path
+) -> None:
+    path = root / "configs/segmentation/upernet_resnet50_geotiff.py"
+    load = "train_dataloader.dataset.pipeline.0"
+    options = {f"{load}.sensor": "sentinel2_l2a", "model.backbone.in_channels": 3}
+    statistics = {"mean": (0.2,) * 3, "std": (0.1,) * 3, "bands": ("B02", "B03", "B04")}
+    statistics["sensor"] = "sentinel2_l2a"
+    folder = str(to_timm(MaskedEncoder("resnet18"), tmp_path / "export", statistics=statistics))
+    load_config(path, backbone=folder, options={**options, f"{load}.bands": ["B02", "B03", "B04"]})
+    with pytest.raises(ValueError, match="bands B04, B03, B02 of sentinel2_l2a"):
+        load_config(
+            path, backbone=folder, options={**options, f"{load}.bands": ["B04", "B03", "B02"]}
+        )
+    check_band_order(load_config(path))
+    with pytest.raises(ValueError, match="bgr_to_rgb=True would turn the bands of LoadRaster"):
+        check_band_order(load_config(path, options={"model.data_preprocessor.bgr_to_rgb": True}))
+
+
+def test_schedules_that_begin_after_the_training_are_refused(root: Path) -> None:
+    path = root / "configs/segmentation/upernet_swin_base_potsdam.py"
+    short = {"train_cfg.max_epochs": 1}
+    with pytest.raises(ValueError, match=r"CosineAnnealingLR of .* after 1 epochs, .* is 1: train"):
+        check_schedule(load_config(path, options=short))
+    halves = {"param_scheduler.0.end": 0.5, "param_scheduler.1.begin": 0.5}
+    config = load_config(path, options={**short, **halves})
+    check_schedule(config)
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([parameter], lr=1.0)
+    built = [
+        PARAM_SCHEDULERS.build(
+            {**part, "end": part.get("end", 1)},
+            default_args={"optimizer": optimizer, "epoch_length": 10},
+        )
+        for part in config.param_scheduler
+    ]
+    rates = []
+    for _ in range(10):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        for scheduler in built:
+            scheduler.step()
+    assert max(rates) == pytest.approx(1, rel=0.1)
+    assert rates[0] < 0.1
+    assert rates[-1] < 0.2
 
 
 def test_a_configuration_is_fitted_without_reading_a_weight(root: Path, export: str) -> None:

@@ -9,10 +9,12 @@ import pytest
 pytest.importorskip("mmcv._ext", reason="extra openmmlab is not installed")
 pytest.importorskip("rasterio")
 
+import mmcv
 import rasterio
 from mmengine.registry import TRANSFORMS
+from PIL import Image as PillowImage
 
-from benchmarks.openmmlab.loading import LoadRaster
+from benchmarks.openmmlab.loading import LoadPicture, LoadRaster
 from benchmarks.openmmlab.photometric import BandPhotometricDistortion
 from cmid.data import UnreadableImageError
 
@@ -116,3 +118,36 @@ def test_real_rasters_load(shared_data: Path, name: str, bands: int, dtype: str 
     assert loaded["img"].shape[2] == bands
     assert dtype in (None, loaded["img"].dtype)
     assert np.isfinite(loaded["img"]).all()
+
+
+@pytest.mark.parametrize("ending", ["png", "jpg", "tif"])
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_pictures_in_order_load_as_by_opencv(tmp_path: Path, ending: str, mode: str) -> None:
+    shape = (40, 50) if mode == "L" else (40, 50, 3)
+    values = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    path = tmp_path / f"a.{ending}"
+    PillowImage.fromarray(values).save(path)
+    loaded = TRANSFORMS.build({"type": "LoadPicture"})({"img_path": str(path)})
+    assert np.array_equal(loaded["img"], mmcv.imread(str(path)))
+    assert loaded["img_shape"] == loaded["ori_shape"] == (40, 50)
+    assert "missing" not in loaded
+
+
+@pytest.mark.parametrize("ending", ["png", "jpg", "tif"])
+@pytest.mark.parametrize("kept", [0.0, 0.01, 0.6])
+def test_damaged_pictures_are_named(tmp_path: Path, ending: str, kept: float) -> None:
+    path = tmp_path / f"a.{ending}"
+    values = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    PillowImage.fromarray(values).save(path)
+    path.write_bytes(path.read_bytes()[: int(kept * path.stat().st_size)])
+    with pytest.raises(UnreadableImageError, match=rf"a\.{ending}: (not a readable|file is empty)"):
+        LoadPicture()({"img_path": str(path)})
+
+
+def test_missing_values_of_a_picture_are_told(tmp_path: Path) -> None:
+    values = np.full((3, 8, 10), 7, np.uint8)
+    values[:, :2] = 0
+    path = write(tmp_path / "a.tif", values, nodata=0)
+    loaded = LoadPicture()({"img_path": path})
+    assert (loaded["img"] == 7).all()
+    assert np.array_equal(loaded["missing"], (values == 0).all(axis=0))

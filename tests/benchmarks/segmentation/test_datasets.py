@@ -107,6 +107,18 @@ def test_missing_masks_are_named_before_training(tmp_path: Path, make) -> None:
         make(tmp_path)
 
 
+@pytest.mark.parametrize("make", [potsdam, folder])
+def test_missing_folders_and_jpegs_of_masks_are_named(tmp_path: Path, make) -> None:
+    write(tmp_path, np.zeros((8, 10), np.uint8))
+    (tmp_path / "ann_dir/a.png").rename(tmp_path / "ann_dir/a.jpg")
+    with pytest.raises(FileNotFoundError, match=r"ann_dir/a\.png: a\.jpg is no mask, JPEG changes"):
+        make(tmp_path)
+    for name, key in (("ann_dir", "seg_map_path"), ("img_dir", "img_path")):
+        (tmp_path / name).rename(tmp_path / f"{name}_away")
+        with pytest.raises(FileNotFoundError, match=rf"no folder .*{name}: see data_root .*{key}"):
+            make(tmp_path)
+
+
 def test_a_folder_pairs_by_name_at_any_depth(tmp_path: Path) -> None:
     for name in ("c", "deep/b", "a"):
         write_image(tmp_path / f"img_dir/{name}.tif", np.zeros((8, 10, 3), np.uint8))

@@ -1,7 +1,7 @@
 # COCO's form: data/coco/{train,val}/ and {train,val}.json. Images without objects are kept.
 image_size = (800, 800)
 train_pipeline = [
-    dict(type="LoadImageFromFile"),
+    dict(type="LoadPicture"),
     dict(type="LoadAnnotations", with_bbox=True),
     dict(type="Resize", scale=image_size, keep_ratio=True),
     # Nadir imagery has no up: each of the four orientations a quarter of the time.
@@ -10,7 +10,7 @@ train_pipeline = [
 ]
 meta_keys = ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor", "instances")
 test_pipeline = [
-    dict(type="LoadImageFromFile"),
+    dict(type="LoadPicture"),
     dict(type="Resize", scale=image_size, keep_ratio=True),
     dict(type="LoadAnnotations", with_bbox=True),  # behind Resize: in pixels of the file
     dict(type="PackDetInputs", meta_keys=meta_keys),
@@ -20,7 +20,7 @@ tta_model = dict(
     tta_cfg=dict(nms=dict(type="nms", iou_threshold=0.5), max_per_img=100),
 )
 tta_pipeline = [
-    dict(type="LoadImageFromFile"),
+    dict(type="LoadPicture"),
     dict(
         type="TestTimeAug",
         transforms=[

@@ -6,7 +6,7 @@ load_objects = [
     dict(type="mmrotate.ConvertBoxType", box_type_mapping=dict(gt_bboxes="rbox")),
 ]
 train_pipeline = [
-    dict(type="LoadImageFromFile"),
+    dict(type="LoadPicture"),
     *load_objects,
     dict(type="Resize", scale=(1024, 1024), keep_ratio=True, clip_object_border=False),
     dict(type="RandomFlip", prob=0.75, direction=["horizontal", "vertical", "diagonal"]),
@@ -14,7 +14,7 @@ train_pipeline = [
 ]
 meta_keys = ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")
 test_pipeline = [
-    dict(type="LoadImageFromFile"),
+    dict(type="LoadPicture"),
     dict(type="Resize", scale=(1024, 1024), keep_ratio=True, clip_object_border=False),
     *load_objects,  # behind Resize: in pixels of the file
     dict(type="PackDetInputs", meta_keys=meta_keys),

@@ -1,7 +1,7 @@
 # Roads in 70 aerial images of 400 pixels: 1 to 50 for training, 51 to 70 for the test.
 _base_ = "tiles.py"
 train_pipeline = [
-    dict(type="LoadImageFromFile"),
+    dict(type="LoadPicture"),
     dict(type="LoadCheckedAnnotations"),
     dict(type="RandomResize", scale=(400, 400), ratio_range=(0.5, 2.0), keep_ratio=True),
     dict(type="RandomCrop", crop_size=(192, 192), cat_max_ratio=0.95),

@@ -1,7 +1,7 @@
 # Generated scenes of 128 pixels; crops of 96. They come with their own light and season.
 _base_ = "tiles.py"
 train_pipeline = [
-    dict(type="LoadImageFromFile"),
+    dict(type="LoadPicture"),
     dict(type="LoadCheckedAnnotations"),
     dict(type="RandomResize", scale=(128, 128), ratio_range=(0.75, 1.5), keep_ratio=True),
     dict(type="RandomCrop", crop_size=(96, 96), cat_max_ratio=0.75),

@@ -1,6 +1,6 @@
 # Tiles with masks: crops of 512 pixels for training, whole images for the test.
 train_pipeline = [
-    dict(type="LoadImageFromFile"),
+    dict(type="LoadPicture"),
     dict(type="LoadCheckedAnnotations"),
     dict(type="RandomResize", scale=(512, 512), ratio_range=(0.5, 2.0), keep_ratio=True),
     dict(type="RandomCrop", crop_size=(512, 512), cat_max_ratio=0.75),
@@ -10,7 +10,7 @@ train_pipeline = [
     dict(type="PackSegInputs"),
 ]
 test_pipeline = [
-    dict(type="LoadImageFromFile"),
+    dict(type="LoadPicture"),
     dict(type="LoadCheckedAnnotations"),
     dict(type="PackSegInputs"),
 ]
