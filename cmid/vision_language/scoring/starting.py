@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from cmid.checkpoints.hugging_face import check_model
+from cmid.vision_language.clip.building import import_open_clip
 from cmid.vision_language.clip.config import CLIPConfig
 from cmid.vision_language.clip.storage import starting_clip
 from cmid.vision_language.scoring.config import PARTS, LowRankConfig, Part, ScorerConfig
@@ -25,8 +26,10 @@ def check_start(start: ScorerConfig) -> None:
 
     Raises:
         FileNotFoundError: no such folder, nor a name of open_clip's or of the hub's form.
+        ModuleNotFoundError: open_clip is missing, which every scorer needs.
         ValueError: the folder of something else.
     """
+    import_open_clip()
     if start.scorer is not None:
         read_config(Path(start.scorer))
     elif start.language_model is not None:
