@@ -24,7 +24,6 @@ from benchmarks.suite.tasks import SCENE_WRITERS
 from cmid.command_line import command
 from cmid.options import at_least, option
 
-WITH_BANDS = ("segmentation", "change_detection", "geotiff")
 WHOLE = "geotiff"
 
 
@@ -39,8 +38,8 @@ class ScenesConfig:
         val: scenes to validate on.
         size: pixels per side (default: the task's).
         seed: other scenes for another one.
-        bands: 3, or more with infrared, as GeoTIFF; for segmentation, change_detection and geotiff
-            (default there: 4).
+        bands: 3, or more with infrared, as GeoTIFF; for all but classification (default of geotiff:
+            4, of others: 3).
         crs: reference system of geotiff.
     """
 
@@ -54,9 +53,8 @@ class ScenesConfig:
     crs: str = "EPSG:32633"
 
     def __post_init__(self) -> None:
-        if self.bands is not None and self.task not in WITH_BANDS:
-            named = f"{', '.join(WITH_BANDS[:-1])} and {WITH_BANDS[-1]}"
-            raise ValueError(f"--bands goes with the tasks {named}")
+        if self.bands is not None and self.task == "classification":
+            raise ValueError("--bands does not go with the task classification")
 
 
 @command(ScenesConfig, memory="--size")

@@ -11,6 +11,7 @@ from importlib.util import find_spec
 if find_spec("mmdet") is not None:
     import benchmarks.detection.datasets
     import benchmarks.detection.drawing
+    import benchmarks.detection.preprocessing
     import benchmarks.openmmlab.loading
 
 if find_spec("mmrotate") is not None:

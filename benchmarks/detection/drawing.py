@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from mmdet.structures import DetDataSample
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
-from benchmarks.openmmlab.pictures import PictureHook
+from benchmarks.openmmlab.pictures import PictureHook, read_picture
 
 _SMALLEST_SIDE = 1000  # pixels; smaller images are enlarged, so that labels leave objects in sight
 
@@ -25,15 +26,19 @@ class DrawBoxes(PictureHook):
 
     Args:
         score_thr: the lowest score that is drawn.
+        bands: the three bands of a raster to show, counted from 1.
         arguments: see `PictureHook`.
     """
 
-    def __init__(self, *, score_thr: float = 0.3, **arguments: Any) -> None:
+    def __init__(
+        self, *, score_thr: float = 0.3, bands: Sequence[int] = (1, 2, 3), **arguments: Any
+    ) -> None:
         super().__init__(**arguments)
         self.score_thr = score_thr
+        self.bands = tuple(bands)
 
     def write(self, path: Path, runner: Runner, *, inputs: Any, sample: Any) -> None:
-        image = mmcv.imread(sample.img_path, channel_order="rgb")
+        image = read_picture(sample.img_path, bands=self.bands)
         factor = math.ceil(_SMALLEST_SIDE / max(image.shape[:2]))
         if factor > 1:
             size = image.shape[1] * factor, image.shape[0] * factor

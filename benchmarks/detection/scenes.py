@@ -21,7 +21,7 @@ SMALLEST_SIDE = 2.0  # pixels; what the border leaves of an object may be less, 
 DOTA_CATEGORIES = tuple(name.replace(" ", "-") for name in INSTANCE_CATEGORIES)
 
 
-def write_scenes(out: Path, *, train: int, val: int, size: int, seed: int) -> None:
+def write_scenes(out: Path, *, train: int, val: int, size: int, seed: int, bands: int = 3) -> None:
     """Write ``train/``, ``val/``, ``train.json`` and ``val.json``: COCO's form with polygons.
 
     Categories are `cmid.data.scenes.INSTANCE_CATEGORIES`. Some scenes have no objects.
@@ -31,17 +31,19 @@ def write_scenes(out: Path, *, train: int, val: int, size: int, seed: int) -> No
         train, val: number of scenes; no scene is in both.
         size: height and width in pixels.
         seed: random seed of the scenes.
+        bands: number of bands, 3 or more: red, green, blue, infrared. Images are PNG, or GeoTIFF
+            where there are more than three.
 
     Raises:
         FileExistsError: ``out`` is not empty.
-        ValueError: a size that scenes do not have.
+        ValueError: a size or a number of bands that scenes do not have.
     """
     with new_folder(out) as folder:
         for part, indices in _parts(train, val).items():
             categories = [{"id": k + 1, "name": n} for k, n in enumerate(INSTANCE_CATEGORIES)]
             content: dict[str, Any] = {"images": [], "annotations": [], "categories": categories}
-            for index, scene in _generated(indices, size=size, seed=seed, part=part):
-                name = f"scene_{index:05}.png"
+            for index, scene in _generated(indices, size=size, seed=seed, bands=bands, part=part):
+                name = f"scene_{index:05}{_ending(bands)}"
                 write_image(folder / part / name, channels_last(scene.image))
                 image = {"id": index, "file_name": name, "width": size, "height": size}
                 content["images"].append(image)
@@ -51,14 +53,16 @@ def write_scenes(out: Path, *, train: int, val: int, size: int, seed: int) -> No
             (folder / f"{part}.json").write_text(json.dumps(content))
 
 
-def write_oriented_scenes(out: Path, *, train: int, val: int, size: int, seed: int) -> None:
+def write_oriented_scenes(
+    out: Path, *, train: int, val: int, size: int, seed: int, bands: int = 3
+) -> None:
     """Write ``{train,val}/images`` and ``{train,val}/labelTxt``: DOTA's form.
 
     Categories are those of `write_scenes` with hyphens. Boxes are the smallest around the
     outlines, or upright where that is as small: round tanks have no direction.
 
     Args:
-        out, train, val, size, seed: see `write_scenes`; the scenes are the same.
+        out, train, val, size, seed, bands: see `write_scenes`; the scenes are the same.
 
     Raises:
         FileExistsError, ValueError: as `write_scenes`.
@@ -67,8 +71,9 @@ def write_oriented_scenes(out: Path, *, train: int, val: int, size: int, seed: i
         for part, indices in _parts(train, val).items():
             images, labels = folder / part / "images", folder / part / "labelTxt"
             labels.mkdir(parents=True)
-            for index, scene in _generated(indices, size=size, seed=seed, part=part):
-                write_image(images / f"scene_{index:05}.png", channels_last(scene.image))
+            for index, scene in _generated(indices, size=size, seed=seed, bands=bands, part=part):
+                name = f"scene_{index:05}{_ending(bands)}"
+                write_image(images / name, channels_last(scene.image))
                 write_objects(labels / f"scene_{index:05}.txt", oriented_objects(scene))
 
 
@@ -101,9 +106,15 @@ def _parts(train: int, val: int) -> dict[str, range]:
     return {"train": range(train), "val": range(train, train + val)}
 
 
-def _generated(indices: range, *, size: int, seed: int, part: str) -> Iterator[tuple[int, Scene]]:
+def _ending(bands: int) -> str:
+    return ".png" if bands == 3 else ".tif"
+
+
+def _generated(
+    indices: range, *, size: int, seed: int, bands: int, part: str
+) -> Iterator[tuple[int, Scene]]:
     for index in tqdm(indices, desc=f"{part} scenes", unit="scene"):
-        yield index, generate_scene(index, seed=seed, size=size)
+        yield index, generate_scene(index, seed=seed, size=size, num_bands=bands)
 
 
 def _coco_fields(instance: Instance) -> dict[str, Any]:

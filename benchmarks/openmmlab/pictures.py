@@ -12,6 +12,10 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from numpy.typing import NDArray
 
+from cmid.data.decoding import read_image
+from cmid.data.raster_paths import RASTER_EXTENSIONS
+from cmid.data.raster_reading import read_raster
+
 
 class PictureHook(Hook):
     """Write a picture of each tested image: ``DIR/NAME.png``.
@@ -61,6 +65,13 @@ class PictureHook(Hook):
             name = f"{folders.pop()}_{name}"
         self.names.add(name)
         return f"{name}.png"
+
+
+def read_picture(path: str, *, bands: Sequence[int] = (1, 2, 3)) -> NDArray[np.uint8]:
+    """Read an image for display, ``(H, W, 3)`` uint8, as `displayed` shows it."""
+    if path.lower().endswith(RASTER_EXTENSIONS):
+        return displayed(read_raster(path)[0], bands=bands)
+    return displayed(read_image(path).pixels.numpy(), bands=(1, 2, 3))
 
 
 def displayed(

@@ -9,12 +9,8 @@ from typing import Any
 import numpy as np
 from mmengine.runner import Runner
 from mmseg.registry import HOOKS
-from numpy.typing import NDArray
 
-from benchmarks.openmmlab.pictures import PictureHook, displayed
-from cmid.data.decoding import read_image
-from cmid.data.raster_paths import RASTER_EXTENSIONS
-from cmid.data.raster_reading import read_raster
+from benchmarks.openmmlab.pictures import PictureHook, read_picture
 from cmid.data.writing import write_image
 from cmid.visualization.panels import label_panels
 
@@ -42,10 +38,3 @@ class PaintPredictions(PictureHook):
             palette=meta["palette"],
         )
         write_image(path, np.asarray(painted))
-
-
-def read_picture(path: str, *, bands: Sequence[int] = (1, 2, 3)) -> NDArray[np.uint8]:
-    """Read an image for display, ``(H, W, 3)`` uint8, as `displayed` shows it."""
-    if path.lower().endswith(RASTER_EXTENSIONS):
-        return displayed(read_raster(path)[0], bands=bands)
-    return displayed(read_image(path).pixels.numpy(), bands=(1, 2, 3))

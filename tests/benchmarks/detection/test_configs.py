@@ -7,12 +7,14 @@ import pytest
 import torch
 
 pytest.importorskip("mmcv._ext", reason="extra openmmlab is not installed")
+pytest.importorskip("rasterio", reason="extra geo is not installed")
 
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DATASETS, FUNCTIONS, MODELS, init_default_scope
 
 import benchmarks.detection  # noqa: F401
+from benchmarks.detection.preprocessing import BandDetDataPreprocessor
 from benchmarks.detection.scenes import DOTA_CATEGORIES, write_oriented_scenes, write_scenes
 from benchmarks.openmmlab.experiment import load_config
 from cmid.data.scenes import INSTANCE_CATEGORIES
@@ -30,6 +32,8 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("scenes")
     write_scenes(folder / "coco", train=12, val=2, size=64, seed=0)
     write_oriented_scenes(folder / "dota", train=12, val=2, size=64, seed=0)
+    write_scenes(folder / "coco_4band", train=12, val=2, size=64, seed=0, bands=4)
+    write_oriented_scenes(folder / "dota_4band", train=12, val=2, size=64, seed=0, bands=4)
     return folder
 
 
@@ -39,11 +43,12 @@ def use_scenes(dataset: Config, scenes: Path) -> None:
         for part in dataset.datasets:
             use_scenes(part, scenes)
         return
+    form = "_4band" if dataset.data_root.endswith("_4band") else ""
     if dataset.type == "CheckedCocoDataset":
-        dataset.update(data_root=str(scenes / "coco"), ann_file="train.json")
+        dataset.update(data_root=str(scenes / f"coco{form}"), ann_file="train.json")
         dataset.update(data_prefix={"img": "train"}, metainfo={"classes": INSTANCE_CATEGORIES})
     else:
-        dataset.update(data_root=str(scenes / "dota"), ann_file="train/labelTxt")
+        dataset.update(data_root=str(scenes / f"dota{form}"), ann_file="train/labelTxt")
         dataset.update(data_prefix={"img_path": "train/images"})
         dataset.metainfo = {"classes": DOTA_CATEGORIES}
     for step in dataset.pipeline:
@@ -103,3 +108,13 @@ def test_images_without_objects_are_kept_and_train(name: str, scenes: Path) -> N
     losses = model.train_step(batch_of(config, scenes, with_objects=False), optimizer)
     assert torch.isfinite(losses["loss"])
     assert losses["loss"] > 0
+
+
+def test_any_number_of_bands_is_standardised() -> None:
+    preprocessor = BandDetDataPreprocessor([1, 2, 3, 4], [1, 1, 1, 2], pad_size_divisor=4)
+    image = torch.arange(4).add(1).view(4, 1, 1).expand(4, 2, 2) * 3
+    batch = preprocessor({"inputs": [image], "data_samples": None})
+    assert batch["inputs"].shape == (1, 4, 4, 4)
+    assert batch["inputs"][0, :, 0, 0].tolist() == [2, 4, 6, 4]
+    with pytest.raises(ValueError, match=r"images have 3 bands, data_preprocessor\.mean 4"):
+        preprocessor({"inputs": [image[:3]], "data_samples": None})

@@ -5,12 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from benchmarks.detection.coco import check_coco
 from benchmarks.detection.scenes import DOTA_CATEGORIES, write_oriented_scenes, write_scenes
 from cmid.boxes import oriented_box
 from cmid.data.dota import read_objects
+from cmid.data.raster_reading import read_raster
 from cmid.data.scenes import INSTANCE_CATEGORIES, generate_scene
 
 
@@ -67,6 +69,20 @@ def test_oriented_scenes_hold_the_same_objects(folder: Path) -> None:
             along = np.array([np.cos(angle), np.sin(angle)])
             offsets = np.abs((points - (x, y)) @ np.array([along, [-along[1], along[0]]]).T)
             assert (offsets <= np.array([width, height]) / 2 + 0.05).all()
+
+
+def test_more_bands_are_geotiffs_of_the_same_objects(folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("rasterio", reason="extra geo is not installed")
+    write_scenes(tmp_path / "coco", train=12, val=3, size=64, seed=1, bands=5)
+    write_oriented_scenes(tmp_path / "dota", train=12, val=3, size=64, seed=1, bands=5)
+    same = [json.loads((where / "coco/train.json").read_text()) for where in (folder, tmp_path)]
+    assert same[0]["annotations"] == same[1]["annotations"]
+    for path in (
+        tmp_path / "coco/val/scene_00012.tif",
+        tmp_path / "dota/val/images/scene_00012.tif",
+    ):
+        scene = generate_scene(12, seed=1, size=64, num_bands=5)
+        assert torch.equal(torch.from_numpy(read_raster(path)[0]), scene.image)
 
 
 def test_a_folder_appears_whole_or_not_at_all(folder: Path, tmp_path: Path) -> None:

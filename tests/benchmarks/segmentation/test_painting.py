@@ -13,7 +13,8 @@ pytest.importorskip("mmcv._ext", reason="extra openmmlab is not installed")
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 
-from benchmarks.segmentation.painting import PaintPredictions, read_picture
+from benchmarks.openmmlab.pictures import read_picture
+from benchmarks.segmentation.painting import PaintPredictions
 from cmid.data.writing import write_image
 from cmid.visualization.panels import IGNORED_COLOUR
 from cmid.visualization.panels import label_panels as paint
