@@ -49,7 +49,7 @@ def model_card(config: Mapping[str, Any]) -> str:
         "sensor": about.get("sensor"),
         "method": about.get("method"),
         "steps": about.get("global_step"),
-        "weights of losses": ", ".join(f"{k} {v:g}" for k, v in about.get("weights", {}).items()),
+        "weights of losses": _in_words(about.get("weights")),
         "network": about.get("which"),
     }
     rows = [f"| {name} | {value} |\n" for name, value in facts.items() if value]
@@ -62,6 +62,13 @@ def model_card(config: Mapping[str, Any]) -> str:
         + _band_table(config)
         + _OPEN
     )
+
+
+def _in_words(value: Any) -> str:
+    """What a method says of itself, in whatever form."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_in_words(each)}" for name, each in value.items())
+    return f"{value:g}" if isinstance(value, int | float) else str(value or "")
 
 
 def _band_table(config: Mapping[str, Any]) -> str:

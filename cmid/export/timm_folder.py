@@ -8,6 +8,7 @@ the weights come from, and the range of raw values that was mapped to 0..1 befor
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from collections.abc import Mapping
@@ -145,8 +146,10 @@ def _write(folder: Path, weights: dict[str, Tensor], config: dict[str, Any]) -> 
     with new_folder(folder, replace=True) as new:
         save_file(weights, new / WEIGHTS_FILE, metadata={"format": "pt"})
         config["cmid"]["sha256"] = sha256_of(new / WEIGHTS_FILE)
+        card = model_card(config).encode()
+        config["cmid"]["card_sha256"] = hashlib.sha256(card).hexdigest()
         (new / CONFIG_FILE).write_text(json.dumps(config, indent=2) + "\n")
-        (new / CARD_FILE).write_bytes(_edited_card(folder) or model_card(config).encode())
+        (new / CARD_FILE).write_bytes(_edited_card(folder) or card)
 
 
 def _edited_card(folder: Path) -> bytes | None:
@@ -156,10 +159,10 @@ def _edited_card(folder: Path) -> bytes | None:
         return None
     card = path.read_bytes()
     try:
-        written = model_card(json.loads((folder / CONFIG_FILE).read_text())).encode()
+        written = json.loads((folder / CONFIG_FILE).read_text())["cmid"]["card_sha256"]
     except (OSError, ValueError, KeyError):  # a damaged config.json tells nothing of the card
         written = None
-    if card == written:
+    if hashlib.sha256(card).hexdigest() == written:
         return None
     logger.warning("%s was edited and stays: see whether it is true of the new weights", path)
     return card

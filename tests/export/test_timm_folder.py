@@ -249,7 +249,9 @@ def test_the_card_says_what_it_is_and_keeps_what_was_written_in_it(tmp_path, cap
     card.write_text(text)
     other = {"mean": [0.5] * 6, "std": [0.5] * 6}
     encoder = _encoder("resnet18", {}, in_chans=6)
-    to_timm(encoder, tmp_path / "out", statistics=other, overwrite=True)
+    said = {"weights": {"masked": 2.0, "local": "as published"}}
+    to_timm(encoder, tmp_path / "out", statistics=other, provenance=said, overwrite=True)
+    assert "| weights of losses | masked 2, local as published |" in card.read_text()
     assert "| images | 6 bands; 64 x 64 pixels in training |" in card.read_text()
 
 
