@@ -25,7 +25,7 @@ from cmid.multimodal.building import MultimodalConfig
 from cmid.multimodal.data import SceneConversations
 from cmid.multimodal.data.datamodule import ConversationView, collate
 from cmid.multimodal.language import LanguageConfig, attention_kernels, use_attention
-from cmid.multimodal.model import answer_loss
+from cmid.multimodal.losses import answer_loss
 from cmid.multimodal.module import MultimodalTraining
 from cmid.multimodal.stages import StageConfig
 from cmid.multimodal.tower import TowerConfig

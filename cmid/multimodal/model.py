@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -20,16 +20,13 @@ from cmid.multimodal.answering import (
     read_answer,
     stream_text,
 )
-from cmid.multimodal.averaging import Average, token_weights
 from cmid.multimodal.conversation import Conversation
 from cmid.multimodal.images import Fit, as_pixels, fit_image
+from cmid.multimodal.losses import Average, Shared, answer_loss
 from cmid.multimodal.perceiver import Perceiver, Seen
 from cmid.multimodal.splicing import Side, Spliced, splice
 from cmid.multimodal.tokens import IGNORED, ConversationEncoder
 from cmid.multimodal.tower import LevelTower
-from cmid.precision import full_precision
-
-Shared = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -331,43 +328,6 @@ class MultimodalModel(nn.Module):
                 yield
         finally:
             self.train(mode)
-
-
-def answer_loss(
-    logits: Tensor,
-    labels: Tensor,
-    *,
-    average: Average = "tokens",
-    shared: Shared | None = None,
-    segments: Tensor | None = None,
-) -> Tensor:
-    """Cross-entropy of the next token over what is learned, in float32; 0 where nothing is.
-
-    Args:
-        logits: ``(B, L, V)``, or ``(N, V)`` of the places before learned tokens, in their order.
-        labels: ``(B, L)``, -100 where nothing is learned.
-        average: ``tokens`` all weigh the same, as published: long answers drown short ones.
-            ``samples``: every conversation weighs the same; ``answers``: every answer;
-            ``roots``: a token weighs 1 / sqrt(length of its answer).
-        shared: of the sum of weights the mean over processes, so that their gradients average to
-            those of one process.
-        segments: ``(B, L)`` numbers of conversations in a row, where rows hold several; see
-            `cmid.multimodal.splicing.share_prefix`.
-
-    Raises:
-        ValueError: another average.
-    """
-    labels = labels[:, 1:]
-    learned = labels != IGNORED
-    own = None if segments is None else segments[:, 1:]
-    weights = token_weights(learned, average, own)[learned]
-    total = weights.sum() if shared is None else shared(weights.sum())
-    if not learned.any() or not total > 0:
-        return 0 * logits.sum()
-    with full_precision(logits):
-        chosen = logits if logits.ndim == 2 else logits[:, :-1][learned]
-        losses = F.cross_entropy(chosen.float(), labels[learned], reduction="none")
-        return (losses * weights).sum() / total
 
 
 @contextmanager

@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from cmid.console import warn
-from cmid.multimodal.averaging import Average
 from cmid.multimodal.experts import ExpertsConfig
 from cmid.multimodal.language import AdapterConfig, add_adapter, has_adapter
+from cmid.multimodal.losses import Average
 from cmid.multimodal.model import MultimodalModel
 from cmid.multimodal.tokens import ConversationEncoder, TemplateConfig
 from cmid.multimodal.tower import LevelTower
@@ -28,7 +28,7 @@ class StageConfig:
         trained: parts that learn: ``tower``, ``perceiver``, ``adapter`` and ``language``, all of
             the language model. The rest stays as it is, bit for bit.
         rates: factors of the learning rate of parts.
-        average: see `cmid.multimodal.model.answer_loss`.
+        average: see `cmid.multimodal.losses.answer_loss`.
         template: how conversations are written from here on; None keeps the model's.
         adapter: one for a language model that has none.
         experts: a mixture in place of the perceiver's feed-forward networks, if it has none; in

@@ -17,7 +17,7 @@ import cmid.multimodal
 from cmid.multimodal.building import MultimodalConfig, build_model
 from cmid.multimodal.experts import ExpertsConfig
 from cmid.multimodal.language import AdapterConfig, LanguageConfig
-from cmid.multimodal.model import answer_loss
+from cmid.multimodal.losses import answer_loss
 from cmid.multimodal.tokens import IGNORED, TemplateConfig
 
 Small = Callable[..., Any]

@@ -13,7 +13,6 @@ import torch
 
 pytest.importorskip("transformers", reason="extra multimodal is not installed")
 
-from cmid.multimodal.averaging import Average
 from cmid.multimodal.conversation import Conversation
 from cmid.multimodal.data import (
     ConversationFile,
@@ -25,6 +24,7 @@ from cmid.multimodal.data import (
 )
 from cmid.multimodal.data.datamodule import collate
 from cmid.multimodal.language import AdapterConfig, LanguageConfig, attention_kernels
+from cmid.multimodal.losses import Average
 from cmid.multimodal.module import MultimodalTraining
 from cmid.multimodal.stages import StageConfig
 from tests.multimodal.training import ADAPTER, CONFIG, FAST, scenes, train, weights
@@ -129,7 +129,7 @@ class _StopAt(L.Callback):
 
 def test_weights_of_the_loss_are_shared_by_processes() -> None:
     """Two processes with 1 and 3 learned tokens give together what one with 4 gives."""
-    from cmid.multimodal.model import answer_loss
+    from cmid.multimodal.losses import answer_loss
 
     labels = torch.full((2, 5), -100)
     labels[0, 1], labels[1, 1:4] = 0, 0

@@ -77,6 +77,13 @@ def save_clip(
     return folder
 
 
+def check_clip(spec: str) -> None:
+    """Check that a CLIP may be there; raises FileNotFoundError for a path that leads nowhere."""
+    name = spec.partition(":")[0]
+    if "/" in name and not Path(name).exists():
+        raise FileNotFoundError(f"no CLIP {name}: give a folder, NAME or NAME:TAG of open_clip")
+
+
 def load_clip(spec: str | Path, *, dense_mode: DenseMode | None = None) -> CLIP:
     """Load a CLIP for evaluation.
 
@@ -93,9 +100,8 @@ def load_clip(spec: str | Path, *, dense_mode: DenseMode | None = None) -> CLIP:
     if Path(spec).suffix == ".ckpt":
         clip = read_clip_checkpoint(Path(spec), dense_mode=dense_mode)[0]
     elif not Path(spec).is_dir():
+        check_clip(str(spec))
         name, _, weights = str(spec).partition(":")
-        if Path(spec).suffix == "" and "/" in name and not weights:
-            raise FileNotFoundError(f"no CLIP {spec}: give a folder, NAME or NAME:TAG of open_clip")
         clip = build_clip(CLIPConfig(name, weights or None, dense_mode=dense_mode))
         if not weights:
             warn(f"{name} has random weights: {name}:TAG or {name}:FILE names trained ones")

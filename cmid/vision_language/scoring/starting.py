@@ -12,7 +12,7 @@ from torch import nn
 from cmid.checkpoints.hugging_face import check_model
 from cmid.vision_language.clip.building import import_open_clip
 from cmid.vision_language.clip.config import CLIPConfig
-from cmid.vision_language.clip.storage import starting_clip
+from cmid.vision_language.clip.storage import check_clip, starting_clip
 from cmid.vision_language.scoring.config import PARTS, LowRankConfig, Part, ScorerConfig
 from cmid.vision_language.scoring.dual_encoder import DualEncoderScorer
 from cmid.vision_language.scoring.language_model import LanguageModelScorer
@@ -35,9 +35,7 @@ def check_start(start: ScorerConfig) -> None:
     elif start.language_model is not None:
         check_model(start.language_model)
     elif start.clip is not None:
-        name = start.clip.partition(":")[0]
-        if "/" in name and not Path(name).exists():
-            raise FileNotFoundError(f"no CLIP {name}: give a folder, NAME or NAME:TAG of open_clip")
+        check_clip(start.clip)
 
 
 def starting_scorer(start: ScorerConfig) -> Scorer:
